@@ -1,0 +1,1 @@
+"""Files in and out, in one place: video, audio, faces."""
