@@ -1,0 +1,117 @@
+"""The batch every stage shares: fields, shapes, ranges, checks, and the words they are made of."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+FPS = 25
+SAMPLE_RATE = 16_000
+MELS = 80
+MELS_PER_FRAME = 4
+"""Log-mel columns per video frame: hop 160 samples, so 100 columns a second."""
+
+VISEMES = ("sil", "PP", "FF", "TH", "DD", "kk", "CH", "SS", "nn", "RR", "aa", "E", "ih", "oh", "ou")
+"""The 15 mouth shapes. The closed lips of p, b, m are PP; ``sil`` is rest."""
+
+VISEME_PAST, VISEME_FUTURE = 4, 2
+"""Frames of visemes around t that the denoiser sees; the future part is 80 ms of look-ahead."""
+VISEME_WINDOW = VISEME_PAST + 1 + VISEME_FUTURE
+
+MOTION = ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y", "nose_x", "nose_y", "eyes_open")
+"""Head motion: three landmarks in units of the picture's side (0 left/top, 1 right/bottom; ``left`` is
+the eye on the left of the picture) and how far the eyes are open (0 shut, 1 open)."""
+
+
+def viseme_windows(visemes: Tensor) -> Tensor:
+    """[..., T, V] -> [..., T, W, V]: the visemes around every frame, zeros beyond both ends."""
+    padded = torch.nn.functional.pad(visemes, (0, 0, VISEME_PAST, VISEME_FUTURE))
+    return padded.unfold(-2, VISEME_WINDOW, 1).transpose(-1, -2)
+
+
+def flip_motion(motion: Tensor) -> Tensor:
+    """Motion [..., M] of the mirrored picture: x becomes 1 - x and the eyes change places."""
+    lx, ly, rx, ry, nx, ny, eyes = motion.unbind(-1)
+    return torch.stack([1 - rx, ry, 1 - lx, ly, 1 - nx, ny, eyes], -1)
+
+
+@dataclass
+class Clip:
+    """A batch of windows of T frames. ``None`` means: this source does not have it.
+
+    The reference is another frame of the same clip, or, where ``mismatch``, of another identity.
+    """
+
+    frames: Tensor
+    """[B, T, 3, H, W] in [-1, 1]."""
+    reference: Tensor
+    """[B, 3, H, W] in [-1, 1]."""
+    visemes: Tensor
+    """[B, T, W, V] probabilities around each frame; all-zero when unknown."""
+    motion: Tensor
+    """[B, T, M], see MOTION; zeros where not ``motion_known``."""
+    reference_motion: Tensor
+    """[B, M]; zeros where not ``motion_known``."""
+    motion_known: Tensor
+    """[B] bool: motion of the clip and of its reference are both known."""
+    mismatch: Tensor
+    """[B] bool: the reference shows another identity."""
+    identity: Tensor
+    """[B] int64, index of the person inside the split."""
+    key: list[str]
+    """[B] the clip's path inside its root: names a clip in reports and seeds its noise."""
+    start: Tensor
+    """[B] int64, first frame of the window inside the clip."""
+    mel: Tensor | None = None
+    """[B, T * MELS_PER_FRAME, MELS] log-mel of the window's sound."""
+    viseme_labels: Tensor | None = None
+    """[B, T, V] the visemes of the frames themselves: the recogniser's target."""
+    mouth_open: Tensor | None = None
+    """[B, T] true mouth opening, height of the inner lips over the picture's side; nan if unknown."""
+    mouth_box: Tensor | None = None
+    """[B, T, 4] x0 y0 x1 y1 in units of the picture's side; nan if unknown."""
+    latents: Tensor | None = None
+    """[B, T, C, h, w] normalised latents of ``frames``, from the cache."""
+    reference_latent: Tensor | None = None
+    """[B, C, h, w] normalised latent of ``reference``, from the cache."""
+    pair: Tensor | None = None
+    """[B] int64 t in 1..T-1: the frame whose flow to frame t - 1 is given."""
+    flow: Tensor | None = None
+    """[B, 2, H, W] pixels: frame t at (x, y) shows what frame t - 1 shows at (x, y) + flow."""
+    visible: Tensor | None = None
+    """[B, 1, H, W] in {0, 1}: 1 where that flow passes the forward-backward check."""
+
+    def __post_init__(self):
+        if self.frames.ndim != 5 or self.frames.shape[2] != 3:
+            raise ValueError(f"frames must be [B, T, 3, H, W], got {list(self.frames.shape)}")
+        b, t, _, h, w = self.frames.shape
+        expected = {
+            "reference": (b, 3, h, w),
+            "visemes": (b, t, VISEME_WINDOW, len(VISEMES)),
+            "motion": (b, t, len(MOTION)),
+            "reference_motion": (b, len(MOTION)),
+            "motion_known": (b,),
+            "mismatch": (b,),
+            "identity": (b,),
+            "mel": (b, t * MELS_PER_FRAME, MELS),
+            "viseme_labels": (b, t, len(VISEMES)),
+            "mouth_open": (b, t),
+            "mouth_box": (b, t, 4),
+            "flow": (b, 2, h, w),
+            "visible": (b, 1, h, w),
+        }
+        for name, shape in expected.items():
+            value = getattr(self, name)
+            if value is not None and tuple(value.shape) != shape:
+                raise ValueError(f"{name} must be {list(shape)}, got {list(value.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def to(self, device, non_blocking: bool = False) -> "Clip":
+        """The same batch on another device (Lightning moves batches by this)."""
+        moved = {
+            f.name: v.to(device, non_blocking=non_blocking) if isinstance(v := getattr(self, f.name), Tensor) else v
+            for f in fields(self)
+        }
+        return Clip(**moved)

@@ -1,0 +1,137 @@
+"""Noise, preconditioning, schedules and the sampler of Algorithm 3. Knows no net and no training.
+
+| here        | paper                  | meaning                                                        |
+|-------------|------------------------|----------------------------------------------------------------|
+| z           | z_t                    | clean latent, zero mean and unit std per channel               |
+| s           | s                      | noise strength, s_min .. s_max                                 |
+| z_s         | z + s eps, Eq. 3       | noisy latent                                                   |
+| eps_hat     | eps_theta, Eq. 4       | predicted noise, (z_s - z0_hat) / s                            |
+| z0_hat      | (Karras et al. 2022 D) | clean estimate                                                 |
+| strengths   | s_0 .. s_(K-1), s_K=0  | noise strengths of a K-step schedule                           |
+| eta_k       | eta_k, Alg. 3          | s_(k-1) - s_k                                                  |
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+S_MIN, S_MAX = 0.01, 80.0
+"""Range of s for latents of unit std. At 80 a clip's mean over 16x16 positions is still hidden
+(80 / 16 = 5 std), so starting from pure noise is a start the net has seen. Our choice: not given."""
+
+
+def expand(s: Tensor, like: Tensor) -> Tensor:
+    """s [B] -> [B, 1, ...] with as many dimensions as ``like``."""
+    return s.reshape(s.shape + (1,) * (like.ndim - s.ndim))
+
+
+def add_noise(z: Tensor, s: Tensor, eps: Tensor) -> Tensor:
+    """Eq. 3: z_s = z + s eps, for z, eps [B, ...] and s [B]."""
+    return z + expand(s, z) * eps
+
+
+def eps_from_z0(z_s: Tensor, z0_hat: Tensor, s: Tensor) -> Tensor:
+    """eps_hat = (z_s - z0_hat) / s."""
+    return (z_s - z0_hat) / expand(s, z_s)
+
+
+def z0_from_eps(z_s: Tensor, eps_hat: Tensor, s: Tensor) -> Tensor:
+    """z0_hat = z_s - s eps_hat."""
+    return z_s - expand(s, z_s) * eps_hat
+
+
+@dataclass(frozen=True)
+class Preconditioning:
+    """Karras et al. 2022, Table 1, with sigma_data = 1: z0_hat = skip z_s + out F(in z_s, noise)."""
+
+    skip: Tensor
+    out: Tensor
+    inp: Tensor
+    noise: Tensor
+
+    @classmethod
+    def at(cls, s: Tensor) -> "Preconditioning":
+        total = s.square() + 1
+        return cls(skip=1 / total, out=s / total.sqrt(), inp=total.rsqrt(), noise=s.log() / 4)
+
+
+def noise_weight(s: Tensor) -> Tensor:
+    """Weight of |eps_hat - eps|^2 at s that gives every s the same expected loss for an untrained net.
+
+    Karras et al. weigh |z0_hat - z|^2 by (s^2 + 1) / s^2, and |z0_hat - z|^2 = s^2 |eps_hat - eps|^2.
+    """
+    return s.square() + 1
+
+
+def draw_strengths(count: int, p_start: float = 0.3, device=None, generator=None) -> Tensor:
+    """[count] strengths: log-normal around 1 (where pictures are decided), and with ``p_start`` log-uniform
+    in [5, S_MAX] (where a from-noise start lives). Our choice: not given."""
+    kind = torch.rand(count, device=device, generator=generator) < p_start
+    middle = (torch.randn(count, device=device, generator=generator) * 1.5 - 0.4).exp()
+    low, high = math.log(5.0), math.log(S_MAX)
+    start = (torch.rand(count, device=device, generator=generator) * (high - low) + low).exp()
+    return torch.where(kind, start, middle).clamp(S_MIN, S_MAX)
+
+
+def draw_noise(shape, shared: Tensor | float, device=None, generator=None) -> Tensor:
+    """Unit noise [B, T, ...] of which the fraction ``shared`` (of the variance, scalar or [B]) is one picture
+    of noise for the whole window and the rest is fresh in every frame.
+
+    A stream starts every frame from the same noise (shared = 1), so that its frames differ only where
+    speech and motion differ; training draws the fraction at random so that the net knows both ends.
+    """
+    shared = torch.as_tensor(shared, device=device, dtype=torch.float32)
+    still = torch.randn(shape[0], 1, *shape[2:], device=device, generator=generator)
+    fresh = torch.randn(*shape, device=device, generator=generator)
+    if shared.ndim:
+        shared = expand(shared, fresh)
+    return shared.sqrt() * still + (1 - shared).sqrt() * fresh
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Noise strengths s_0 > ... > s_(K-1) > s_K = 0 of K steps; s_0 = S_MAX for a start from noise."""
+
+    strengths: tuple[float, ...]
+
+    def __post_init__(self):
+        object.__setattr__(self, "strengths", tuple(float(s) for s in self.strengths))
+        falling = all(a > b for a, b in zip(self.strengths, (*self.strengths[1:], 0.0), strict=True))
+        if not self.strengths or not falling or self.strengths[0] > S_MAX:
+            raise ValueError(
+                f"steps.strengths must fall from at most {S_MAX:g} and stay above 0, got {list(self.strengths)}"
+            )
+
+    @property
+    def num_steps(self) -> int:
+        return len(self.strengths)
+
+    @property
+    def etas(self) -> tuple[float, ...]:
+        """Step sizes eta_k = s_(k-1) - s_k of Algorithm 3."""
+        return tuple(a - b for a, b in zip(self.strengths, (*self.strengths[1:], 0.0), strict=True))
+
+    def starting_at(self, s: float) -> "Schedule":
+        """The part of this schedule below s, begun at s: for starts that are not pure noise."""
+        return Schedule((s, *(x for x in self.strengths if x < 0.9 * s)))
+
+
+def karras_schedule(num_steps: int, s_max: float = S_MAX, s_min: float = 0.05, rho: float = 7.0) -> Schedule:
+    """Karras et al. 2022, Eq. 5: the schedule of a many-step sampler. ``num_steps`` at least 2."""
+    ramp = torch.linspace(0, 1, num_steps, dtype=torch.float64)
+    strengths = (s_max ** (1 / rho) + ramp * (s_min ** (1 / rho) - s_max ** (1 / rho))) ** rho
+    return Schedule(tuple(strengths.tolist()))
+
+
+def sample(predict_noise: Callable[[Tensor, Tensor, int], Tensor], z: Tensor, schedule: Schedule) -> Tensor:
+    """Algorithm 3: z^(k) = z^(k-1) - eta_k eps_hat, from z^(0) [B, ...] of strength s_0 to strength 0.
+
+    ``predict_noise(z_s, s [B], k)`` returns eps_hat like z_s. This is the Euler step of the
+    probability-flow ODE: exact for every K when eps_hat is the true noise.
+    """
+    for k, (s, eta) in enumerate(zip(schedule.strengths, schedule.etas, strict=True)):
+        z = z - eta * predict_noise(z, torch.full((len(z),), s, device=z.device, dtype=z.dtype), k)
+    return z

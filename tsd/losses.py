@@ -1,0 +1,109 @@
+"""One function per named loss term, and the weights that add them up (Eq. 10 and 11).
+
+Every term is a mean, so a weight means the same at every resolution and batch size.
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tsd.diffusion import expand
+
+
+def noise(eps_hat: Tensor, eps: Tensor, weight: Tensor) -> Tensor:
+    """Eq. 5 with a weight per noise strength: mean of weight |eps_hat - eps|^2, for [B, ...] and weight [B]."""
+    return (expand(weight, eps) * (eps_hat - eps).square()).mean()
+
+
+def distill(eps_student: Tensor, eps_teacher: Tensor, weight: Tensor) -> Tensor:
+    """Eq. 7: the student's noise against the teacher's at the same z_s and s."""
+    return noise(eps_student, eps_teacher.detach(), weight)
+
+
+def trajectory(z_student: Tensor, z_teacher: Tensor) -> Tensor:
+    """Where one step of the student lands against where the teacher's finer steps land (in units of z).
+
+    Pseudo-Huber (scale 0.1) instead of squares: a few large misses must not outvote the picture. Our choice."""
+    scale = 0.1
+    return ((z_student - z_teacher.detach()).square() + scale**2).sqrt().mean() - scale
+
+
+def mouth(eps_hat: Tensor, eps: Tensor, weight: Tensor, region: Tensor) -> Tensor:
+    """Eq. 5 inside the mouth: region [B, T, 1, h, w] in [0, 1]; 0 if no mouth is known in the batch."""
+    error = expand(weight, eps) * (eps_hat - eps).square()
+    return (region * error).sum() / (region.sum() * eps.shape[2]).clamp(min=1)
+
+
+def identity(embedding: Tensor, target: Tensor) -> Tensor:
+    """Eq. 8: one minus the cosine of two embeddings [N, D] of unit length."""
+    return (1 - (embedding * target.detach()).sum(-1)).mean()
+
+
+def temporal(frame: Tensor, previous: Tensor, flow: Tensor, visible: Tensor) -> Tensor:
+    """Eq. 9: |frame - W(previous)|, occluded pixels left out.
+
+    frame, previous [N, 3, H, W]; flow [N, 2, H, W] in pixels of the *real* clip, from frame to previous;
+    visible [N, 1, H, W].
+    """
+    error = (frame - warp(previous, flow)).abs() * visible
+    return error.sum() / (visible.sum() * frame.shape[1]).clamp(min=1)
+
+
+def warp(picture: Tensor, flow: Tensor) -> Tensor:
+    """W of Eq. 9: result(x, y) = picture((x, y) + flow(x, y)), bilinear, borders repeated."""
+    _, _, height, width = picture.shape
+    y, x = torch.meshgrid(
+        torch.arange(height, device=flow.device, dtype=flow.dtype),
+        torch.arange(width, device=flow.device, dtype=flow.dtype),
+        indexing="ij",
+    )
+    grid = torch.stack([(x + flow[:, 0] + 0.5) / width, (y + flow[:, 1] + 0.5) / height], -1) * 2 - 1
+    return F.grid_sample(picture, grid.to(picture.dtype), padding_mode="border", align_corners=False)
+
+
+def reconstruction(recon: Tensor, frames: Tensor) -> Tensor:
+    """Mean absolute error of pictures in [-1, 1]."""
+    return (recon - frames).abs().mean()
+
+
+def edges(recon: Tensor, frames: Tensor) -> Tensor:
+    """Mean absolute error of horizontal and vertical differences, at full and half size: keeps contours sharp."""
+    total = 0.0
+    for _ in range(2):
+        error = recon - frames
+        total = total + (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
+        total = total + (error[..., :, 1:] - error[..., :, :-1]).abs().mean()
+        recon, frames = F.avg_pool2d(recon, 2), F.avg_pool2d(frames, 2)
+    return total
+
+
+def kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL divergence from N(mean, exp(log_variance)) to N(0, 1), mean over values."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """The ``loss`` group: name of a term -> weight. A term of weight 0 costs nothing and is not computed,
+    unless it comes for free, in which case it is logged all the same."""
+
+    noise: float = 0.0
+    distill: float = 0.0
+    trajectory: float = 0.0
+    mouth: float = 0.0
+    identity: float = 0.0
+    temporal: float = 0.0
+    reconstruction: float = 1.0
+    edges: float = 0.5
+    kl: float = 1e-4
+
+    def __post_init__(self):
+        wrong = {name: value for name, value in asdict(self).items() if not 0 <= value < float("inf")}
+        if wrong:
+            raise ValueError(f"loss weights must be numbers of at least 0, got {wrong}")
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """Eq. 10 / 11: sum of weight * term over the terms that were computed."""
+        return sum(getattr(self, name) * value for name, value in terms.items())

@@ -1,0 +1,38 @@
+"""Convolution blocks that several nets share."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def zero(module: nn.Module) -> nn.Module:
+    """The module with all parameters zero: a residual branch that starts as the identity."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    """GroupNorm with groups of at least 8 channels: statistics of one picture, never of the batch."""
+    groups = max(g for g in (1, 2, 4, 8) if channels % g == 0 and channels // g >= 8)
+    return nn.GroupNorm(groups, channels)
+
+
+class ResBlock(nn.Module):
+    """x + conv(silu(norm(conv(silu(norm x))))), modulated by an embedding when ``emb_channels`` is given.
+
+    x [N, in, h, w], emb [N, emb_channels] -> [N, out, h, w].
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, emb_channels: int = 0):
+        super().__init__()
+        self.norm1, self.conv1 = norm(in_channels), nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.norm2, self.conv2 = norm(out_channels), zero(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        self.skip = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
+        self.modulation = zero(nn.Linear(emb_channels, 2 * out_channels)) if emb_channels else None
+
+    def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
+        h = self.norm2(self.conv1(F.silu(self.norm1(x))))
+        if self.modulation is not None:
+            scale, shift = self.modulation(emb)[:, :, None, None].chunk(2, 1)
+            h = h * (1 + scale) + shift
+        return self.skip(x) + self.conv2(F.silu(h))
