@@ -1,0 +1,94 @@
+"""Sound: any file to 16 kHz mono, and the log-mel columns that the recogniser hears."""
+
+from functools import cache
+from pathlib import Path
+
+import av
+import librosa
+import numpy as np
+
+from tsd.clip import FPS, MELS, MELS_PER_FRAME, SAMPLE_RATE
+from tsd.media.video import open_media
+
+SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
+HOP = SAMPLES_PER_FRAME // MELS_PER_FRAME
+WINDOW = 400
+"""25 ms: with the hop of 10 ms the usual choice for speech."""
+
+SILENCE = 1e-4
+"""Peak amplitude (-80 dB) below which a file is taken to be silent."""
+
+FLOOR = 1e-6
+LOG_MEAN, LOG_STD = -4.2, 1.8
+"""About the mean and std of log10(mel) over read sentences; fixed, so that columns can be streamed."""
+
+
+def load_audio(path: str | Path, silent_ok: bool = False) -> np.ndarray:
+    """The sound of a wav, flac, ogg, mp3, m4a or mp4 as float32 [N], 16 kHz mono, in [-1, 1].
+
+    In a video, sample 0 is the start of the first picture. Raises FileNotFoundError, or ValueError
+    for a file that is empty, is not audio, holds no sound or (unless ``silent_ok``) is silent.
+    """
+    path = Path(path)
+    if path.is_file() and path.stat().st_size == 0:
+        raise ValueError(f"{path}: the file is empty; record or copy it again")
+    with open_media(path) as container:
+        if not container.streams.audio:
+            raise ValueError(f"{path}: holds no sound; give a file with an audio track")
+        try:
+            wave = _decode(container)
+        except av.error.FFmpegError as error:
+            raise ValueError(f"{path}: the sound is broken and cannot be decoded; replace the file") from error
+    if not len(wave):
+        raise ValueError(f"{path}: the sound is empty (0 samples); record or copy it again")
+    if not silent_ok and np.abs(wave).max() < SILENCE:
+        raise ValueError(f"{path}: the sound is silent (peak below {SILENCE:g}); give a recording of speech")
+    return wave
+
+
+def _decode(container) -> np.ndarray:
+    stream = container.streams.audio[0]
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+    pieces, begin = [], None
+    for frame in container.decode(stream):
+        if begin is None:
+            begin = frame.time or 0.0
+        pieces += [out.to_ndarray()[0] for out in resampler.resample(frame)]
+    if begin is None:
+        return np.zeros(0, np.float32)
+    pieces += [out.to_ndarray()[0] for out in resampler.resample(None)]
+    wave = np.concatenate(pieces).astype(np.float32)
+    if stream.duration:  # codecs fill their last block up with zeros
+        num_samples = round(float(stream.duration * stream.time_base) * SAMPLE_RATE)
+        if 0 < len(wave) - num_samples <= 2048:
+            wave = wave[:num_samples]
+    if container.streams.video:
+        video = container.streams.video[0]
+        lead = round((begin - float((video.start_time or 0) * video.time_base)) * SAMPLE_RATE)
+        wave = np.pad(wave, (lead, 0)) if lead > 0 else wave[-lead:]
+    return np.clip(wave, -1, 1)
+
+
+@cache
+def _mel_filters() -> np.ndarray:
+    return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=MELS, fmin=0, fmax=SAMPLE_RATE / 2).T
+
+
+def log_mel(wave: np.ndarray) -> np.ndarray:
+    """float32 [N] at 16 kHz -> [4 * ceil(N / 640), 80]: four columns per frame of 25 fps video.
+
+    Column i sees the 25 ms around (i + 0.5) * 10 ms and nothing else (zeros beyond both ends), so
+    columns computed piece by piece equal those of the whole. log10 of the power in librosa's mel
+    bands of 0-8 kHz, clipped at 1e-6 and scaled by fixed constants to about zero mean and unit std.
+    """
+    num_columns = MELS_PER_FRAME * -(-len(wave) // SAMPLES_PER_FRAME)
+    if not num_columns:
+        return np.zeros((0, MELS), np.float32)
+    margin = (WINDOW - HOP) // 2
+    padded = np.zeros(num_columns * HOP + 2 * margin, np.float32)
+    padded[margin : margin + len(wave)] = wave
+    pieces = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
+    hann = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
+    power = np.abs(np.fft.rfft(pieces * hann, axis=-1)) ** 2
+    log = np.log10(np.maximum(power @ _mel_filters(), FLOOR))
+    return ((log - LOG_MEAN) / LOG_STD).astype(np.float32)
