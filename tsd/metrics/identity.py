@@ -1,0 +1,59 @@
+"""Is it still the same person: cosine of an embedder's vectors along a clip, named by the embedder."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from tsd.clip import FPS
+from tsd.metrics.statistics import PerClip, start_middle_end
+
+
+def embed_frames(embed: Callable[[Tensor], Tensor], video: Tensor, every: int = 1, batch: int = 32) -> Tensor:
+    """[B, T, 3, H, W] -> embeddings [B, ceil(T / every), D] of every ``every``-th frame, ``batch`` pictures at a time.
+
+    ``embed`` maps [N, 3, H, W] in [-1, 1] to [N, D].
+    """
+    frames = video[:, ::every]
+    pictures = frames.flatten(0, 1)
+    return torch.cat([embed(part) for part in pictures.split(batch)]).unflatten(0, frames.shape[:2])
+
+
+def identity_cosines(embeddings: Tensor, reference: Tensor) -> Tensor:
+    """[B, T] in [-1, 1]: cosine of each frame's embedding [B, T, D] with the reference's [B, D]; 1 is the same."""
+    if embeddings.ndim != 3 or reference.shape != embeddings[:, 0].shape:
+        raise ValueError(
+            f"embeddings must be [B, T, D] and the reference [B, D], "
+            f"got {list(embeddings.shape)} and {list(reference.shape)}"
+        )
+    return cosine_similarity(embeddings, reference[:, None], dim=-1)
+
+
+def slope_per_minute(track: Tensor, frames_apart: int = 1) -> Tensor:
+    """[B]: least-squares slope over time of a track [B, T] at 25 / ``frames_apart`` values a second; nan for T < 2."""
+    minutes = torch.arange(track.shape[1], device=track.device, dtype=track.dtype) * (frames_apart / FPS / 60)
+    minutes = minutes - minutes.mean()
+    return (track - track.mean(1, keepdim=True)) @ minutes / minutes.square().sum()
+
+
+class IdentityCosine(PerClip):
+    """Per clip: mean, 5th percentile over frames, slope per minute, and both ends of ``identity_cosines``.
+
+    ``update(embeddings [B, T, D], reference [B, D])``, with embeddings from ``embed_frames``, so that
+    a clip is embedded once for all comparisons. ``embedder`` names the net and belongs in every
+    report; ``every`` is the one given to ``embed_frames``. ``id_ratio_end`` is the last 0.4 s over the first.
+    """
+
+    columns = ("id_cosine", "id_cosine_p5", "id_cosine_slope", "id_cosine_start", "id_cosine_end")
+    ratios = {"id_ratio_end": ("id_cosine_end", "id_cosine_start")}
+    higher_is_better = True
+
+    def __init__(self, embedder: str, every: int = 1, seed: int = 0, **kwargs):
+        super().__init__(seed, **kwargs)
+        self.embedder, self.every = embedder, every
+
+    def score(self, embeddings: Tensor, reference: Tensor) -> tuple[Tensor, ...]:
+        cosines = identity_cosines(embeddings, reference).float()
+        start, _, end = start_middle_end(cosines, self.every)
+        return cosines.mean(1), cosines.quantile(0.05, dim=1), slope_per_minute(cosines, self.every), start, end

@@ -1,0 +1,170 @@
+"""How the picture moves: temporal L1, both flickers, warping error, motion magnitude.
+
+All are low for a frozen video, so none is good by itself: what counts is the ratio to recon (or to
+the real clip), ideal 1, bad on both sides. Videos are [B, T, 3, H, W] in [-1, 1], T >= 2.
+"""
+
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from tsd.metrics.pixels import check_videos, to_gray, to_unit
+from tsd.metrics.statistics import AgainstBase
+
+WARP_PRESET = cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
+MOTION_PRESET = cv2.DISOPTICAL_FLOW_PRESET_FAST
+"""Five times faster than medium; its 0.02 pixels of error on a shifted picture do not matter to a mean length."""
+
+
+def frame_differences(video: Tensor) -> Tensor:
+    """[B, T - 1, 3, H, W]: I_t - I_(t-1) in units of the [0, 1] range."""
+    check_videos(video)
+    if video.shape[1] < 2:
+        raise ValueError("a temporal metric needs at least 2 frames, got 1")
+    unit = to_unit(video)
+    return unit[:, 1:] - unit[:, :-1]
+
+
+def temporal_l1(video: Tensor) -> Tensor:
+    """[B] in [0, 1]: mean of |I_t - I_(t-1)| over pixels, colours and time (the paper's temporal L1)."""
+    return frame_differences(video).abs_().flatten(1).mean(1)
+
+
+def flicker_std(video: Tensor) -> Tensor:
+    """[B] in [0, 1]: std over time of I_t - I_(t-1) at every pixel and colour, then their mean.
+
+    The paper's words ("standard deviation of pixel differences over time"); population std.
+    """
+    differences = frame_differences(video)
+    mean = differences.mean(1, keepdim=True)
+    return differences.sub_(mean).square_().mean(1).sqrt_().flatten(1).mean(1)
+
+
+def flicker_mean_std(video: Tensor) -> Tensor:
+    """[B] in [0, 0.5]: std over time of the frame's mean value; what the paper's public code computes."""
+    check_videos(video)
+    return to_unit(video).flatten(2).mean(2).std(1, correction=0)
+
+
+def warp(image: Tensor, flow: Tensor) -> Tensor:
+    """[N, C, H, W] sampled at (x, y) + flow(x, y), flow [N, 2, H, W] in pixels; bilinear, border repeated."""
+    height, width = image.shape[-2:]
+    x = torch.arange(width, device=image.device) + flow[:, 0]
+    y = torch.arange(height, device=image.device)[:, None] + flow[:, 1]
+    grid = torch.stack([2 * x / max(width - 1, 1) - 1, 2 * y / max(height - 1, 1) - 1], -1)
+    return grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def consistent(flow: Tensor, back: Tensor) -> Tensor:
+    """[N, 1, H, W] in {0, 1}: 1 where following ``flow`` and then ``back`` leads home inside the picture.
+
+    |f + b'|^2 < 0.01 (|f|^2 + |b'|^2) + 0.5, b' = back at the place f points to (Sundaram et al. 2010, eq. 5).
+    """
+    height, width = flow.shape[-2:]
+    there = warp(back, flow)
+    x = torch.arange(width, device=flow.device) + flow[:, 0]
+    y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    gap = (flow + there).square().sum(1)
+    length = flow.square().sum(1) + there.square().sum(1)
+    return (inside & (gap < 0.01 * length + 0.5))[:, None].to(flow.dtype)
+
+
+def gray_bytes(video: Tensor) -> np.ndarray:
+    """[B, T, H, W] uint8 luma on the CPU: what OpenCV's flow reads."""
+    return to_gray(to_unit(video.float())).mul_(255).round_().byte().cpu().numpy()
+
+
+def real_flow(real: Tensor) -> tuple[Tensor, Tensor]:
+    """Optical flow of every frame to the one before, and where it can be trusted.
+
+    Returns flow [B, T - 1, 2, H, W] in pixels (frame t at (x, y) shows what frame t - 1 shows at
+    (x, y) + flow, as in ``Clip.flow``) and visible [B, T - 1, 1, H, W] in {0, 1} by the
+    forward-backward check. OpenCV's DIS flow (Kroeger et al. 2016), medium preset, on the luma, on the CPU.
+    """
+    check_videos(real)
+    b, t, _, height, width = real.shape
+    if t < 2:
+        raise ValueError("a flow needs at least 2 frames, got 1")
+    dis = cv2.DISOpticalFlow_create(WARP_PRESET)
+    flows = np.empty((2, b, t - 1, height, width, 2), np.float32)
+    for clip, frames in enumerate(gray_bytes(real)):
+        for i, (before, now) in enumerate(pairwise(frames)):
+            flows[0, clip, i] = dis.calc(now, before, None)
+            flows[1, clip, i] = dis.calc(before, now, None)
+    flow, back = torch.from_numpy(flows).permute(0, 1, 2, 5, 3, 4).flatten(1, 2).contiguous().to(real.device)
+    visible = consistent(flow, back)
+    return flow.view(b, t - 1, 2, height, width), visible.view(b, t - 1, 1, height, width)
+
+
+def warp_error(video: Tensor, flow: Tensor, visible: Tensor) -> Tensor:
+    """[B] in [0, 1]: mean |I_t - W(I_(t-1))| over the visible pixels, W by the flow of the *real* clip.
+
+    ``flow`` and ``visible`` as ``real_flow`` gives them; nan where nothing is visible. After Lai et
+    al. 2018 (Learning Blind Video Temporal Consistency), with L1 as in the paper's Eq. 9.
+    """
+    check_videos(video)
+    b, t, _, height, width = video.shape
+    if flow.shape != (b, t - 1, 2, height, width) or visible.shape != (b, t - 1, 1, height, width):
+        raise ValueError(
+            f"a video {list(video.shape)} needs flow {[b, t - 1, 2, height, width]} and visible "
+            f"{[b, t - 1, 1, height, width]}, got {list(flow.shape)} and {list(visible.shape)}"
+        )
+    unit = to_unit(video)
+    warped = warp(unit[:, :-1].flatten(0, 1), flow.flatten(0, 1).to(unit))
+    error = warped.view_as(unit[:, 1:]).sub_(unit[:, 1:]).abs_().mul_(visible)
+    return error.flatten(1).sum(1) / (3 * visible.flatten(1).sum(1))
+
+
+def motion_magnitude(video: Tensor) -> Tensor:
+    """[B] pixels per frame: mean length of the optical flow over pixels and time (DIS, fast preset)."""
+    check_videos(video)
+    if video.shape[1] < 2:
+        raise ValueError("a temporal metric needs at least 2 frames, got 1")
+    dis = cv2.DISOpticalFlow_create(MOTION_PRESET)
+    lengths = [
+        np.mean([np.linalg.norm(dis.calc(now, before, None), axis=-1).mean() for before, now in pairwise(frames)])
+        for frames in gray_bytes(video)
+    ]
+    return torch.tensor(lengths, dtype=torch.float32, device=video.device)
+
+
+class TemporalL1(AgainstBase):
+    """``temporal_l1`` and its ratio to the base. ``update(video, base)``."""
+
+    name = "temporal_l1"
+    measure = staticmethod(temporal_l1)
+
+
+class FlickerStd(AgainstBase):
+    """``flicker_std`` (the paper's words) and its ratio to the base. ``update(video, base)``."""
+
+    name = "flicker_std"
+    measure = staticmethod(flicker_std)
+
+
+class FlickerMeanStd(AgainstBase):
+    """``flicker_mean_std`` (the public code's) and its ratio to the base. ``update(video, base)``."""
+
+    name = "flicker_mean_std"
+    measure = staticmethod(flicker_mean_std)
+
+
+class MotionMagnitude(AgainstBase):
+    """``motion_magnitude`` and its ratio to the base (the real clip). ``update(video, base)``."""
+
+    name = "motion"
+    measure = staticmethod(motion_magnitude)
+
+
+class WarpError(AgainstBase):
+    """``warp_error`` and its ratio to the base. ``update(video, base, flow, visible)``, flow of the real clip."""
+
+    name = "warp_error"
+
+    def score(self, video: Tensor, base: Tensor, flow: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+        return warp_error(video, flow, visible), warp_error(base, flow, visible)
