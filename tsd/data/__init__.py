@@ -1,0 +1,1 @@
+"""From manifests to batches: one DataModule for every stage."""

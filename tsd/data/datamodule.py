@@ -1,0 +1,149 @@
+"""One LightningDataModule for every stage."""
+
+import logging
+from pathlib import Path
+
+import lightning
+import torch
+from torch.utils.data import DataLoader, DistributedSampler
+
+from tsd.data.dataset import ClipDataset, collate
+from tsd.data.latents import LatentCache
+from tsd.data.manifest import manifest_path, read_manifest
+from tsd.data.memory import Memory
+
+log = logging.getLogger(__name__)
+SPLITS = ("train", "val", "test")
+
+
+class EpochSampler(DistributedSampler):
+    """Shuffled (epoch, number) pairs: what a window shows then depends on nothing but the pair and the seed.
+
+    A DistributedSampler, so that Lightning leaves it in place on several devices and tells it the epoch.
+    """
+
+    def __iter__(self):
+        return ((self.epoch, number) for number in super().__iter__())
+
+
+class ClipDataModule(lightning.LightningDataModule):
+    """Clips of a corpus with manifests, as batches of ``tsd.clip.Clip``.
+
+    Args:
+        root: the corpus; ``<root>/<manifests>/lrs3_{train,val,test}.jsonl`` name its clips.
+        resolution: side of the frames in pixels.
+        window: frames per window.
+        batch_size, val_batch_size: windows per batch.
+        windows_per_clip: random windows of every clip in one epoch of training.
+        val_windows: fixed windows of every clip in validation and test.
+        p_mismatch, flip, flow, mel, viseme_dir: see ``ClipDataset``; the first two touch training only.
+        latents: folder of cached latents (``tsd.prepare.latents``), or None to give frames only.
+        vae_hash: refuse latents of another VAE.
+        cache_mb: memory for decoded clips, all workers together.
+        seed: of windows, references, mirroring and order.
+
+    ``datasets`` maps a split to its ``ClipDataset`` after ``setup``.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        manifests: str = "manifests",
+        resolution: int = 64,
+        window: int = 8,
+        batch_size: int = 8,
+        val_batch_size: int = 8,
+        windows_per_clip: int = 1,
+        val_windows: int = 1,
+        p_mismatch: float = 0.0,
+        flip: bool = False,
+        flow: bool = False,
+        mel: bool = False,
+        latents: str | None = None,
+        vae_hash: str | None = None,
+        viseme_dir: str | None = None,
+        cache_mb: int = 1500,
+        num_workers: int = 0,
+        seed: int = 0,
+    ):
+        super().__init__()
+        sizes = {
+            "resolution": resolution,
+            "window": window,
+            "batch_size": batch_size,
+            "val_batch_size": val_batch_size,
+            "windows_per_clip": windows_per_clip,
+            "val_windows": val_windows,
+        }
+        if wrong := {name: value for name, value in sizes.items() if value < 1}:
+            raise ValueError(f"data: must be 1 or more: {', '.join(f'{k}={v}' for k, v in wrong.items())}")
+        if flow and window < 2:
+            raise ValueError(f"data.flow=true needs neighbouring frames: data.window must be 2 or more, got {window}")
+        self.root, self.manifests = Path(root), manifests
+        self.batch_size, self.val_batch_size = batch_size, val_batch_size
+        self.windows_per_clip, self.val_windows = windows_per_clip, val_windows
+        self.shared = {"resolution": resolution, "window": window, "flow": flow, "mel": mel}
+        self.shared |= {"viseme_dir": viseme_dir, "seed": seed}
+        self.training = {"p_mismatch": p_mismatch, "flip": flip}
+        self.latents, self.vae_hash = latents, vae_hash
+        self.num_workers, self.seed = num_workers, seed
+        self.cache_bytes = cache_mb * 2**20 // max(1, num_workers)
+        self.datasets: dict[str, ClipDataset] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the manifests that ``stage`` needs; says once what the clips lack."""
+        wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
+        for split in wanted.get(stage, SPLITS):
+            if split not in self.datasets:
+                self.datasets[split] = self._dataset(split)
+
+    def _dataset(self, split: str) -> ClipDataset:
+        entries = read_manifest(manifest_path(self.root, split, self.manifests), self.root)
+        for field, meaning in (("visemes", "visemes are zeros"), ("motion", "head motion is zeros")):
+            if missing := sum(getattr(entry, field) is None for entry in entries):
+                log.warning("%s: %d of %d clips have no %s: their %s", split, missing, len(entries), field, meaning)
+        train = split == "train"
+        extra = self.training if train else {}
+        latents = None
+        if self.latents is not None:
+            flip = extra.get("flip", False)
+            latents = LatentCache(self.latents, split, entries, self.shared["resolution"], flip, self.vae_hash)
+        if not hasattr(self, "memory"):
+            self.memory = Memory(self.cache_bytes)
+        return ClipDataset(
+            entries,
+            train=train,
+            windows_per_clip=self.windows_per_clip if train else self.val_windows,
+            latents=latents,
+            memory=self.memory,
+            **self.shared,
+            **extra,
+        )
+
+    def _loader(self, split: str, batch_size: int, **options) -> DataLoader:
+        if split not in self.datasets:
+            self.datasets[split] = self._dataset(split)
+        return DataLoader(
+            self.datasets[split],
+            batch_size=batch_size,
+            collate_fn=collate,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,  # their memories of decoded clips outlive the epoch
+            pin_memory=torch.cuda.is_available(),
+            **options,
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        self.setup("fit")
+        dataset, trainer = self.datasets["train"], self.trainer
+        world, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
+        sampler = EpochSampler(dataset, num_replicas=world, rank=rank, shuffle=True, seed=self.seed)
+        return self._loader(
+            "train", self.batch_size, sampler=sampler, drop_last=len(dataset) >= self.batch_size * world
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader("val", self.val_batch_size)
+
+    def test_dataloader(self) -> DataLoader:
+        return self._loader("test", self.val_batch_size)

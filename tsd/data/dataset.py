@@ -1,0 +1,222 @@
+"""Windows of clips, and the batch made of them."""
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tsd.clip import MELS, MELS_PER_FRAME, MOTION, VISEME_WINDOW, VISEMES, Clip, flip_motion
+from tsd.data.flow import optical_flow
+from tsd.data.latents import LatentCache
+from tsd.data.manifest import Entry
+from tsd.data.memory import Memory
+from tsd.data.tracks import Tracks, load_tracks
+from tsd.media.audio import SAMPLES_PER_FRAME, load_audio, log_mel
+from tsd.media.video import read_frames, video_info
+
+REFERENCE_GAP = 5
+"""Frames between the window and a reference out of the same clip: nearer ones give the answer away (our choice)."""
+
+
+class ClipDataset(Dataset):
+    """One split as windows of T frames.
+
+    Training draws the window, the reference and the mirroring from a generator seeded by (seed, epoch,
+    item), so a run is the same for every number of workers and every resumption; items are (epoch, number)
+    pairs as ``EpochSampler`` gives them. Otherwise everything is fixed: item j is window j // clips of clip
+    j % clips, windows spread evenly, the reference the clip's first frame (its last one when the window
+    begins near the first).
+
+    Args:
+        entries: the clips of one split, from ``read_manifest``.
+        resolution: side of the frames in pixels.
+        window: T, frames per window.
+        windows_per_clip: items per clip (and epoch).
+        train: random windows as above.
+        p_mismatch: probability of a reference out of a clip of another identity (Eq. 12).
+        flip: mirror half of the training windows.
+        flow: add the optical flow of one random neighbouring pair.
+        mel: add the log-mel of the window's sound; a clip without sound is then an error.
+        latents: cache of the frames' latents, in the order of ``entries``.
+        viseme_dir: folder of recognised visemes that replace the manifest's (``viseme_file``).
+        memory: holds decoded frames and sound between calls.
+    """
+
+    def __init__(
+        self,
+        entries: list[Entry],
+        resolution: int = 64,
+        window: int = 8,
+        windows_per_clip: int = 1,
+        train: bool = False,
+        p_mismatch: float = 0.0,
+        flip: bool = False,
+        flow: bool = False,
+        mel: bool = False,
+        latents: LatentCache | None = None,
+        viseme_dir: str | Path | None = None,
+        memory: Memory | None = None,
+        seed: int = 0,
+    ):
+        if short := [e for e in entries if e.frames < window]:
+            e = short[0]
+            raise ValueError(
+                f"{e.where}: {e.key} has {e.frames} frames, fewer than the window of {window} "
+                f"({len(short)} such clips); set data.window={min(s.frames for s in short)} or remove the lines"
+            )
+        if not 0 <= p_mismatch <= 1:
+            raise ValueError(f"p_mismatch must lie in [0, 1], got {p_mismatch}")
+        self.entries, self.resolution, self.window = entries, resolution, window
+        self.windows_per_clip, self.train, self.seed = windows_per_clip, train, seed
+        self.p_mismatch, self.flip, self.flow, self.mel = p_mismatch, flip, flow, mel
+        self.latents, self.viseme_dir = latents, viseme_dir
+        self.memory = memory if memory is not None else Memory(500 * 2**20)
+        self.people = sorted({e.identity for e in entries})
+        self.person = np.array([self.people.index(e.identity) for e in entries])
+        if p_mismatch and len(self.people) < 2:
+            raise ValueError(f"p_mismatch={p_mismatch} needs two identities in the split, found {len(self.people)}")
+        self.has_truth = any(e.truth for e in entries)
+
+    def __len__(self) -> int:
+        return len(self.entries) * self.windows_per_clip
+
+    def __getitem__(self, item: int | tuple[int, int]) -> dict:
+        """One window as a dict of arrays, for ``collate``."""
+        epoch, number = item if isinstance(item, tuple) else (0, item)
+        if not 0 <= number < len(self):
+            raise IndexError(f"item {number} of {len(self)}")
+        nth, clip = divmod(number, len(self.entries))
+        entry = self.entries[clip]
+        if not self.train:
+            rng = np.random.default_rng([self.seed, zlib.crc32(entry.key.encode()), nth])
+            start = (2 * nth + 1) * (entry.frames - self.window) // (2 * self.windows_per_clip)
+            reference = 0 if start >= REFERENCE_GAP else entry.frames - 1
+            return self._sample(clip, start, self.window, *self._other(clip, reference, rng), False, rng)
+        rng = np.random.default_rng([self.seed, epoch, number])
+        start = int(rng.integers(entry.frames - self.window + 1))
+        reference = _far_frame(entry.frames, start, self.window, rng)
+        flipped = self.flip and bool(rng.random() < 0.5)
+        return self._sample(clip, start, self.window, *self._other(clip, reference, rng), flipped, rng)
+
+    def whole_clip(self, clip: int, reference: int | None = None) -> Clip:
+        """All frames of clip number ``clip`` as a batch of one, with its sound where it has any.
+
+        The reference is frame 0 of the clip, or of clip number ``reference``.
+        """
+        clip = range(len(self.entries))[clip]
+        other = clip if reference is None else reference
+        entry, rng = self.entries[clip], np.random.default_rng(self.seed)
+        sample = self._sample(clip, 0, entry.frames, other, 0, False, rng, whole=True)
+        return collate([sample])
+
+    def _other(self, clip: int, reference: int, rng) -> tuple[int, int]:
+        """(clip, frame) of the reference: the given frame, or with p_mismatch one of another identity."""
+        if self.p_mismatch and rng.random() < self.p_mismatch:
+            clip = int(rng.choice(np.flatnonzero(self.person != self.person[clip])))
+            reference = int(rng.integers(self.entries[clip].frames))
+        return clip, reference
+
+    def _sample(self, clip, start, length, other, reference, flipped, rng, whole=False) -> dict:
+        entry, span = self.entries[clip], slice(start, start + length)
+        numbers = np.arange(start, start + length)
+        frames, portrait = self.frames(clip, numbers), self.frames(other, [reference])[0]
+        tracks, other_tracks = self.tracks(clip), self.tracks(other)
+        known = tracks.motion is not None and other_tracks.motion is not None
+        sample = {
+            "frames": frames[:, :, ::-1] if flipped else frames,
+            "reference": portrait[:, ::-1] if flipped else portrait,
+            "visemes": tracks.windows[span],
+            "viseme_labels": tracks.labels[span],
+            "motion": _mirror(tracks.motion[span], flipped) if known else np.zeros((length, len(MOTION)), np.float32),
+            "reference_motion": (
+                _mirror(other_tracks.motion[reference], flipped) if known else np.zeros(len(MOTION), np.float32)
+            ),
+            "motion_known": known,
+            "mismatch": self.person[clip] != self.person[other],
+            "identity": self.person[clip],
+            "key": entry.key,
+            "start": start,
+        }
+        if self.has_truth:
+            box = tracks.mouth_box[span]
+            sample["mouth_open"] = tracks.mouth_open[span]
+            sample["mouth_box"] = np.stack([1 - box[:, 2], box[:, 1], 1 - box[:, 0], box[:, 3]], 1) if flipped else box
+        if self.latents is not None:
+            sample["latents"] = self.latents.read(clip, numbers, flipped)
+            sample["reference_latent"] = self.latents.read(other, reference, flipped)
+        mel = self.log_mel(clip, required=self.mel) if self.mel or whole else None
+        if mel is not None:
+            sample["mel"] = mel[start * MELS_PER_FRAME : (start + length) * MELS_PER_FRAME]
+        if self.flow and not whole:
+            pair = int(rng.integers(1, length)) if self.train else length // 2
+            flow, visible = optical_flow(*(np.ascontiguousarray(sample["frames"][i]) for i in (pair, pair - 1)))
+            sample.update(pair=pair, flow=flow, visible=visible)
+        return sample
+
+    def frames(self, clip: int, numbers) -> np.ndarray:
+        """uint8 [n, S, S, 3] of clip number ``clip``; whole clips are remembered, very long ones read in parts."""
+        entry = self.entries[clip]
+        if entry.frames * 3 * self.resolution**2 * 8 > self.memory.max_bytes:
+            return read_frames(entry.video, numbers, self.resolution)
+        return self.memory.get(("frames", self.resolution, entry.video), lambda: self._decode(entry))[numbers]
+
+    def _decode(self, entry: Entry) -> np.ndarray:
+        frames = read_frames(entry.video, size=self.resolution)
+        if len(frames) < entry.frames:
+            raise ValueError(
+                f"{entry.video}: has {len(frames)} frames but {entry.where} says {entry.frames}; "
+                "run `python -m tsd.prepare` again"
+            )
+        return frames[: entry.frames]
+
+    def tracks(self, clip: int) -> Tracks:
+        """Visemes, motion and truth of clip number ``clip``."""
+        entry = self.entries[clip]
+        return self.memory.get(("tracks", self.viseme_dir, entry.video), lambda: load_tracks(entry, self.viseme_dir))
+
+    def log_mel(self, clip: int, required: bool = True) -> np.ndarray | None:
+        """[frames * 4, 80] of clip number ``clip``; without sound None, or ValueError where ``required``."""
+        mel = self.memory.get(("mel", self.entries[clip].video), lambda: self._listen(self.entries[clip]))
+        if len(mel):
+            return mel
+        if required:
+            entry = self.entries[clip]
+            raise ValueError(f"{entry.where}: {entry.key} has no sound but this stage listens; remove the line")
+        return None
+
+    def _listen(self, entry: Entry) -> np.ndarray:
+        """Log-mel cut or padded with silence to the length of the video; empty without sound."""
+        if not video_info(entry.video).has_audio:
+            return np.zeros((0, MELS), np.float32)
+        wave, num_samples = load_audio(entry.video, silent_ok=True), entry.frames * SAMPLES_PER_FRAME
+        return log_mel(np.pad(wave, (0, max(0, num_samples - len(wave))))[:num_samples])
+
+
+def _mirror(motion: np.ndarray, flipped: bool) -> np.ndarray:
+    return flip_motion(torch.from_numpy(motion)).numpy() if flipped else motion
+
+
+def _far_frame(num_frames: int, start: int, window: int, rng) -> int:
+    """A random frame at least REFERENCE_GAP outside the window; the farthest one where none is."""
+    numbers = np.arange(num_frames)
+    distance = np.maximum(start - numbers, numbers - (start + window - 1))
+    far = np.flatnonzero(distance >= REFERENCE_GAP)
+    return int(rng.choice(far)) if len(far) else int(distance.argmax())
+
+
+def collate(samples: list[dict]) -> Clip:
+    """Samples of ``ClipDataset`` -> Clip: pictures from uint8 [..., H, W, 3] to [..., 3, H, W] in [-1, 1]."""
+    assert samples[0]["visemes"].shape[1:] == (VISEME_WINDOW, len(VISEMES))
+    batch = {name: [sample[name] for sample in samples] for name in samples[0]}
+    pictures = {name: _to_unit(np.stack(batch.pop(name))) for name in ("frames", "reference")}
+    keys = batch.pop("key")
+    tensors = {name: torch.from_numpy(np.stack(values)) for name, values in batch.items()}
+    return Clip(**pictures, **tensors, key=keys)
+
+
+def _to_unit(pictures: np.ndarray) -> Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pictures, -1, -3)))
+    return tensor.float().div_(127.5).sub_(1.0)

@@ -1,0 +1,103 @@
+"""What is known about each frame of a clip beside its picture: visemes, head motion, mouth."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+
+from tsd.clip import MOTION, VISEMES, viseme_windows
+from tsd.data.manifest import Entry
+
+SLACK = 2
+"""Frames by which a track may differ from its video: aligners and trackers round differently."""
+
+
+@dataclass
+class Tracks:
+    """Per-frame values of one clip of T frames; float32."""
+
+    labels: np.ndarray
+    """[T, V] visemes of the manifest: the recogniser's target; zeros when unknown."""
+    windows: np.ndarray
+    """[T, W, V] what the denoiser sees; of ``viseme_dir`` where given, else of ``labels``."""
+    motion: np.ndarray | None
+    """[T, M], None when unknown."""
+    mouth_open: np.ndarray
+    """[T], nan when unknown."""
+    mouth_box: np.ndarray
+    """[T, 4], nan when unknown."""
+
+    @property
+    def nbytes(self) -> int:
+        arrays = (self.labels, self.windows, self.motion, self.mouth_open, self.mouth_box)
+        return sum(a.nbytes for a in arrays if a is not None)
+
+
+def viseme_file(folder: str | Path, key: str) -> Path:
+    """Where the recogniser's visemes of the clip ``key`` lie inside ``viseme_dir``."""
+    return Path(folder) / (key.replace("/", "__") + ".npy")
+
+
+def load_tracks(entry: Entry, viseme_dir: str | Path | None = None) -> Tracks:
+    """Read the files that an entry names. Raises ValueError naming the file that does not fit."""
+    labels = np.zeros((entry.frames, len(VISEMES)), np.float32)
+    if entry.visemes is not None:
+        labels = _visemes(entry.visemes, entry.frames)
+    seen = labels
+    if viseme_dir is not None:
+        path = viseme_file(viseme_dir, entry.key)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no recognised visemes of {entry.key}; run the recogniser over the corpus")
+        seen = _visemes(path, entry.frames)
+    motion = None
+    if entry.motion is not None:
+        motion = _track(entry.motion, "motion", entry.frames, (len(MOTION),))
+    mouth_open = np.full(entry.frames, np.nan, np.float32)
+    mouth_box = np.full((entry.frames, 4), np.nan, np.float32)
+    if entry.truth is not None:
+        mouth_open = _track(entry.truth, "mouth_open", entry.frames, ())
+        mouth_box = _track(entry.truth, "mouth_box", entry.frames, (4,))
+    return Tracks(labels, viseme_windows(torch.from_numpy(seen)).numpy(), motion, mouth_open, mouth_box)
+
+
+def _read(path: Path, field: str) -> np.ndarray:
+    """An array of a ``.npy``, or the named one of a ``.npz``; pickles are refused."""
+    try:
+        with np.load(path, allow_pickle=False) if path.suffix == ".npz" else path.open("rb") as file:
+            return file[field] if path.suffix == ".npz" else np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, BadZipFile, OSError, KeyError) as error:
+        raise ValueError(f"{path}: no readable array {field!r}; remove the file and prepare again") from error
+
+
+def _fit(array: np.ndarray, num_frames: int, path: Path) -> np.ndarray:
+    if abs(len(array) - num_frames) > SLACK or not len(array):
+        raise ValueError(f"{path}: has {len(array)} frames but its video has {num_frames}; prepare the clip again")
+    short = num_frames - len(array)
+    if short > 0:
+        array = np.concatenate([array, np.repeat(array[-1:], short, 0)])
+    return np.ascontiguousarray(array[:num_frames], np.float32)
+
+
+def _track(path: Path, field: str, num_frames: int, shape: tuple) -> np.ndarray:
+    array = _read(path, field)
+    if array.shape[1:] != shape or array.dtype.kind != "f":
+        expected = ", ".join(["T", *map(str, shape)])
+        raise ValueError(f"{path}: {field} must be floats [{expected}], got {array.dtype} {list(array.shape)}")
+    return _fit(array, num_frames, path)
+
+
+def _visemes(path: Path, num_frames: int) -> np.ndarray:
+    """[T] class numbers or [T, V] probabilities -> [T, V] float32."""
+    array, num_visemes = _read(path, "visemes"), len(VISEMES)
+    if array.ndim == 1 and array.dtype.kind in "iu":
+        if len(array) and not (0 <= array.min() and array.max() < num_visemes):
+            raise ValueError(f"{path}: viseme numbers must lie in 0..{num_visemes - 1}, got up to {array.max()}")
+        array = np.eye(num_visemes, dtype=np.float32)[array]
+    if array.ndim != 2 or array.shape[1] != num_visemes or array.dtype.kind != "f":
+        raise ValueError(
+            f"{path}: visemes must be whole numbers [T] or floats [T, {num_visemes}], "
+            f"got {array.dtype} {list(array.shape)}"
+        )
+    return _fit(array, num_frames, path)
