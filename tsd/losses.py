@@ -22,12 +22,24 @@ def distill(eps_student: Tensor, eps_teacher: Tensor, weight: Tensor) -> Tensor:
     return noise(eps_student, eps_teacher.detach(), weight)
 
 
-def trajectory(z_student: Tensor, z_teacher: Tensor) -> Tensor:
-    """Where one step of the student lands against where the teacher's finer steps land (in units of z).
+HUBER_SCALE = 0.1
+"""Where the pseudo-Huber distance turns from squares to absolute values, in units of z. Our choice."""
 
-    Pseudo-Huber (scale 0.1) instead of squares: a few large misses must not outvote the picture. Our choice."""
-    scale = 0.1
-    return ((z_student - z_teacher.detach()).square() + scale**2).sqrt().mean() - scale
+
+def huber(difference: Tensor) -> Tensor:
+    """sqrt(d^2 + c^2) - c: a few large misses must not outvote the picture."""
+    return (difference.square() + HUBER_SCALE**2).sqrt() - HUBER_SCALE
+
+
+def trajectory(z_student: Tensor, z_teacher: Tensor) -> Tensor:
+    """Where one step of the student lands against where the teacher's finer steps land (SFD, arXiv 2409.19681)."""
+    return huber(z_student - z_teacher.detach()).mean()
+
+
+def rollout(z0_hat: Tensor, z: Tensor, region: Tensor) -> Tensor:
+    """The estimate after the student's own steps against the clip, where ``region`` (broadcast, 0..1) counts."""
+    region = region.expand_as(z)
+    return (huber(z0_hat - z) * region).sum() / region.sum().clamp(min=1)
 
 
 def mouth(eps_hat: Tensor, eps: Tensor, weight: Tensor, region: Tensor) -> Tensor:
@@ -92,6 +104,7 @@ class LossWeights:
     noise: float = 0.0
     distill: float = 0.0
     trajectory: float = 0.0
+    rollout: float = 0.0
     mouth: float = 0.0
     identity: float = 0.0
     temporal: float = 0.0

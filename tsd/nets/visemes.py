@@ -53,10 +53,9 @@ class VisemeNet(nn.Module):
         return self.look_ahead * 1000 / FPS
 
     def forward(self, mel: Tensor) -> Tensor:
-        """mel [B, T * MELS_PER_FRAME, MELS] -> logits [B, T, V]. Beyond the end silence is assumed."""
-        x = mel.transpose(1, 2)
-        silence = x.amin(dim=(1, 2), keepdim=True).expand(-1, MELS, self.look_ahead * MELS_PER_FRAME)
-        x = self.stem(F.pad(x, (0, 0)) if not self.look_ahead else __import__("torch").cat([x, silence], -1))
+        """mel [B, T * MELS_PER_FRAME, MELS] -> logits [B, T, V]. Beyond the end the last column is repeated."""
+        x = F.pad(mel.transpose(1, 2), (0, self.look_ahead * MELS_PER_FRAME), mode="replicate")
+        x = self.stem(x)
         for block in self.blocks:
             x = x + block(x)
         return self.to_visemes(x)[:, :, self.look_ahead :].transpose(1, 2)

@@ -1,0 +1,112 @@
+"""The only door between stages, and out: nets as safetensors with a JSON card in the header.
+
+A weights file says which stage it is of and with which arguments its net is built. Classes come from
+the table ``NETS`` below and never from the file, and safetensors holds no code: a weights file from a
+stranger cannot run anything.
+"""
+
+import hashlib
+import inspect
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from tsd.nets.denoiser import Denoiser
+from tsd.nets.identity import IdentityNet
+from tsd.nets.mouth import MouthNet
+from tsd.nets.vae import VAE
+from tsd.nets.visemes import VisemeNet
+
+NETS = {
+    "vae": VAE,
+    "visemes": VisemeNet,
+    "identity": IdentityNet,
+    "teacher": Denoiser,
+    "student": Denoiser,
+    "mouth": MouthNet,
+}
+MAX_PARAMETERS = 500_000_000
+"""A header that asks for more than this is refused before anything is allocated."""
+
+
+def save(path: str | Path, stage: str, net: nn.Module, arguments: dict, card: dict) -> str:
+    """Write ``net`` (built as NETS[stage](**arguments)) to ``path``, whole or not at all; returns its hash.
+
+    card: plain values worth keeping with the weights (steps, seed, scores, schedules).
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = json.dumps({"stage": stage, "arguments": arguments, "card": card}, sort_keys=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    os.close(handle)
+    try:
+        save_file(tensors, temporary, metadata={"tsd": header})
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return file_hash(path)
+
+
+def file_hash(path: str | Path) -> str:
+    """First 16 hex digits of the file's SHA-256: names weights in caches and cards."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+
+
+def read_header(path: str | Path, stage: str | None = None) -> dict:
+    """{"stage", "arguments", "card"} of a weights file; ``stage`` refuses the weights of another one."""
+    path = Path(path)
+    if not path.is_file():
+        made_by = f"`make train-{stage}`" if stage in NETS and stage != "mouth" else "the training of its stage"
+        raise FileNotFoundError(f"no {stage or 'weights'} weights at {path}: {made_by} writes them")
+    if path.suffix == ".ckpt":
+        raise ValueError(f"{path} is a training checkpoint: give the weights.safetensors that its run wrote instead")
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {}).get("tsd", "null"))
+    except (SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a readable weights file ({error}): train or copy it again") from error
+    if not isinstance(header, dict) or header.get("stage") not in NETS or not isinstance(header.get("arguments"), dict):
+        raise ValueError(f"{path} carries no card of this project: give a weights.safetensors written by tsd.train")
+    if stage is not None and header["stage"] != stage:
+        raise ValueError(f"{path} holds weights of stage '{header['stage']}', but stage '{stage}' is needed here")
+    return header
+
+
+def load(path: str | Path, stage: str) -> nn.Module:
+    """The net of a weights file, in evaluation mode. Raises FileNotFoundError or ValueError with the remedy."""
+    header = read_header(path, stage)
+    build = NETS[stage]
+    unknown = set(header["arguments"]) - set(inspect.signature(build).parameters)
+    if unknown:
+        raise ValueError(f"{path} asks for unknown arguments {sorted(unknown)} of {build.__name__}: train it again")
+    try:
+        with torch.device("meta"):
+            size = sum(p.numel() for p in build(**header["arguments"]).parameters())
+        if size > MAX_PARAMETERS:
+            raise ValueError(f"its card describes a net of {size} parameters")
+        net = build(**header["arguments"])
+        with safe_open(path, "pt") as file:
+            net.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except (TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} does not fit its own card ({reason}): train or copy it again") from error
+    return net.eval()
+
+
+def check_latents(vae: VAE, denoiser: Denoiser, vae_path, denoiser_path) -> None:
+    """Refuse a VAE and a denoiser whose latents differ in size."""
+    ours = (vae.latent_channels, vae.latent_size)
+    theirs = (denoiser.latent_channels, denoiser.latent_size)
+    if ours != theirs:
+        raise ValueError(
+            f"{denoiser_path} works on latents of {theirs[0]} channels at {theirs[1]}x{theirs[1]}, but {vae_path} "
+            f"makes {ours[0]} at {ours[1]}x{ours[1]}: use weights trained on this VAE"
+        )

@@ -1,0 +1,65 @@
+"""What every stage's LightningModule shares: frozen companions, optimiser and schedule."""
+
+import math
+from collections.abc import Callable, Iterable
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from tsd.clip import Clip
+
+WARMUP = 0.05
+"""Fraction of the steps in which the learning rate rises; afterwards it falls as a cosine to a twentieth. Our choice."""
+
+
+class Stage(L.LightningModule):
+    """A LightningModule around one trained net, ``self.net``.
+
+    A stage says what its losses are (``step_losses``); the weighted sum is their "total". ``optimizer`` is
+    called with the parameters (a ``functools.partial``).
+    """
+
+    def __init__(self, net: nn.Module, loss, optimizer: Callable[[Iterable], torch.optim.Optimizer]):
+        super().__init__()
+        self.net, self.loss, self.make_optimizer = net, loss, optimizer
+        object.__setattr__(self, "frozen", {})
+
+    def hold_frozen(self, **nets: nn.Module | None) -> None:
+        """Nets that are used and never trained: outside ``state_dict``, EMA, optimiser and DDP's view."""
+        self.frozen.update({k: n.eval().requires_grad_(False) for k, n in nets.items() if n is not None})
+
+    def setup(self, stage: str) -> None:
+        for net in self.frozen.values():
+            net.to(self.device)
+
+    def step_losses(self, clip: Clip) -> dict[str, Tensor]:
+        """Named scalar terms of one batch; names are fields of LossWeights."""
+        raise NotImplementedError(f"{type(self).__name__} must say what its losses are")
+
+    def training_step(self, clip: Clip, _: int) -> Tensor:
+        terms = self.step_losses(clip)
+        total = self.loss.total(terms)
+        self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()}, batch_size=len(clip))
+        self.log("train/total", total.detach(), batch_size=len(clip), prog_bar=True)
+        return total
+
+    def configure_optimizers(self):
+        optimizer = self.make_optimizer(self.net.parameters())
+        total = max(1, int(self.trainer.estimated_stepping_batches))
+        warmup = max(1, int(WARMUP * total))
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / warmup
+            done = min(1.0, (step - warmup) / max(1, total - warmup))
+            return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def clip_generator(clip: Clip, device) -> torch.Generator:
+    """A generator seeded by the clips of the batch, so that validation numbers do not depend on its order."""
+    seed = sum(ord(c) * 31**i for i, c in enumerate("".join(clip.key)[:12])) + int(clip.start.sum())
+    return torch.Generator(device=device).manual_seed(seed % 2**31)

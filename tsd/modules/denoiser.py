@@ -1,0 +1,129 @@
+"""What teacher and student share: conditions, latents, the terms on decoded pictures, validation."""
+
+import torch
+from torch import Tensor, nn
+
+from tsd import losses
+from tsd.clip import Clip
+from tsd.diffusion import Schedule, add_noise, draw_noise, draw_strengths, expand, noise_weight, sample, z0_from_eps
+from tsd.modules.base import Stage, clip_generator
+from tsd.nets.denoiser import Condition, Denoiser
+
+P_NO_VISEMES, P_NO_MOTION = 0.05, 0.1
+"""How often visemes or motion are withheld in training, so that the net works without them. Our choice."""
+VALIDATION_STRENGTHS = (0.3, 1.0, 3.0, 40.0)
+
+
+class DenoiserStage(Stage):
+    """Noise prediction on the latents of a frozen VAE, conditioned on reference, visemes and motion.
+
+    decoded: clips of a batch whose estimate is decoded for the terms on pictures (identity, temporal).
+    schedule: the steps of the from-noise samples that validation shows.
+    """
+
+    net: Denoiser
+
+    def __init__(self, net, loss, optimizer, vae: nn.Module, schedule: Schedule, identity=None, decoded: int = 4):
+        super().__init__(net, loss, optimizer)
+        self.hold_frozen(vae=vae, identity=identity)
+        self.schedule, self.decoded = schedule, decoded
+        if loss.identity and identity is None:
+            raise ValueError(
+                "loss.identity is above 0 but there is no embedder: run `make train-identity`, "
+                "give identity.weights=<file>, or set loss.identity=0"
+            )
+
+    def latents(self, clip: Clip) -> tuple[Tensor, Tensor]:
+        """z [B, T, C, h, w] and the reference's [B, C, h, w]: from the cache, or by the frozen VAE."""
+        if clip.latents is not None:
+            return clip.latents.float(), clip.reference_latent.float()
+        with torch.no_grad():
+            vae = self.frozen["vae"]
+            return vae.encode(clip.frames).float(), vae.encode(clip.reference).float()
+
+    def condition(self, clip: Clip, reference_latent: Tensor) -> Condition:
+        """The conditions of a batch; in training some are withheld."""
+        visemes, known = clip.visemes, clip.motion_known
+        if self.training:
+            chance = torch.rand(2, len(clip), device=visemes.device)
+            visemes = visemes * (chance[0] >= P_NO_VISEMES)[:, None, None, None]
+            known = known & (chance[1] >= P_NO_MOTION)
+        return Condition(visemes, clip.motion, known, reference_latent, clip.reference_motion)
+
+    def noisy(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Eq. 3 for a batch: z_s, s [B] over the whole range, eps; half of the windows share part of their noise."""
+        s = draw_strengths(len(z), device=z.device)
+        share = torch.rand(len(z), device=z.device) * (torch.rand(len(z), device=z.device) < 0.5)
+        eps = draw_noise(z.shape, share.round(decimals=1), device=z.device)
+        return add_noise(z, s, eps), s, eps
+
+    @staticmethod
+    def weight(clip: Clip, s: Tensor) -> Tensor:
+        """Eq. 5's weight per noise strength; Eq. 12's targets.
+
+        A mismatched reference shows another person than the frames. The target of the noise stays the clip's own
+        frames, but only in so far as z_s still shows them (the share 1 / (s^2 + 1) of its variance): near s = 0
+        the net learns to trust z_s over the reference, near pure noise the picture belongs to the reference and
+        is judged by the identity term alone.
+        """
+        return noise_weight(s) * torch.where(clip.mismatch, 1 / (s.square() + 1), torch.ones_like(s))
+
+    def mouth_region(self, clip: Clip, size: int) -> Tensor:
+        """[B, T, 1, size, size]: 1 where a latent position lies in the mouth box; 0 where none is known."""
+        box = torch.nan_to_num(clip.mouth_box, nan=-1.0)[..., None, None]
+        axis = (torch.arange(size, device=box.device) + 0.5) / size
+        margin = 0.5 / size
+        x, y = axis[None, :], axis[:, None]
+        inside = (x >= box[:, :, 0] - margin) & (x <= box[:, :, 2] + margin)
+        inside = inside & (y >= box[:, :, 1] - margin) & (y <= box[:, :, 3] + margin)
+        return inside[:, :, None].float()
+
+    def picture_terms(self, clip: Clip, z0_hat: Tensor) -> dict[str, Tensor]:
+        """Eq. 8 and 9 on two neighbouring decoded frames of a few clips; terms of weight 0 are left out."""
+        wanted = {name for name in ("identity", "temporal") if getattr(self.loss, name)}
+        if not wanted:
+            return {}
+        n = min(self.decoded, len(clip))
+        rows = torch.arange(n, device=z0_hat.device)
+        pair = clip.pair[:n] if clip.pair is not None else torch.ones_like(rows)
+        both = torch.stack([z0_hat[rows, pair - 1], z0_hat[rows, pair]], 1)
+        frames = self.frozen["vae"].decode(both)
+        terms = {}
+        if "identity" in wanted:
+            embedder = self.frozen["identity"]
+            with torch.no_grad():
+                target = embedder(clip.reference[:n])
+            terms["identity"] = losses.identity(embedder(frames[:, 1]), target)
+        if "temporal" in wanted:
+            if clip.flow is None:
+                raise ValueError("loss.temporal is above 0 but the data has no flow: set data.flow=true")
+            terms["temporal"] = losses.temporal(frames[:, 1], frames[:, 0], clip.flow[:n], clip.visible[:n])
+        return terms
+
+    def from_noise(self, clip: Clip, schedule: Schedule, generator=None) -> Tensor:
+        """Latents [B, T, C, h, w] generated from pure noise (one noise per clip), with the clip's own motion."""
+        z, reference_latent = self.latents(clip)
+        condition = self.condition(clip, reference_latent)
+        reference = self.net.read_reference(condition)
+        eps = draw_noise(z.shape, 1.0, device=z.device, generator=generator)
+        return sample(
+            lambda z_s, s, k: self.net(z_s, s, condition, reference), schedule.strengths[0] * eps, schedule
+        )
+
+    def validation_step(self, clip: Clip, _: int) -> dict[str, Tensor]:
+        """The loss of Eq. 5 at fixed strengths, and a sample from noise against the reconstruction."""
+        generator = clip_generator(clip, clip.frames.device)
+        z, reference_latent = self.latents(clip)
+        condition = self.condition(clip, reference_latent)
+        total = 0.0
+        for strength in VALIDATION_STRENGTHS:
+            s = torch.full((len(z),), strength, device=z.device)
+            eps = draw_noise(z.shape, 0.0, device=z.device, generator=generator)
+            z_s = add_noise(z, s, eps)
+            z0_hat = z0_from_eps(z_s, self.net(z_s, s, condition), s)
+            error = (expand(1 + 1 / s.square(), z) * (z0_hat - z).square()).mean()
+            self.log(f"val/noise_{strength:g}", error, batch_size=len(clip))
+            total = total + error / len(VALIDATION_STRENGTHS)
+        self.log("val/total", total, batch_size=len(clip), prog_bar=True)
+        vae = self.frozen["vae"]
+        return {"pred": vae.decode(self.from_noise(clip, self.schedule, generator)), "target": vae.decode(z)}

@@ -1,0 +1,92 @@
+"""Stage ``student``: a small causal net distilled from the teacher (Eq. 6, 7, 11), then trained on its own steps."""
+
+import torch
+from torch import Tensor, nn
+
+from tsd import losses
+from tsd.clip import Clip
+from tsd.diffusion import Schedule, draw_noise, expand, z0_from_eps
+from tsd.modules.denoiser import DenoiserStage
+from tsd.nets.denoiser import Condition
+
+
+class StudentModule(DenoiserStage):
+    """Two phases: match the teacher's noise over all s (Eq. 7), then walk its own few steps.
+
+    schedules: the few-step schedules trained on, by name; one is drawn per batch. own_steps_from: fraction of the training
+    after which batches are own steps. teacher_steps: sub-steps of the teacher inside one step of the student.
+    """
+
+    def __init__(
+        self,
+        *args,
+        teacher: nn.Module,
+        schedules: dict[str, Schedule],
+        own_steps_from: float = 0.5,
+        teacher_steps: int = 2,
+        **kwargs,
+    ):
+        super().__init__(*args, **kwargs)
+        self.hold_frozen(teacher=teacher)
+        if not 0 <= own_steps_from <= 1:
+            raise ValueError(f"own_steps_from is a fraction of the training, 0..1, got {own_steps_from}")
+        self.schedules, self.own_steps_from, self.teacher_steps = schedules, own_steps_from, teacher_steps
+
+    def step_losses(self, clip: Clip) -> dict[str, Tensor]:
+        done = self.global_step / max(1, self.trainer.estimated_stepping_batches)
+        return self.own_steps(clip) if done >= self.own_steps_from else self.match(clip)
+
+    def match(self, clip: Clip) -> dict[str, Tensor]:
+        """Eq. 5 and 7 at the same z_s and s."""
+        z, reference_latent = self.latents(clip)
+        condition = self.condition(clip, reference_latent)
+        z_s, s, eps = self.noisy(z)
+        with torch.no_grad():
+            eps_teacher = self.frozen["teacher"](z_s, s, condition)
+        eps_hat = self.net(z_s, s, condition)
+        weight = self.weight(clip, s)
+        terms = {
+            "noise": losses.noise(eps_hat, eps, weight),
+            "distill": losses.distill(eps_hat, eps_teacher, self.weight(clip, s)),
+        }
+        if self.loss.mouth and clip.mouth_box is not None:
+            terms["mouth"] = losses.mouth(eps_hat, eps, weight, self.mouth_region(clip, z.shape[-1]))
+        return terms | self.picture_terms(clip, z0_from_eps(z_s, eps_hat, s))
+
+    def own_steps(self, clip: Clip) -> dict[str, Tensor]:
+        """From pure noise by its own steps to a random one; that step is judged.
+
+        ``rollout``: its estimate against the clip (visemes, motion and reference leave little else to choose).
+        ``trajectory``: where it lands against where the teacher lands from the same place in finer steps.
+        """
+        z, reference_latent = self.latents(clip)
+        condition = self.condition(clip, reference_latent)
+        schedule = list(self.schedules.values())[int(torch.randint(len(self.schedules), ()))]
+        step = int(torch.randint(schedule.num_steps, ()))
+        bounds = (*schedule.strengths, 0.0)
+        z_s = bounds[0] * draw_noise(z.shape, 1.0, device=z.device)
+        with torch.no_grad():
+            for k in range(step):
+                z_s = z_s - schedule.etas[k] * self.net(z_s, z_s.new_full((len(z),), bounds[k]), condition)
+        s = z_s.new_full((len(z),), bounds[step])
+        eps_hat = self.net(z_s, s, condition)
+        z0_hat = z0_from_eps(z_s, eps_hat, s)
+        matched = expand((~clip.mismatch).float(), z)
+        terms = {"rollout": losses.rollout(z0_hat, z, matched)}
+        if self.loss.mouth and clip.mouth_box is not None:
+            terms["mouth"] = losses.rollout(z0_hat, z, matched * self.mouth_region(clip, z.shape[-1]))
+        if self.loss.trajectory:
+            landed = self.teacher_walk(z_s, bounds[step], bounds[step + 1], condition)
+            terms["trajectory"] = losses.trajectory(z_s - schedule.etas[step] * eps_hat, landed)
+        return terms | self.picture_terms(clip, z0_hat)
+
+    @torch.no_grad()
+    def teacher_walk(self, z_s: Tensor, start: float, end: float, condition: Condition) -> Tensor:
+        """z at strength ``end``, by ``teacher_steps`` Euler steps of the teacher from ``z_s`` at ``start``."""
+        floor = max(end, 0.05 * start, 0.02)
+        ratio = (floor / start) ** (1 / self.teacher_steps)
+        bounds = [start * ratio**i for i in range(self.teacher_steps)] + [end]
+        for s, lower in zip(bounds, bounds[1:], strict=False):
+            eps_hat = self.frozen["teacher"](z_s, z_s.new_full((len(z_s),), s), condition)
+            z_s = z_s - (s - lower) * eps_hat
+        return z_s

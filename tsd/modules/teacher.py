@@ -1,0 +1,22 @@
+"""Stage ``teacher``: noise prediction on VAE latents (Eq. 3-5, 8-10)."""
+
+from torch import Tensor
+
+from tsd import losses
+from tsd.clip import Clip
+from tsd.diffusion import z0_from_eps
+from tsd.modules.denoiser import DenoiserStage
+
+
+class TeacherModule(DenoiserStage):
+    """Learns the noise at every strength from nearly none to nothing of z left."""
+
+    def step_losses(self, clip: Clip) -> dict[str, Tensor]:
+        z, reference_latent = self.latents(clip)
+        z_s, s, eps = self.noisy(z)  # Eq. 3
+        eps_hat = self.net(z_s, s, self.condition(clip, reference_latent))  # Eq. 4
+        weight = self.weight(clip, s)
+        terms = {"noise": losses.noise(eps_hat, eps, weight)}  # Eq. 5
+        if self.loss.mouth and clip.mouth_box is not None:
+            terms["mouth"] = losses.mouth(eps_hat, eps, weight, self.mouth_region(clip, z.shape[-1]))
+        return terms | self.picture_terms(clip, z0_from_eps(z_s, eps_hat, s))  # Eq. 8, 9

@@ -1,0 +1,47 @@
+"""Stage ``vae``: the KL VAE of Eq. 2."""
+
+import torch
+from torch import Tensor
+
+from tsd import losses
+from tsd.clip import Clip
+from tsd.modules.base import Stage
+from tsd.nets.vae import VAE
+
+LATENT_NOISE = 0.1
+"""Std of the noise on normalised latents while the decoder trains, in units of the latents' own std: a decoder that
+shrugs at errors of this size makes the denoiser's task easier. Our choice."""
+
+
+class VAEModule(Stage):
+    """Reconstruction, edges and KL; the statistics of the latents are tracked as it trains."""
+
+    net: VAE
+
+    def step_losses(self, clip: Clip) -> dict[str, Tensor]:
+        frames = clip.frames.flatten(0, 1)
+        mean, log_variance = self.net.moments(frames)
+        if self.training:
+            self.track_statistics(mean.detach().float())
+        latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+        latent = latent + LATENT_NOISE * self.net.latent_std[:, None, None] * torch.randn_like(mean)
+        recon = self.net.decode_raw(latent)
+        return {
+            "reconstruction": losses.reconstruction(recon, frames),
+            "edges": losses.edges(recon, frames),
+            "kl": losses.kl(mean, log_variance),
+        }
+
+    @torch.no_grad()
+    def track_statistics(self, mean: Tensor, momentum: float = 0.02) -> None:
+        """Running mean and std per latent channel (exponential, so that the last steps decide)."""
+        first = bool((self.net.latent_std == 1).all()) and bool((self.net.latent_mean == 0).all())
+        momentum = 1.0 if first else momentum
+        self.net.latent_mean.lerp_(mean.mean((0, 2, 3)), momentum)
+        variance = (mean - self.net.latent_mean[:, None, None]).square().mean((0, 2, 3))
+        self.net.latent_std.copy_(self.net.latent_std.square().lerp(variance, momentum).sqrt().clamp(min=1e-4))
+
+    def validation_step(self, clip: Clip, _: int) -> dict[str, Tensor]:
+        recon = self.net.decode(self.net.encode(clip.frames))
+        self.log("val/total", losses.reconstruction(recon, clip.frames), batch_size=len(clip), prog_bar=True)
+        return {"pred": recon, "target": clip.frames}

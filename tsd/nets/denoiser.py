@@ -1,0 +1,287 @@
+"""The noise predictor of teacher and student (Eq. 4): one class, two sizes, two directions of time.
+
+What does not change with the frame (the reference's features) is computed once by ``read_reference``;
+what changes is the noisy latent, its strength, the visemes around the frame and the motion of the head.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tsd.clip import MOTION, VISEME_WINDOW, VISEMES
+from tsd.diffusion import Preconditioning, eps_from_z0, expand
+from tsd.nets.blocks import ResBlock, norm, zero
+
+CANONICAL_FACE = ((0.36, 0.42), (0.64, 0.42), (0.50, 0.57))
+"""Left eye, right eye and nose of the canonical crop, in units of its side."""
+
+
+@dataclass
+class Condition:
+    """What Eq. 1 conditions on, and the motion of the head (our addition, see docs/decisions.md).
+
+    visemes [B, T, W, V]; motion [B, T, M]; motion_known [B] bool; reference_latent [B, C, h, w];
+    reference_motion [B, M].
+    """
+
+    visemes: Tensor
+    motion: Tensor
+    motion_known: Tensor
+    reference_latent: Tensor
+    reference_motion: Tensor
+
+
+@dataclass
+class Reference:
+    """Everything of the reference that every frame uses. features [B, R, h, w], emb [B, E], landmarks [B, 3, 2],
+    tokens [B, E, h2, w2]."""
+
+    features: Tensor
+    plain: Tensor
+    emb: Tensor
+    landmarks: Tensor
+    keys: Tensor
+    values: Tensor
+
+
+def landmarks_of(motion: Tensor, known: Tensor) -> Tensor:
+    """motion [B, ..., M], known [B] -> [B, ..., 3, 2] eyes and nose; the canonical face where unknown."""
+    points = motion[..., :6].unflatten(-1, (3, 2))
+    canonical = points.new_tensor(CANONICAL_FACE).expand_as(points)
+    return torch.where(expand(known, points), points, canonical)
+
+
+def affine_between(source: Tensor, target: Tensor) -> Tensor:
+    """The affine maps that carry three source points onto three target points: [N, 3, 2] twice -> [N, 2, 3]."""
+    ones = torch.ones_like(source[..., :1])
+    return torch.linalg.solve(torch.cat([source, ones], -1).float(), target.float()).transpose(1, 2)
+
+
+def pixel_grid(size: int, device=None) -> Tensor:
+    """[size, size, 3] homogeneous centres of pixels in units of the side."""
+    axis = (torch.arange(size, device=device, dtype=torch.float32) + 0.5) / size
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    return torch.stack([x, y, torch.ones_like(x)], -1)
+
+
+class TemporalMix(nn.Module):
+    """Each position looks at itself in three neighbouring frames; zero at the start, so a plain image net.
+
+    causal: frames t-2, t-1, t (memory of two frames for streaming); else t-1, t, t+1.
+    """
+
+    def __init__(self, channels: int, causal: bool):
+        super().__init__()
+        self.causal = causal
+        self.norm = norm(channels)
+        self.mix = zero(nn.Conv2d(3 * channels, channels, 1))
+
+    def forward(self, x: Tensor, frames: int, memory: Tensor | None) -> tuple[Tensor, Tensor]:
+        """x [B*T, C, h, w] -> the same shape, and the memory [B, 2, C, h, w] the next call continues from."""
+        h = self.norm(x).unflatten(0, (-1, frames))
+        if self.causal:
+            past = torch.zeros_like(h[:, :1]).expand(-1, 2, -1, -1, -1) if memory is None else memory
+            h = torch.cat([past, h], 1)
+        else:
+            edge = torch.zeros_like(h[:, :1])
+            h = torch.cat([edge, h, edge], 1)
+        three = torch.cat([h[:, i : i + frames] for i in range(3)], 2).flatten(0, 1)
+        return x + self.mix(three), h[:, -2:]
+
+
+class ReferenceAttention(nn.Module):
+    """Positions of the frame ask the positions of the reference: what the affine warp cannot carry."""
+
+    def __init__(self, channels: int, heads: int = 4):
+        super().__init__()
+        self.heads = heads
+        self.norm = norm(channels)
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.out = zero(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, frames: int) -> Tensor:
+        """x [B*T, C, h, w]; keys, values [B, heads, positions, C / heads]."""
+        n, c, h, w = x.shape
+        q = self.query(self.norm(x)).reshape(n // frames, frames, self.heads, c // self.heads, h * w)
+        q = q.permute(0, 2, 1, 4, 3).flatten(2, 3)  # [B, heads, T * positions, C / heads]
+        y = F.scaled_dot_product_attention(q, keys.to(q.dtype), values.to(q.dtype))
+        y = y.unflatten(2, (frames, h * w)).permute(0, 2, 1, 4, 3).reshape(n, c, h, w)
+        return x + self.out(y)
+
+
+class Denoiser(nn.Module):
+    """A U-Net over each frame's latent with temporal mixing between frames.
+
+    channels: width at the latent's size and at each halving below it. reference_channels: width of the
+    reference features, which reach every frame twice: as they are, and carried by the affine map that
+    takes the reference's eyes and nose to the frame's.
+    """
+
+    def __init__(
+        self,
+        latent_channels: int,
+        latent_size: int,
+        channels: list[int],
+        blocks: int = 2,
+        reference_channels: int = 32,
+        emb_channels: int = 128,
+        causal: bool = False,
+    ):
+        super().__init__()
+        self.latent_channels, self.latent_size, self.causal = latent_channels, latent_size, causal
+        first, deepest = channels[0], channels[-1]
+        self.heads = 4
+
+        self.read = nn.Sequential(
+            nn.Conv2d(latent_channels, reference_channels, 3, padding=1),
+            ResBlock(reference_channels, reference_channels),
+            ResBlock(reference_channels, reference_channels),
+        )
+        self.read_deep = nn.Sequential(nn.AvgPool2d(2 ** (len(channels) - 1)), nn.Conv2d(reference_channels, deepest, 1))
+        self.read_position = nn.Linear(4, deepest)
+        self.to_keys, self.to_values = nn.Linear(deepest, deepest), nn.Linear(deepest, deepest)
+        self.read_emb = nn.Linear(2 * reference_channels, emb_channels)
+        self.read_plain = nn.Conv2d(reference_channels, first, 3, padding=1)
+
+        self.strength_emb = nn.Sequential(nn.Linear(32, emb_channels), nn.SiLU(), nn.Linear(emb_channels, emb_channels))
+        self.viseme_emb = nn.Sequential(
+            nn.Linear(VISEME_WINDOW * len(VISEMES), emb_channels), nn.SiLU(), nn.Linear(emb_channels, emb_channels)
+        )
+        self.motion_emb = nn.Linear(2 * len(MOTION) + 1, emb_channels)
+        self.combine = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, emb_channels), nn.SiLU())
+
+        self.enter = nn.Conv2d(latent_channels, first, 3, padding=1)
+        self.enter_warped = nn.Conv2d(reference_channels, first, 1, bias=False)
+        self.enter_place = nn.Conv2d(2, first, 1, bias=False)
+        self.position = nn.Linear(4, deepest)
+
+        self.down, self.up, self.mixes = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        width, skips = first, []
+        for level, c in enumerate(channels):
+            if level:
+                self.down.append(nn.Conv2d(width, c, 4, stride=2, padding=1))
+                width = c
+            for _ in range(blocks):
+                self.down.append(ResBlock(width, c, emb_channels))
+                width = c
+                skips.append(c)
+            self.mixes.append(TemporalMix(c, causal))
+        self.attend = ReferenceAttention(deepest, self.heads)
+        self.middle = ResBlock(deepest, deepest, emb_channels)
+        for level, c in reversed(list(enumerate(channels))):
+            for _ in range(blocks):
+                self.up.append(ResBlock(width + skips.pop(), c, emb_channels))
+                width = c
+            self.mixes.append(TemporalMix(c, causal))
+            if level:
+                self.up.append(nn.Sequential(nn.Conv2d(c, 4 * channels[level - 1], 1), nn.PixelShuffle(2)))
+                width = channels[level - 1]
+        self.leave = nn.Sequential(norm(first), nn.SiLU(), zero(nn.Conv2d(first, latent_channels, 3, padding=1)))
+        self.levels, self.blocks = len(channels), blocks
+
+    def read_reference(self, condition: Condition) -> Reference:
+        """Everything that depends on the reference only: once per video."""
+        latent = condition.reference_latent
+        want = (self.latent_channels, self.latent_size, self.latent_size)
+        if latent.shape[1:] != want:
+            raise ValueError(f"the denoiser takes latents {list(want)}, got {list(latent.shape[1:])}")
+        features = self.read(latent)
+        pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], -1)
+        landmarks = landmarks_of(condition.reference_motion, condition.motion_known)
+        deep = self.read_deep(features)
+        tokens = deep.flatten(2).transpose(1, 2) + self.read_position(self.places(landmarks, deep.shape[-1]))
+        keys, values = (
+            f(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.to_keys, self.to_values)
+        )
+        return Reference(features, self.read_plain(features), self.read_emb(pooled), landmarks, keys, values)
+
+    def places(self, landmarks: Tensor, size: int) -> Tensor:
+        """[N, size * size, 4]: where each position is in the picture and on the canonical face, both -1..1."""
+        grid = pixel_grid(size, landmarks.device).flatten(0, 1)
+        canonical = landmarks.new_tensor(CANONICAL_FACE).expand_as(landmarks)
+        on_face = grid @ affine_between(landmarks, canonical).transpose(1, 2)
+        on_picture = grid[:, :2].expand_as(on_face)
+        return torch.cat([on_picture, on_face], -1) * 2 - 1
+
+    def embed(self, condition: Condition, reference: Reference, s: Tensor) -> Tensor:
+        """[B*T, E]: strength, visemes, motion and identity of every frame."""
+        frequencies = torch.linspace(0.25, 8, 16, device=s.device)
+        angle = Preconditioning.at(s).noise[:, None] * frequencies
+        strength = self.strength_emb(torch.cat([angle.sin(), angle.cos()], -1))
+        known = condition.motion_known.to(condition.motion.dtype)[:, None, None]
+        b, t, _ = condition.motion.shape
+        motion = torch.cat(
+            [condition.motion, condition.reference_motion[:, None].expand(-1, t, -1), torch.ones_like(known).expand(b, t, 1)],
+            -1,
+        )
+        per_frame = self.viseme_emb(condition.visemes.flatten(2)) + self.motion_emb(motion * known)
+        return self.combine(per_frame + (strength + reference.emb)[:, None]).flatten(0, 1)
+
+    def forward(
+        self,
+        z_s: Tensor,
+        s: Tensor,
+        condition: Condition,
+        reference: Reference | None = None,
+        memory: list[Tensor] | None = None,
+        return_memory: bool = False,
+    ):
+        """eps_hat [B, T, C, h, w] for z_s [B, T, C, h, w] and s [B].
+
+        ``memory`` continues a causal net where an earlier call with ``return_memory`` stopped.
+        """
+        b, t = z_s.shape[:2]
+        reference = self.read_reference(condition) if reference is None else reference
+        scale = Preconditioning.at(s)
+        emb = self.embed(condition, reference, s)
+        landmarks = landmarks_of(condition.motion, condition.motion_known).flatten(0, 1)
+
+        x = self.enter((expand(scale.inp, z_s) * z_s).flatten(0, 1))
+        x = x + self.enter_warped(self.carry(reference, landmarks, t)) + reference.plain.repeat_interleave(t, 0)
+        place = self.places(landmarks, self.latent_size)
+        x = x + self.enter_place(place[..., 2:].transpose(1, 2).unflatten(2, (self.latent_size, -1)))
+
+        mixes = iter(enumerate(self.mixes))
+        memories = []
+
+        def mix(x: Tensor) -> Tensor:
+            i, layer = next(mixes)
+            x, kept = layer(x, t, None if memory is None else memory[i])
+            memories.append(kept)
+            return x
+
+        skips = []
+        down = iter(self.down)
+        for level in range(self.levels):
+            if level:
+                x = next(down)(x)
+            for i in range(self.blocks):
+                x = next(down)(x, emb)
+                if i == self.blocks - 1:
+                    x = mix(x)
+                skips.append(x)
+        deep = self.places(landmarks, x.shape[-1])
+        x = x + self.position(deep).transpose(1, 2).unflatten(2, x.shape[-2:])
+        x = self.attend(x, reference.keys, reference.values, t)
+        x = self.middle(x, emb)
+        up = iter(self.up)
+        for level in reversed(range(self.levels)):
+            for _ in range(self.blocks):
+                x = next(up)(torch.cat([x, skips.pop()], 1), emb)
+            x = mix(x)
+            if level:
+                x = next(up)(x)
+        out = self.leave(x).unflatten(0, (b, t)).to(z_s.dtype)
+        z0_hat = expand(scale.skip, z_s) * z_s + expand(scale.out, z_s) * out
+        eps_hat = eps_from_z0(z_s, z0_hat, s)
+        return (eps_hat, memories) if return_memory else eps_hat
+
+    def carry(self, reference: Reference, landmarks: Tensor, frames: int) -> Tensor:
+        """Reference features moved by the affine map that takes its eyes and nose to the frame's: [B*T, R, h, w]."""
+        source = reference.landmarks.repeat_interleave(frames, 0)
+        to_reference = affine_between(landmarks, source)
+        grid = pixel_grid(self.latent_size, landmarks.device) @ to_reference[:, None].transpose(2, 3) * 2 - 1
+        features = reference.features.float().repeat_interleave(frames, 0)
+        return F.grid_sample(features, grid, padding_mode="border", align_corners=False)

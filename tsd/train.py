@@ -1,0 +1,108 @@
+"""Train one stage: ``python -m tsd.train stage=vae|visemes|identity|mouth|teacher|student``."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import hydra
+import lightning as L
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from tsd import checkpoint
+from tsd.callbacks import KeepConfig
+from tsd.command import user_errors
+
+log = logging.getLogger(__name__)
+
+
+def build(node: DictConfig, **kwargs):
+    """Instantiate a config node with plain lists and dicts, so that no config object travels below this file."""
+    return instantiate(node, _convert_="all", **kwargs)
+
+
+def frozen_nets(cfg: DictConfig, loss) -> dict:
+    """The nets that the stage stands on, from the weights files of earlier stages."""
+    unused = {"identity"} if not loss.identity else set()
+    return {name: checkpoint.load(cfg.weights[name], name) for name in cfg.stage.needs if name not in unused}
+
+
+def precision(wanted: str) -> str:
+    """``auto``: bfloat16 where the processor computes in it, else float32."""
+    if wanted != "auto":
+        return wanted
+    return "bf16-mixed" if torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported() else "32-true"
+
+
+def train(cfg: DictConfig) -> Path:
+    """Run one stage to its ``weights.safetensors`` and return that path. Finished runs are kept, cut ones resumed."""
+    out, weights = Path(cfg.out), Path(cfg.out) / "weights.safetensors"
+    last = out / "checkpoints" / "last.ckpt"
+    if cfg.overwrite:
+        weights.unlink(missing_ok=True)
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    if weights.exists():
+        log.info("%s is already there (overwrite=true trains it again)", weights)
+        return weights
+
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    loss = build(cfg.loss)
+    nets = frozen_nets(cfg, loss)
+    net = build(cfg.stage.net)
+    if "teacher" in nets:
+        checkpoint.check_latents(nets["vae"], nets["teacher"], cfg.weights.vae, cfg.weights.teacher)
+    if "vae" in nets:
+        checkpoint.check_latents(nets["vae"], net, cfg.weights.vae, f"model.{cfg.stage.name}")
+    module = build(cfg.stage.module)(net=net, loss=loss, optimizer=build(cfg.optimizer), **nets)
+    data = build(cfg.data)
+    config = OmegaConf.to_container(cfg, resolve=True)
+    callbacks = [c for c in build(cfg.callbacks).values() if c is not None]
+    trainer = build(
+        cfg.trainer,
+        precision=precision(cfg.trainer.precision),
+        callbacks=[*callbacks, KeepConfig(config)],
+        logger=list(build(cfg.logger).values()),
+        default_root_dir=str(out),
+    )
+    log.info("stage %s: %.2f M parameters, up to %s steps, into %s", cfg.stage.name, size(net), trainer.max_steps, out)
+    trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return finish(cfg, module, trainer, weights)
+
+
+def size(net: torch.nn.Module) -> float:
+    """Millions of parameters."""
+    return sum(p.numel() for p in net.parameters()) / 1e6
+
+
+def finish(cfg: DictConfig, module, trainer: L.Trainer, weights: Path) -> Path:
+    """Export the best checkpoint's net (the last one's where nothing was monitored)."""
+    best = trainer.checkpoint_callback.best_model_path if trainer.checkpoint_callback else ""
+    if best:
+        module.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
+    card = {
+        "steps": int(trainer.global_step),
+        "seed": int(cfg.seed),
+        "metrics": {k: float(v) for k, v in trainer.callback_metrics.items()},
+        "stands_on": {name: checkpoint.file_hash(cfg.weights[name]) for name in module.frozen},
+        "loss": OmegaConf.to_container(cfg.loss, resolve=True),
+    }
+    if hasattr(module, "schedules"):
+        card["schedules"] = {name: list(s.strengths) for name, s in module.schedules.items()}
+    arguments = OmegaConf.to_container(cfg.stage.net, resolve=True)
+    arguments.pop("_target_")
+    checkpoint.save(weights, cfg.stage.name, module.net, arguments, card)
+    log.info("wrote %s", weights)
+    return weights
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+@user_errors
+def main(cfg: DictConfig) -> None:
+    train(cfg)
+
+
+if __name__ == "__main__":
+    main()
