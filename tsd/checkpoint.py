@@ -19,6 +19,7 @@ from torch import nn
 
 from tsd.nets.denoiser import Denoiser
 from tsd.nets.identity import IdentityNet
+from tsd.nets.motion import MotionBank
 from tsd.nets.mouth import MouthNet
 from tsd.nets.vae import VAE
 from tsd.nets.visemes import VisemeNet
@@ -30,6 +31,7 @@ NETS = {
     "teacher": Denoiser,
     "student": Denoiser,
     "mouth": MouthNet,
+    "motion": MotionBank,
 }
 MAX_PARAMETERS = 500_000_000
 """A header that asks for more than this is refused before anything is allocated."""
@@ -64,7 +66,7 @@ def read_header(path: str | Path, stage: str | None = None) -> dict:
     """{"stage", "arguments", "card"} of a weights file; ``stage`` refuses the weights of another one."""
     path = Path(path)
     if not path.is_file():
-        made_by = f"`make train-{stage}`" if stage in NETS and stage != "mouth" else "the training of its stage"
+        made_by = "`make prepare`" if stage == "motion" else f"`make train-{stage}`" if stage else "tsd.train"
         raise FileNotFoundError(f"no {stage or 'weights'} weights at {path}: {made_by} writes them")
     if path.suffix == ".ckpt":
         raise ValueError(f"{path} is a training checkpoint: give the weights.safetensors that its run wrote instead")

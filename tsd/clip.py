@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,6 +28,17 @@ def viseme_windows(visemes: Tensor) -> Tensor:
     """[..., T, V] -> [..., T, W, V]: the visemes around every frame, zeros beyond both ends."""
     padded = torch.nn.functional.pad(visemes, (0, 0, VISEME_PAST, VISEME_FUTURE))
     return padded.unfold(-2, VISEME_WINDOW, 1).transpose(-1, -2)
+
+
+def to_frames(pictures: np.ndarray) -> Tensor:
+    """uint8 [..., H, W, 3] -> float32 [..., 3, H, W] in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).movedim(-1, -3).float() / 127.5 - 1
+
+
+def to_uint8(frames: Tensor) -> np.ndarray:
+    """Frames [..., 3, H, W] in [-1, 1] -> uint8 [..., H, W, 3]."""
+    levels = ((frames.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return levels.movedim(-3, -1).contiguous().cpu().numpy()
 
 
 def flip_motion(motion: Tensor) -> Tensor:

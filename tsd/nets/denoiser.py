@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from tsd.clip import MOTION, VISEME_WINDOW, VISEMES
 from tsd.diffusion import Preconditioning, eps_from_z0, expand
+from tsd.nets.affine import CANONICAL_FACE, affine_between, landmarks_of, pixel_grid
 from tsd.nets.blocks import ResBlock, norm, zero
-
-CANONICAL_FACE = ((0.36, 0.42), (0.64, 0.42), (0.50, 0.57))
-"""Left eye, right eye and nose of the canonical crop, in units of its side."""
+from tsd.nets.context import ReferenceAttention, TemporalMix
 
 
 @dataclass
@@ -35,8 +34,8 @@ class Condition:
 
 @dataclass
 class Reference:
-    """Everything of the reference that every frame uses. features [B, R, h, w], emb [B, E], landmarks [B, 3, 2],
-    tokens [B, E, h2, w2]."""
+    """Everything of the reference that every frame uses: features [B, R, h, w] to be carried along, the same
+    projected in place [B, C, h, w], who it is [B, E], landmarks [B, 3, 2], keys and values of attention."""
 
     features: Tensor
     plain: Tensor
@@ -44,71 +43,6 @@ class Reference:
     landmarks: Tensor
     keys: Tensor
     values: Tensor
-
-
-def landmarks_of(motion: Tensor, known: Tensor) -> Tensor:
-    """motion [B, ..., M], known [B] -> [B, ..., 3, 2] eyes and nose; the canonical face where unknown."""
-    points = motion[..., :6].unflatten(-1, (3, 2))
-    canonical = points.new_tensor(CANONICAL_FACE).expand_as(points)
-    return torch.where(expand(known, points), points, canonical)
-
-
-def affine_between(source: Tensor, target: Tensor) -> Tensor:
-    """The affine maps that carry three source points onto three target points: [N, 3, 2] twice -> [N, 2, 3]."""
-    ones = torch.ones_like(source[..., :1])
-    return torch.linalg.solve(torch.cat([source, ones], -1).float(), target.float()).transpose(1, 2)
-
-
-def pixel_grid(size: int, device=None) -> Tensor:
-    """[size, size, 3] homogeneous centres of pixels in units of the side."""
-    axis = (torch.arange(size, device=device, dtype=torch.float32) + 0.5) / size
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    return torch.stack([x, y, torch.ones_like(x)], -1)
-
-
-class TemporalMix(nn.Module):
-    """Each position looks at itself in three neighbouring frames; zero at the start, so a plain image net.
-
-    causal: frames t-2, t-1, t (memory of two frames for streaming); else t-1, t, t+1.
-    """
-
-    def __init__(self, channels: int, causal: bool):
-        super().__init__()
-        self.causal = causal
-        self.norm = norm(channels)
-        self.mix = zero(nn.Conv2d(3 * channels, channels, 1))
-
-    def forward(self, x: Tensor, frames: int, memory: Tensor | None) -> tuple[Tensor, Tensor]:
-        """x [B*T, C, h, w] -> the same shape, and the memory [B, 2, C, h, w] the next call continues from."""
-        h = self.norm(x).unflatten(0, (-1, frames))
-        if self.causal:
-            past = torch.zeros_like(h[:, :1]).expand(-1, 2, -1, -1, -1) if memory is None else memory
-            h = torch.cat([past, h], 1)
-        else:
-            edge = torch.zeros_like(h[:, :1])
-            h = torch.cat([edge, h, edge], 1)
-        three = torch.cat([h[:, i : i + frames] for i in range(3)], 2).flatten(0, 1)
-        return x + self.mix(three), h[:, -2:]
-
-
-class ReferenceAttention(nn.Module):
-    """Positions of the frame ask the positions of the reference: what the affine warp cannot carry."""
-
-    def __init__(self, channels: int, heads: int = 4):
-        super().__init__()
-        self.heads = heads
-        self.norm = norm(channels)
-        self.query = nn.Conv2d(channels, channels, 1)
-        self.out = zero(nn.Conv2d(channels, channels, 1))
-
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, frames: int) -> Tensor:
-        """x [B*T, C, h, w]; keys, values [B, heads, positions, C / heads]."""
-        n, c, h, w = x.shape
-        q = self.query(self.norm(x)).reshape(n // frames, frames, self.heads, c // self.heads, h * w)
-        q = q.permute(0, 2, 1, 4, 3).flatten(2, 3)  # [B, heads, T * positions, C / heads]
-        y = F.scaled_dot_product_attention(q, keys.to(q.dtype), values.to(q.dtype))
-        y = y.unflatten(2, (frames, h * w)).permute(0, 2, 1, 4, 3).reshape(n, c, h, w)
-        return x + self.out(y)
 
 
 class Denoiser(nn.Module):

@@ -1,0 +1,85 @@
+"""What watches a training: metrics, pictures, and the configuration inside every checkpoint."""
+
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+from lightning.pytorch.loggers import WandbLogger
+from PIL import Image
+
+from tsd.clip import to_uint8
+from tsd.media.video import write_video
+from tsd.metrics import PSNR, FlickerMeanStd, FlickerStd, TemporalL1
+
+
+def has_videos(outputs) -> bool:
+    """Validation steps of the VAE, teacher and student give pictures; the others do not."""
+    return isinstance(outputs, dict) and {"pred", "target"} <= set(outputs)
+
+
+class VideoMetrics(L.Callback):
+    """Logs ``val/psnr`` (dB), ``val/temporal_l1_ratio``, ``val/flicker_std_ratio`` and
+    ``val/flicker_mean_std_ratio`` of predictions against targets, over validation clips. Ratios are ideal at 1."""
+
+    def __init__(self):
+        self.metrics = {
+            "psnr": PSNR(),
+            "temporal_l1_ratio": TemporalL1(),
+            "flicker_std_ratio": FlickerStd(),
+            "flicker_mean_std_ratio": FlickerMeanStd(),
+        }
+
+    def on_validation_batch_end(self, trainer, module, outputs, batch, batch_idx, dataloader_idx=0):
+        if not has_videos(outputs):
+            return
+        pred, target = outputs["pred"].float().cpu(), outputs["target"].float().cpu()
+        for name, metric in self.metrics.items():
+            if pred.shape[1] > 1 or name == "psnr":
+                metric.update(pred, target)
+
+    def on_validation_epoch_end(self, trainer, module):
+        for name, metric in self.metrics.items():
+            if metric.update_count:
+                module.log(f"val/{name}", metric.compute()[name]["mean"])
+            metric.reset()
+
+
+class ContactSheet(L.Callback):
+    """Writes ``<folder>/<step>.png`` (targets above, predictions below) and ``<step>.mp4`` (side by side) at each
+    validation, and sends both to W&B where that is a logger. Only the newest ``keep`` are kept."""
+
+    def __init__(self, folder: str, clips: int = 6, keep: int = 5):
+        self.folder, self.clips, self.keep = Path(folder), clips, keep
+
+    def on_validation_batch_end(self, trainer, module, outputs, batch, batch_idx, dataloader_idx=0):
+        if batch_idx or not has_videos(outputs) or not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        pred, target = (to_uint8(outputs[k][: self.clips]) for k in ("pred", "target"))
+        rows = []
+        for p, t in zip(pred, target, strict=True):
+            shown = np.linspace(0, len(p) - 1, min(4, len(p))).astype(int)
+            rows.append(np.concatenate([np.concatenate(list(t[shown]), 1), np.concatenate(list(p[shown]), 1)], 0))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        step = trainer.global_step
+        sheet, video = self.folder / f"{step:07d}.png", self.folder / f"{step:07d}.mp4"
+        half = (len(rows) + 1) // 2
+        rows += [np.zeros_like(rows[0])] * (2 * half - len(rows))
+        Image.fromarray(np.concatenate([np.concatenate(rows[:half], 0), np.concatenate(rows[half:], 0)], 1)).save(sheet)
+        write_video(video, np.concatenate([np.concatenate(list(target), 2), np.concatenate(list(pred), 2)], 1))
+        for old in sorted(self.folder.glob("*.png"))[: -self.keep] + sorted(self.folder.glob("*.mp4"))[: -self.keep]:
+            old.unlink()
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("val/sheet", [str(sheet)], step=step)
+                logger.log_video("val/video", [str(video)], step=step, format=["mp4"])
+
+
+class KeepConfig(L.Callback):
+    """Puts the run's configuration into every checkpoint, as plain lists, dicts, numbers and strings, so that
+    checkpoints load with ``weights_only=True``."""
+
+    def __init__(self, config: dict):
+        self.config = config
+
+    def on_save_checkpoint(self, trainer, module, checkpoint):
+        checkpoint["config"] = self.config

@@ -1,0 +1,52 @@
+"""What a frame sees beside itself: its neighbours in time, and the reference picture."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tsd.nets.blocks import norm, zero
+
+
+class TemporalMix(nn.Module):
+    """Each position looks at itself in three neighbouring frames; zero at the start, so a plain image net.
+
+    causal: frames t-2, t-1, t (memory of two frames for streaming); else t-1, t, t+1.
+    """
+
+    def __init__(self, channels: int, causal: bool):
+        super().__init__()
+        self.causal = causal
+        self.norm = norm(channels)
+        self.mix = zero(nn.Conv2d(3 * channels, channels, 1))
+
+    def forward(self, x: Tensor, frames: int, memory: Tensor | None) -> tuple[Tensor, Tensor]:
+        """x [B*T, C, h, w] -> the same shape, and the memory [B, 2, C, h, w] the next call continues from."""
+        h = self.norm(x).unflatten(0, (-1, frames))
+        if self.causal:
+            past = torch.zeros_like(h[:, :1]).expand(-1, 2, -1, -1, -1) if memory is None else memory
+            h = torch.cat([past, h], 1)
+        else:
+            edge = torch.zeros_like(h[:, :1])
+            h = torch.cat([edge, h, edge], 1)
+        three = torch.cat([h[:, i : i + frames] for i in range(3)], 2).flatten(0, 1)
+        return x + self.mix(three), h[:, -2:]
+
+
+class ReferenceAttention(nn.Module):
+    """Positions of the frame ask the positions of the reference: what the affine warp cannot carry."""
+
+    def __init__(self, channels: int, heads: int = 4):
+        super().__init__()
+        self.heads = heads
+        self.norm = norm(channels)
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.out = zero(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, frames: int) -> Tensor:
+        """x [B*T, C, h, w]; keys, values [B, heads, positions, C / heads]."""
+        n, c, h, w = x.shape
+        q = self.query(self.norm(x)).reshape(n // frames, frames, self.heads, c // self.heads, h * w)
+        q = q.permute(0, 2, 1, 4, 3).flatten(2, 3)  # [B, heads, T * positions, C / heads]
+        y = F.scaled_dot_product_attention(q, keys.to(q.dtype), values.to(q.dtype))
+        y = y.unflatten(2, (frames, h * w)).permute(0, 2, 1, 4, 3).reshape(n, c, h, w)
+        return x + self.out(y)

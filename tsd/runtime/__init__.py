@@ -1,0 +1,1 @@
+"""Trained nets at work: no training, no Lightning, no Hydra."""
