@@ -1,0 +1,1 @@
+"""Data made or made ready before training: corpus, tracks, visemes, latents."""
