@@ -211,12 +211,13 @@ def collate(samples: list[dict]) -> Clip:
     """Samples of ``ClipDataset`` -> Clip: pictures from uint8 [..., H, W, 3] to [..., 3, H, W] in [-1, 1]."""
     assert samples[0]["visemes"].shape[1:] == (VISEME_WINDOW, len(VISEMES))
     batch = {name: [sample[name] for sample in samples] for name in samples[0]}
-    pictures = {name: _to_unit(np.stack(batch.pop(name))) for name in ("frames", "reference")}
+    pictures = {name: to_unit(np.stack(batch.pop(name))) for name in ("frames", "reference")}
     keys = batch.pop("key")
     tensors = {name: torch.from_numpy(np.stack(values)) for name, values in batch.items()}
     return Clip(**pictures, **tensors, key=keys)
 
 
-def _to_unit(pictures: np.ndarray) -> Tensor:
+def to_unit(pictures: np.ndarray) -> Tensor:
+    """uint8 [..., H, W, 3] -> float [..., 3, H, W] in [-1, 1]."""
     tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pictures, -1, -3)))
     return tensor.float().div_(127.5).sub_(1.0)

@@ -69,6 +69,19 @@ def video_info(path: str | Path) -> VideoInfo:
         )
 
 
+def check_video(path: str | Path) -> VideoInfo:
+    """``video_info`` after decoding every frame: ValueError where one is broken or missing."""
+    info = video_info(path)
+    with open_media(path) as container:
+        try:
+            num_frames = sum(1 for _ in container.decode(video=0))
+        except av.error.FFmpegError as error:
+            raise broken(path) from error
+    if num_frames < info.num_frames:
+        raise broken(path, f" after frame {num_frames} of {info.num_frames}")
+    return info
+
+
 def read_frames(path: str | Path, indices: Sequence[int] | None = None, size: int | None = None) -> np.ndarray:
     """Frames as uint8 [T, H, W, 3] RGB: all of them, or those of ``indices`` in that order.
 

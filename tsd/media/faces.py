@@ -1,0 +1,158 @@
+"""A face in a picture: found, checked, and cut out in the framing that every model here is trained on."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+EYES_AT = (0.5, 0.42)
+"""Where the point between the eyes lies in a framed picture, in units of its side."""
+
+EYES_TO_MOUTH = 0.30
+"""Distance from there to the middle of the mouth, in units of the side; the embedded corpus is drawn so."""
+
+MAX_ROLL = np.radians(12)
+"""A head that leans further is turned back to this much: trained faces lean no further (our choice)."""
+
+SMALLEST = 48
+"""Pixels across the smallest face worth enlarging."""
+
+SURE, RIVAL = 0.9, 0.5
+"""Probability of a face; size of a second face, over the largest, from which a picture shows two people."""
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """One face in a picture of H x W pixels."""
+
+    points: np.ndarray
+    """float32 [5, 2] x, y in pixels: eye on the left of the picture, eye on the right, nose, mouth corners."""
+    box: np.ndarray
+    """float32 [4] x0 y0 x1 y1 in pixels."""
+    probability: float
+
+
+def load_picture(path: str | Path) -> np.ndarray:
+    """Any picture that Pillow reads, as uint8 [H, W, 3] RGB, upright (EXIF), transparency on white.
+
+    Raises FileNotFoundError, or ValueError for a file that is not a picture.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such picture")
+    try:
+        with Image.open(path) as picture:
+            picture = ImageOps.exif_transpose(picture).convert("RGBA")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: not a picture that can be read; give a png or jpg") from error
+    white = Image.new("RGBA", picture.size, "white")
+    return np.asarray(Image.alpha_composite(white, picture).convert("RGB"))
+
+
+@cache
+def _detector():
+    from facenet_pytorch import MTCNN  # loads its three small networks: only where faces are looked for
+
+    return MTCNN(keep_all=True, device="cpu", post_process=False).eval()
+
+
+@contextmanager
+def _one_thread():
+    """MTCNN's nets are so small that threads waiting for each other cost up to 60 times its work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def detect_faces(image: np.ndarray) -> list[Landmarks]:
+    """All faces in a uint8 [H, W, 3] picture (MTCNN, Zhang et al. 2016), largest first."""
+    height, width = image.shape[:2]
+    scale = min(4, 320 / min(height, width)) if min(height, width) < 320 else min(1, 1024 / max(height, width))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    sized = cv2.resize(image, None, fx=scale, fy=scale, interpolation=how)
+    with torch.inference_mode(), _one_thread():
+        boxes, probabilities, points = _detector().detect(Image.fromarray(sized), landmarks=True)
+    if boxes is None:
+        return []
+    found = [
+        Landmarks((np.asarray(p) / scale).astype(np.float32), (np.asarray(b) / scale).astype(np.float32), float(sure))
+        for b, sure, p in zip(boxes, probabilities, points)
+        if sure >= SURE
+    ]
+    return sorted(found, key=_size, reverse=True)
+
+
+def _size(face: Landmarks) -> float:
+    x0, y0, x1, y1 = face.box
+    return float(max(x1 - x0, y1 - y0))
+
+
+def find_face(image: np.ndarray, path: str | Path = "picture") -> Landmarks:
+    """The one face of a uint8 [H, W, 3] picture; ``path`` names it in errors.
+
+    Small faces in the background do not count. Raises ValueError for no face, for two of comparable
+    size, and for one smaller than 48 pixels.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"{path}: must be uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")
+    faces = detect_faces(image)
+    if not faces:
+        raise ValueError(f"{path}: no face found; give a picture of one person looking at the camera")
+    if len(rivals := [f for f in faces if _size(f) > RIVAL * _size(faces[0])]) > 1:
+        raise ValueError(f"{path}: shows {len(rivals)} faces; cut out the one that shall speak")
+    if _size(faces[0]) < SMALLEST:
+        raise ValueError(
+            f"{path}: the face is only {_size(faces[0]):.0f} pixels across; give a picture where it has {SMALLEST} or more"
+        )
+    return faces[0]
+
+
+def crop_face(
+    image: np.ndarray, face: Landmarks, size: int, eyes_at: tuple = EYES_AT, eyes_to_mouth: float = EYES_TO_MOUTH
+) -> tuple[np.ndarray, np.ndarray]:
+    """The face as a square uint8 [size, size, 3] in canonical framing, and its motion float32 [7] (clip.MOTION).
+
+    The eyes' midpoint comes to ``eyes_at``, the mouth's ``eyes_to_mouth`` sides away; a head that leans more
+    than MAX_ROLL is turned back. Beyond the picture's edges its border is repeated.
+    """
+    left, right, _, mouth_left, mouth_right = face.points.astype(np.float64)
+    eyes, mouth = (left + right) / 2, (mouth_left + mouth_right) / 2
+    scale = eyes_to_mouth / max(np.linalg.norm(mouth - eyes), 1e-6)
+    lean = np.arctan2(right[1] - left[1], right[0] - left[0])
+    turn = np.clip(lean, -MAX_ROLL, MAX_ROLL) - lean
+    cos, sin = scale * np.cos(turn), scale * np.sin(turn)
+    to_unit = np.array([[cos, -sin, 0.0], [sin, cos, 0.0]])
+    to_unit[:, 2] = np.array(eyes_at) - to_unit[:, :2] @ eyes
+
+    fine = size * max(1, int(np.ceil(1 / (scale * size))))  # warp at full detail first: warping alone would alias
+    picture = cv2.warpAffine(
+        image, _pixels(to_unit, fine), (fine, fine), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    if fine != size:
+        picture = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
+    points = face.points @ to_unit[:, :2].T + to_unit[:, 2]
+    return picture, landmarks_to_motion(points)
+
+
+def _pixels(to_unit: np.ndarray, size: int) -> np.ndarray:
+    """Affine map of picture coordinates to units of the side -> the same between pixel centres, for OpenCV."""
+    matrix = to_unit * size
+    matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
+    return matrix
+
+
+def landmarks_to_motion(points: np.ndarray, eyes_open: float = 1.0) -> np.ndarray:
+    """[..., 5, 2] in units of the picture's side -> motion float32 [..., 7] (clip.MOTION).
+
+    MTCNN does not see the lids: ``eyes_open`` is taken to be 1 unless given.
+    """
+    flat = np.asarray(points)[..., :3, :].reshape(*np.shape(points)[:-2], 6)
+    return np.concatenate([flat, np.full((*flat.shape[:-1], 1), eyes_open)], -1).astype(np.float32)
