@@ -52,6 +52,13 @@ def test_psnr_known_values():
     assert metrics.psnr(target + 1, target).item() == metrics.psnr(target + 5, target).item(), "clamped as a file is"
 
 
+@pytest.mark.parametrize("score", [metrics.psnr, metrics.ssim])
+def test_half_precision_video_is_scored_in_full(score):
+    target = textured()
+    video = noisy(target).bfloat16()
+    assert torch.equal(score(video, target.bfloat16()), score(video.float(), target.bfloat16().float()))
+
+
 def test_ssim_is_that_of_scikit_image():
     target = textured()
     video = noisy(target)

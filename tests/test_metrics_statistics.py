@@ -143,8 +143,7 @@ def device_job(rank, store, results):
     uneven.update(video[mine], target[mine])
     if rank == 0:
         one_sided.update(video, target)
-        for real, clips in enumerate((video, target)):
-            distance.update(clips, real=bool(real))
+    distance.update((video, target)[rank], real=rank == 1)
     torch.save([uneven.compute(), one_sided.compute(), distance.compute()], f"{results}.{rank}")
     distributed.destroy_process_group()
 

@@ -28,8 +28,8 @@ def check_videos(*videos: Tensor) -> None:
 
 
 def to_unit(video: Tensor) -> Tensor:
-    """[-1, 1] -> [0, 1], clamped: what a written video file could show."""
-    return video.add(1).mul_(0.5).clamp_(0, 1)
+    """[-1, 1] -> [0, 1] in float32, clamped: what a written video file could show."""
+    return video.float().add(1).mul_(0.5).clamp_(0, 1)
 
 
 def to_gray(video: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ def ssim(video: Tensor, target: Tensor) -> Tensor:
     totals = []
     # Frame by frame: the five blurred maps then stay in the processor's cache, and memory does not grow with T.
     for x, y in zip(video.transpose(0, 1), target.transpose(0, 1), strict=True):
-        x, y = to_unit(x.float()), to_unit(y.float())
+        x, y = to_unit(x), to_unit(y)
         mx, my, xx_yy, xy = (down @ (m @ across) for m in (x, y, x * x + y * y, x * y))
         means, product = mx * mx + my * my, mx * my
         top = (2 * product + c1) * (2 * (xy - product) + c2)
@@ -90,7 +90,7 @@ def sharpness(video: Tensor, box: Tensor | None = None) -> Tensor:
     """
     check_videos(video)
     height, width = video.shape[-2:]
-    gray = pad(to_gray(to_unit(video.float())), (1, 1, 1, 1), mode="reflect")
+    gray = pad(to_gray(to_unit(video)), (1, 1, 1, 1), mode="reflect")
     # Sums of shifted views: several times faster on a CPU than a convolution with one channel.
     edges = gray[..., 1:-1, :-2] + gray[..., 1:-1, 2:]
     edges.add_(gray[..., :-2, 1:-1]).add_(gray[..., 2:, 1:-1]).sub_(gray[..., 1:-1, 1:-1], alpha=4)

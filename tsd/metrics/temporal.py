@@ -76,7 +76,7 @@ def consistent(flow: Tensor, back: Tensor) -> Tensor:
 
 def gray_bytes(video: Tensor) -> np.ndarray:
     """[B, T, H, W] uint8 luma on the CPU: what OpenCV's flow reads."""
-    return to_gray(to_unit(video.float())).mul_(255).round_().byte().cpu().numpy()
+    return to_gray(to_unit(video)).mul_(255).round_().byte().cpu().numpy()
 
 
 def real_flow(real: Tensor) -> tuple[Tensor, Tensor]:
