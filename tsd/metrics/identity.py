@@ -27,7 +27,7 @@ def identity_cosines(embeddings: Tensor, reference: Tensor) -> Tensor:
             f"embeddings must be [B, T, D] and the reference [B, D], "
             f"got {list(embeddings.shape)} and {list(reference.shape)}"
         )
-    return cosine_similarity(embeddings, reference[:, None], dim=-1)
+    return cosine_similarity(embeddings.float(), reference[:, None].float(), dim=-1)
 
 
 def slope_per_minute(track: Tensor, frames_apart: int = 1) -> Tensor:
@@ -54,6 +54,6 @@ class IdentityCosine(PerClip):
         self.embedder, self.every = embedder, every
 
     def score(self, embeddings: Tensor, reference: Tensor) -> tuple[Tensor, ...]:
-        cosines = identity_cosines(embeddings, reference).float()
+        cosines = identity_cosines(embeddings, reference)
         start, _, end = start_middle_end(cosines, self.every)
         return cosines.mean(1), cosines.quantile(0.05, dim=1), slope_per_minute(cosines, self.every), start, end
