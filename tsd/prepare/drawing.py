@@ -7,7 +7,7 @@ from tsd.prepare import hair, layers
 from tsd.prepare.layers import CENTRE, MARGIN, SUPERSAMPLING, Canvas, head_depth, mix, step
 from tsd.prepare.people import Person
 
-MAX_OPEN = 0.095
+MAX_OPEN = 0.105
 """Inner-lip height at ``open`` 1 and articulation 1, in picture sides."""
 _EYE_ROI, _MOUTH_ROI = (0.098, 0.062), (0.19, 0.125, 0.165)
 _CHEEK_TOP = 0.60
@@ -36,7 +36,10 @@ class Head:
         jaw = slice(self._row(_CHEEK_TOP), canvas.side)
         self.jaw = jaw
         x, y = canvas.x[jaw], canvas.y[jaw]
-        pull = step(person.mouth_y - 0.015, person.mouth_y + 0.065, y) * step(0.36, 0.16, np.abs(x - 0.5))
+        middle = step(person.mouth_y - 0.015, person.mouth_y + 0.065, y)
+        pull = middle + (0.9 * step(person.mouth_y - 0.08, person.chin + 0.03, y) - middle) * step(
+            0.06, 0.20, np.abs(x - 0.5)
+        )
         self.jaw_pull = (pull * self.scale).astype(np.float32)
         self.jaw_x, self.jaw_y = self._pixels(x, y - (canvas.y[jaw.start, 0] + MARGIN) + 0.0)
         brow = slice(self._row(person.eye_y - 0.16), self._row(person.eye_y - 0.012))
@@ -64,7 +67,7 @@ class Head:
         self.body = _pack(*hair.body(p, canvas, rng))
         self.back = _pack(*hair.back_hair(p, canvas, rng))
         self.glasses = _pack(*hair.glasses(p, canvas))
-        self.backdrop = (hair.background(p, canvas, rng) * 255).astype(np.float32)
+        self.backdrop = (hair.background(p, canvas, rng) * 255).round().astype(np.uint8)
 
     def _row(self, y: float) -> int:
         return round((y + MARGIN) * self.scale)
@@ -94,7 +97,7 @@ class Head:
             head[self.brow] = cv2.remap(
                 head[self.brow], self.brow_x, part, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
             )
-        for sign, region in zip((-1, 1), self.eyes):
+        for sign, region in zip((-1, 1), self.eyes, strict=True):
             self._draw_eye(head, region, sign, eyes_open, gaze)
         self._draw_mouth(head, lips, mouth)
         frame = self._turn(head, pose)
@@ -129,7 +132,7 @@ class Head:
         ball = ball * (1 - 0.55 * step(0.016, 0.0, v - top))[..., None]
         shine = self._edge(0.0052 - np.hypot(x - gx - 0.010 * np.sign(p.light[0]), v - gy + 0.009))
         ball = mix(ball, np.ones(3, np.float32), shine * 0.92)
-        light = 0.80 + 0.25 * sign * p.light[0] + 0.15 * p.ambient
+        light = (0.80 + 0.25 * sign * p.light[0] + 0.15 * p.ambient) * (0.80 + 0.20 * float(p.skin.mean()))
         eye = mix(skin, ball * min(light, 1.0), inside)
         fold = np.exp(-0.5 * ((v - top + 0.006 + 0.012 * eyes_open) / 0.0035) ** 2) * arch * (0.15 + 0.35 * p.lid_fold)
         eye = eye * (1 - fold)[..., None]
@@ -149,7 +152,7 @@ class Head:
         half, gap_top, gap_bottom = lips["half_width"], lips["gap_top"], lips["gap_bottom"]
         s = (x - 0.5) / half
         arch = np.clip(1 - s * s, 0, 1)
-        v = y - p.mouth_y - 0.004 * s * s * (1 - puckered)
+        v = y - p.mouth_y + 0.005 * s * s * (1 - puckered) - 0.002
         inner_top, inner_bottom = -gap_top * arch**0.8, gap_bottom * arch**0.75
         bow = 1 + 0.22 * p.cupids_bow * (
             np.exp(-0.5 * ((np.abs(s) - 0.22) / 0.13) ** 2) - 0.9 * np.exp(-0.5 * (s / 0.09) ** 2)
@@ -207,12 +210,12 @@ class Head:
             body * (0.45 + 0.55 * min(1.0, tongue * 1.2)),
         )
         bow = 1 - 0.35 * (x - 0.5) ** 2 / 0.09**2
-        shade = np.clip(1.02 - 7.0 * np.abs(x - 0.5) ** 1.35 * 2.2, 0.25, 1) * (0.80 + 0.2 * p.ambient)
+        shade = np.clip(1.08 - 11.0 * np.abs(x - 0.5) ** 1.4, 0.3, 1) * (0.86 + 0.2 * p.ambient)
         gaps = 1 - 0.16 * np.exp(-0.5 * ((np.abs(np.mod((x - 0.5) / 0.0205, 1) - 0.5) - 0.5) / 0.07) ** 2)
         row = lips["gap_bottom"] - min(0.020 * lower_teeth, 0.35 * gap) * bow
         low = self._edge(v - row) * (np.abs(x - 0.5) < 0.075)
         picture = mix(picture, p.teeth * (0.78 * shade * gaps)[..., None], low * min(1.0, lower_teeth * 2))
-        length = max(min(0.032, 0.30 * gap + 0.012), gap * tuck)
+        length = max(min(0.034, 0.30 * gap + 0.014), gap * tuck)
         row = -lips["gap_top"] + (length * teeth - 0.004) * bow
         high = self._edge(row - v) * (np.abs(x - 0.5) < 0.092)
         lit = shade * gaps * (0.80 + 0.25 * np.clip((v - inner_top) / 0.014, 0, 1))
@@ -239,8 +242,7 @@ class Head:
         _over(picture, cv2.remap(head, near_x, near_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
         if self.person.glasses != "none":
             _over(picture, self._flat(self.glasses, plane, np.asarray(pose[3:5]) + lift * _GLASSES_DEPTH))
-        small = cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA)
-        return np.clip(small + 0.5, 0, 255).astype(np.uint8)
+        return cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA)
 
     def _flat(self, layer, plane, shift):
         """A flat layer of the canvas, turned and moved into the picture."""
@@ -254,19 +256,14 @@ class Head:
 
 def _pack(picture, alpha):
     """Colour in 0..1 and alpha -> premultiplied uint8 RGBA."""
-    return (
-        np.concatenate([np.clip(picture, 0, 1) * alpha[..., None], alpha[..., None]], -1)
-        .__mul__(255)
-        .round()
-        .astype(np.uint8)
-    )
+    layer = np.concatenate([np.clip(picture, 0, 1) * alpha[..., None], alpha[..., None]], -1)
+    return (layer * 255).round().astype(np.uint8)
 
 
 def _over(picture, layer):
-    """Lay a premultiplied uint8 RGBA layer over float32 [H, W, 3] in 0..255, in place."""
-    layer = layer.astype(np.float32)
-    picture *= 1 - layer[..., 3:] * np.float32(1 / 255)
-    picture += layer[..., :3]
+    """Lay a premultiplied uint8 RGBA layer over a uint8 RGB picture, in place."""
+    clear = cv2.bitwise_not(cv2.merge([cv2.extractChannel(layer, 3)] * 3))
+    cv2.add(cv2.multiply(picture, clear, scale=1 / 255), cv2.cvtColor(layer, cv2.COLOR_RGBA2RGB), dst=picture)
 
 
 def projection(pose):
@@ -281,7 +278,7 @@ def lip_shape(p: Person, mouth) -> dict:
     """Sizes of the lips in picture sides for one row of MOUTH: the one place that says what the mouth's shape is."""
     opened, width, puckered, _, _, _, tuck = (float(m) for m in mouth)
     gap = MAX_OPEN * p.articulation * opened
-    squeeze = 1 - 0.25 * np.exp(-gap / 0.01) * (puckered < 0.3)
+    squeeze = 1 - 0.12 * np.exp(-gap / 0.01) * (puckered < 0.3)
     return {
         "gap": gap,
         "gap_top": 0.26 * gap,

@@ -57,7 +57,7 @@ def front_hair(p: Person, canvas: Canvas, rng):
     stretched = CENTRE[1] + (y - CENTRE[1]) * (1 - volume * 0.9 * (y < CENTRE[1]))
     outer = 1.015 + volume * 2.3 * step(0.75, 0.25, y) + volume * 1.2 + rough * wobble * 3
     inside = canvas.edge((outer - head_radius(p, x, stretched)) * p.face_width * 0.9)
-    temple = step(0.72, 1.0, side + 0.02 * wobble)
+    temple = step(0.58, 1.0, side + 0.03 * wobble)
     line = (
         p.hairline
         + (0.10 if style == "receding" else 0.0) * step(0.75, 0.2, np.abs(side - 0.5))
@@ -76,7 +76,9 @@ def front_hair(p: Person, canvas: Canvas, rng):
     u = np.arctan2(x - 0.5 + p.parting * 0.15, y - p.top + 0.12)
     curls = style in ("curly", "afro")
     texture = (
-        canvas.noise(rng, 34, 34, 3) * 0.9 if curls else strands(canvas, rng, u, v, 0.16 if style != "shaved" else 0.5)
+        canvas.noise(rng, 75, 75, 2) * 0.6 + canvas.noise(rng, 14, 14, 1) * 0.25
+        if curls
+        else strands(canvas, rng, u, v, 0.16 if style != "shaved" else 0.5)
     )
     ragged = 0.004 if style in ("back", "bun", "shaved") else 0.012
     alpha = inside * step(-0.008, 0.010, line - y + ragged * texture)
@@ -123,7 +125,7 @@ def body(p: Person, canvas: Canvas, rng):
     """(colour, alpha) of neck, shoulders and clothes."""
     x, y = canvas.x, canvas.y
     side = np.abs(x - 0.5)
-    neck_width = (0.145 if p.woman else 0.18) + 0.25 * np.clip(y - 0.93, 0, 0.2) ** 1.2
+    neck_width = (0.165 if p.woman else 0.205) + 0.25 * np.clip(y - 0.93, 0, 0.2) ** 1.2
     neck = canvas.edge(neck_width - side) * (y > 0.6)
     light = (
         0.66
@@ -133,10 +135,8 @@ def body(p: Person, canvas: Canvas, rng):
     )
     picture = p.skin * np.array([1.0, 0.95, 0.93], np.float32) * np.clip(light, 0.18, 1)[..., None]
     slope = 0.985 + 0.42 * np.clip(side - 0.16, 0, 1) ** 1.25
-    if p.collar == "vee":
-        cut = slope + np.clip(0.10 - side * 0.6, 0, 1) * (side < 0.18)
-    else:
-        cut = slope - 0.012 * (side < 0.2)
+    opening = np.clip(0.10 - side * 0.6, 0, 1) if p.collar == "vee" else -0.012 * (side < 0.2)
+    cut = slope + opening
     cloth = canvas.edge(y - cut)
     folds = canvas.noise(rng, 5, 5, 3)
     shade = 0.72 + 0.45 * p.light[0] * (x - 0.5) * 1.5 + 0.09 * folds - 0.2 * step(0.03, 0.0, y - cut)
@@ -196,7 +196,7 @@ def glasses(p: Person, canvas: Canvas):
         arm = (
             canvas.edge(thick - np.abs(y - cy + 0.022))
             * ((x - cx) * sign > rx * 0.97)
-            * ((x - 0.5) * sign < p.face_width * 1.0)
+            * ((x - 0.5) * sign < p.face_width * 0.90)
         )
         frame = np.maximum(frame, arm)
     bridge = canvas.edge(thick - np.abs(y - cy + 0.020 - 0.25 * (x - 0.5) ** 2 * 10)) * (

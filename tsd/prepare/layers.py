@@ -63,7 +63,7 @@ class Canvas:
 
 def head_radius(p: Person, x, y):
     """Implicit outline of the face: below 1 inside, 1 on the outline, growing outside."""
-    middle = 0.45
+    middle = 0.47
     up, down = np.clip((middle - y) / (middle - p.top), 0, None), np.clip((y - middle) / (p.chin - middle), 0, None)
     width = p.face_width * (1 - p.jaw_taper * step(0.15, 1.0, down)) * (1 - 0.06 * step(0.2, 1, up))
     power = np.where(y < middle, 2.3, p.squareness)
@@ -132,7 +132,7 @@ def shade_skin(p: Person, canvas: Canvas, rng):
     diffuse = np.clip((facing[..., None] + wrap) / (1 + wrap), 0, None)
     half = p.light + np.array([0, 0, 1])
     gloss = np.clip(normal @ (half / np.linalg.norm(half)), 0, 1)
-    shine = 0.10 * gloss**14 + 0.10 * gloss**60
+    shine = (0.25 + 0.75 * p.skin.mean()) * (0.07 * gloss**14 + 0.11 * gloss**60)
     albedo = np.ones_like(normal) * p.skin**2.2
     spots = canvas.noise(rng, 7, 7) * 0.03 + canvas.noise(rng, 60, 60, 2) * 0.018
     albedo *= 1 + spots[..., None]
@@ -156,7 +156,7 @@ def shade_skin(p: Person, canvas: Canvas, rng):
         occlusion *= 1 - 0.75 * bump(x, y, 0.5 + sign * p.nose_width * 0.42, p.nose_y + 0.022, 0.011, 0.0055)
         occlusion *= 1 - 0.16 * bump(x, y, 0.5 + sign * (p.mouth_width + 0.012), p.mouth_y + 0.004, 0.012, 0.014)
         occlusion *= 1 - 0.35 * bump(x, y, 0.5 + sign * p.nose_width * 1.05, p.nose_y + 0.008, 0.006, 0.016)
-    lit = albedo * (p.ambient * 0.8 + (1.12 - p.ambient * 0.62) * diffuse) * occlusion[..., None] * p.warmth + shine[
+    lit = albedo * (p.ambient * 0.8 + (1.05 - p.ambient * 0.62) * diffuse) * occlusion[..., None] * p.warmth + shine[
         ..., None
     ] * 0.5 * (1 - p.ambient * 0.5)
     return np.clip(lit, 0, 1).astype(np.float32) ** (1 / 2.2), height
@@ -209,7 +209,7 @@ def paint_beard(p: Person, canvas: Canvas, picture, rng):
     if p.beard == "none":
         return
     x, y = canvas.x, canvas.y
-    r, hairs = head_radius(p, x, y), canvas.noise(rng, 110, 36, 2)
+    r, hairs = head_radius(p, x, y), canvas.noise(rng, 210, 60, 1)
     side = np.abs(x - 0.5)
     upper_edge = p.mouth_y + 0.015 - 0.10 * step(0.10, 0.30, side)
     cheeks = step(-0.02, 0.03, y - upper_edge + 0.012 * hairs) * step(0.30, 0.55, r)
@@ -230,6 +230,6 @@ def paint_beard(p: Person, canvas: Canvas, picture, rng):
         "goatee": (np.maximum(np.clip(goatee, 0, 1) * mouth_gap, np.maximum(moustache, soul)), 0.80),
         "moustache": (moustache, 0.88),
     }[p.beard]
-    mask = np.clip(np.clip(shape, 0, 1) * (0.9 + 0.28 * hairs), 0, 1) * strength
+    mask = np.clip(np.clip(shape, 0, 1) * (0.9 + 0.16 * hairs), 0, 1) * strength
     shade = 0.55 + 0.35 * np.clip((r < 1) * (1 - r), 0, 1) + 0.16 * hairs + 0.15 * (x - 0.5) * p.light[0] * 4
     picture[:] = mix(picture, p.hair * 0.85 * np.clip(shade, 0.2, 1.4)[..., None], mask)

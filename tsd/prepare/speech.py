@@ -175,7 +175,7 @@ def _share_spans(text: str, spans: dict[int, tuple[int, int]]) -> list[tuple[flo
         edges = np.cumsum([0] + [len(m) for m in members]) / sum(map(len, members))
         words += [
             (float(start + (end - start) * a), float(start + (end - start) * b), m)
-            for a, b, m in zip(edges, edges[1:], members)
+            for a, b, m in zip(edges[:-1], edges[1:], members, strict=True)
         ]
     return words
 

@@ -1,4 +1,4 @@
-"""The embedded corpus: drawn people who speak, in the layout and file format of LRS3, with the truth beside each clip."""
+"""The embedded corpus: drawn people who speak, in the layout and format of LRS3, with the truth beside each clip."""
 
 import json
 import multiprocessing
@@ -158,7 +158,7 @@ def _draw_voice(rng, person: int, taken: set[Voice]) -> Voice:
 
 
 def _fit_text(rng, voice: Voice, available: float, taken: set[str]) -> str:
-    """The longest beginning of a drawn sentence that ``voice`` says within ``available`` seconds, said by nobody yet."""
+    """The longest beginning of a drawn sentence that fits into ``available`` seconds and that nobody says yet."""
     while True:
         words = draw_words(rng, voice.language, 4 + int(available * 5))
         ends = [end for _, end, _ in say(" ".join(words), voice).words]

@@ -88,8 +88,8 @@ def visemes_from_words(words: list[tuple[str, float, float]], num_frames: int, l
     from tsd.prepare.speech import phonemes_of
 
     events = []
-    for (_, start, end), phonemes in zip(words, phonemes_of([w for w, _, _ in words], language)):
+    for (_, start, end), phonemes in zip(words, phonemes_of([w for w, _, _ in words], language), strict=True):
         shares = [2.0 if any(v in VOWELS for v in phoneme_visemes(p)) else 1.0 for p in phonemes]
         edges = start + (end - start) * np.concatenate([[0], np.cumsum(shares)]) / max(sum(shares), 1)
-        events += [(float(a), float(b), p) for a, b, p in zip(edges, edges[1:], phonemes)]
+        events += [(float(a), float(b), p) for a, b, p in zip(edges[:-1], edges[1:], phonemes, strict=True)]
     return visemes_from_events(events, num_frames)
