@@ -1,0 +1,67 @@
+# Every target is one line over a module; ARGS= is passed on, e.g. make train-vae ARGS="model=small seed=1".
+PYTHON ?= python3
+PY := .venv/bin/python
+INSTALLED := .venv/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-all lint prepare train-vae train-visemes train-identity train-mouth train-teacher \
+	train-student evaluate sample clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
+
+# Written last, so that an installation cut short is done again; one that is complete already passes in seconds.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "error: $(PYTHON) is older than Python 3.10: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf .venv && $(PYTHON) -m venv .venv; }
+	@echo "installing into .venv: some minutes and about 6 GB the first time"
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[corpus,dev]'
+	@touch $@
+
+setup: $(INSTALLED)  ## create .venv and install everything (the other targets do this by themselves)
+
+demo: $(INSTALLED)  ## train the whole chain from nothing and let a held-out face speak: outputs/demo
+	$(PY) -m tsd.demo $(ARGS)
+
+test: $(INSTALLED)  ## all tests but the slow ones, with coverage
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m "not slow" --cov --cov-fail-under=85 $(ARGS)
+
+test-all: $(INSTALLED)  ## all tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --cov --cov-fail-under=85 $(ARGS)
+
+lint: $(INSTALLED)  ## ruff: rules and format
+	$(PY) -m ruff check . && $(PY) -m ruff format --check .
+
+prepare: $(INSTALLED)  ## a corpus to manifests: ARGS="source=synthetic|lrs3 root=data/lrs3"
+	$(PY) -m tsd.prepare $(ARGS)
+
+train-vae: $(INSTALLED)  ## pictures to latents and back; needs prepare
+	$(PY) -m tsd.train stage=vae $(ARGS)
+
+train-visemes: $(INSTALLED)  ## speech to mouth shapes; needs prepare
+	$(PY) -m tsd.train stage=visemes $(ARGS)
+
+train-identity: $(INSTALLED)  ## an embedder of faces; needs prepare
+	$(PY) -m tsd.train stage=identity $(ARGS)
+
+train-mouth: $(INSTALLED)  ## the measure of mouth opening; needs prepare
+	$(PY) -m tsd.train stage=mouth $(ARGS)
+
+train-teacher: $(INSTALLED)  ## the many-step denoiser; needs train-vae and train-identity
+	$(PY) -m tsd.train stage=teacher $(ARGS)
+
+train-student: $(INSTALLED)  ## the few-step denoiser; needs train-teacher
+	$(PY) -m tsd.train stage=student $(ARGS)
+
+evaluate: $(INSTALLED)  ## tables over held-out clips: outputs/metrics/eval_report.json
+	$(PY) -m tsd.evaluate $(ARGS)
+
+sample: $(INSTALLED)  ## make a face speak: REF=face.png AUDIO=speech.wav
+	@test -n "$(REF)" -a -n "$(AUDIO)" || { echo "error: make sample REF=face.png AUDIO=speech.wav ARGS=..."; exit 2; }
+	$(PY) -m tsd.sample 'reference="$(REF)"' 'audio="$(AUDIO)"' $(ARGS)
+
+clean:  ## remove .venv and caches; data and outputs stay
+	rm -rf .venv .coverage .pytest_cache .ruff_cache *.egg-info
+	find tsd tests -name __pycache__ -type d -prune -exec rm -rf {} +
