@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tsd.clip import Clip
 
 WARMUP = 0.05
-"""Fraction of the steps in which the learning rate rises; afterwards it falls as a cosine to a twentieth. Our choice."""
+"""Fraction of the steps in which the learning rate rises; afterwards it falls as a cosine to a 20th. Our choice."""
 
 
 class Stage(L.LightningModule):

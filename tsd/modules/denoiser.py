@@ -106,9 +106,7 @@ class DenoiserStage(Stage):
         condition = self.condition(clip, reference_latent)
         reference = self.net.read_reference(condition)
         eps = draw_noise(z.shape, 1.0, device=z.device, generator=generator)
-        return sample(
-            lambda z_s, s, k: self.net(z_s, s, condition, reference), schedule.strengths[0] * eps, schedule
-        )
+        return sample(lambda z_s, s, k: self.net(z_s, s, condition, reference), schedule.strengths[0] * eps, schedule)
 
     def validation_step(self, clip: Clip, _: int) -> dict[str, Tensor]:
         """The loss of Eq. 5 at fixed strengths, and a sample from noise against the reconstruction."""

@@ -13,8 +13,8 @@ from tsd.nets.denoiser import Condition
 class StudentModule(DenoiserStage):
     """Two phases: match the teacher's noise over all s (Eq. 7), then walk its own few steps.
 
-    schedules: the few-step schedules trained on, by name; one is drawn per batch. own_steps_from: fraction of the training
-    after which batches are own steps. teacher_steps: sub-steps of the teacher inside one step of the student.
+    schedules: the few-step schedules trained on, by name; one is drawn per batch. own_steps_from: fraction of the
+    training after which batches are own steps. teacher_steps: sub-steps of the teacher inside one step of the student.
     """
 
     def __init__(

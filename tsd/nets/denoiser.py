@@ -73,7 +73,9 @@ class Denoiser(nn.Module):
             ResBlock(reference_channels, reference_channels),
             ResBlock(reference_channels, reference_channels),
         )
-        self.read_deep = nn.Sequential(nn.AvgPool2d(2 ** (len(channels) - 1)), nn.Conv2d(reference_channels, deepest, 1))
+        self.read_deep = nn.Sequential(
+            nn.AvgPool2d(2 ** (len(channels) - 1)), nn.Conv2d(reference_channels, deepest, 1)
+        )
         self.read_position = nn.Linear(4, deepest)
         self.to_keys, self.to_values = nn.Linear(deepest, deepest), nn.Linear(deepest, deepest)
         self.read_emb = nn.Linear(2 * reference_channels, emb_channels)
@@ -147,7 +149,11 @@ class Denoiser(nn.Module):
         known = condition.motion_known.to(condition.motion.dtype)[:, None, None]
         b, t, _ = condition.motion.shape
         motion = torch.cat(
-            [condition.motion, condition.reference_motion[:, None].expand(-1, t, -1), torch.ones_like(known).expand(b, t, 1)],
+            [
+                condition.motion,
+                condition.reference_motion[:, None].expand(-1, t, -1),
+                torch.ones_like(known).expand(b, t, 1),
+            ],
             -1,
         )
         per_frame = self.viseme_emb(condition.visemes.flatten(2)) + self.motion_emb(motion * known)

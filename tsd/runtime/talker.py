@@ -122,9 +122,7 @@ class Talker:
         known = torch.tensor([speaker.known])
         for begin in range(0, num_frames, chunk):
             here = slice(begin, min(begin + chunk, num_frames))
-            condition = Condition(
-                windows[None, here], motion[None, here], known, speaker.latent, speaker.motion[None]
-            )
+            condition = Condition(windows[None, here], motion[None, here], known, speaker.latent, speaker.motion[None])
             count = condition.motion.shape[1]
             z = schedule.strengths[0] * noise.expand(-1, count, -1, -1, -1)
             if start is not None:
