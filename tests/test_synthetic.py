@@ -11,7 +11,8 @@ import pytest
 from tsd.clip import FPS, MOTION, SAMPLE_RATE, VISEMES
 from tsd.prepare import synthetic
 from tsd.prepare.acting import TARGETS, act
-from tsd.prepare.drawing import Head, lip_shape, project
+from tsd.prepare.drawing import Head, project
+from tsd.prepare.features import lip_shape
 from tsd.prepare.layers import CENTRE
 from tsd.prepare.people import BEARDS, HAIR_STYLES, WORN_BY_MEN, WORN_BY_WOMEN, draw_person
 from tsd.prepare.synthetic import Settings, make_corpus, plan_clips

@@ -66,17 +66,23 @@ def mouth_track(phonemes: list[tuple[float, float, str]], num_frames: int) -> np
         total += weight * np.array(TARGETS[name])
         weights += weight
     track = (total / weights).reshape(num_frames, -1, len(MOUTH)).mean(1)
-    for start, end, shape in events:
-        if VISEMES[shape] in ("PP", "FF"):
-            frames = np.arange(max(int(start * FPS), 0), min(int(np.ceil(end * FPS)), num_frames))
-            if len(frames):
-                overlap = np.minimum(end * FPS, frames + 1) - np.maximum(start * FPS, frames)
-                held = frames[overlap >= min(0.7, overlap.max())]
-                if VISEMES[shape] == "PP":
-                    track[held, 0] = 0.0
-                else:
-                    track[held, 0], track[held, 6] = TARGETS["FF"][0], 1.0
+    # lips shut last: where both fall into one frame, a closure shows more than a tucked lip
+    tucked, shut = _held(events, "FF", num_frames), _held(events, "PP", num_frames)
+    track[tucked, MOUTH.index("open")], track[tucked, MOUTH.index("tuck")] = TARGETS["FF"][0], 1.0
+    track[shut, MOUTH.index("open")] = 0.0
     return track.astype(np.float32)
+
+
+def _held(events, name: str, num_frames: int) -> np.ndarray:
+    """Frames [T] bool that show the viseme fully: the one each event fills most, and all it fills by 70 %."""
+    filled, held = np.zeros(num_frames), np.zeros(num_frames, bool)
+    for start, end, shape in events:
+        frames = np.arange(max(int(start * FPS), 0), min(int(np.ceil(end * FPS)), num_frames))
+        if VISEMES[shape] == name and len(frames):
+            overlap = np.minimum(end * FPS, frames + 1) - np.maximum(start * FPS, frames)
+            filled[frames] += overlap
+            held[frames[overlap.argmax()]] = True
+    return held | (filled >= 0.7)
 
 
 @dataclass

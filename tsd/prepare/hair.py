@@ -68,7 +68,7 @@ def front_hair(p: Person, canvas: Canvas, rng):
     if style in ("side", "long", "bob", "curly"):
         line = line - 0.07 * step(0.12, 0.0, np.abs(part)) + 0.06 * step(0.05, 0.30, part) * (style != "curly")
     if style == "fringe":
-        line = line + 0.125 + 0.010 * np.sin(x * 90 + p.parting * 9) * step(0.9, 0.3, side)
+        line = np.minimum(line + 0.115, p.eye_y - 0.068) + 0.010 * np.sin(x * 90 + p.parting * 9) * step(0.9, 0.3, side)
     line = line * (1 - temple) + low * temple
     if style in ("long", "bob", "curly"):
         line = line + 0.35 * step(0.93, 1.02, side)
@@ -111,7 +111,11 @@ def back_hair(p: Person, canvas: Canvas, rng):
             y < 0.42, np.sqrt(np.clip(1 - ((0.42 - y) / 0.40) ** 2, 0, 1)), 1 + 0.10 * np.sin((y - 0.42) * 5)
         )
         rough = 0.020 if p.hair_style == "curly" else 0.006
-        alpha = canvas.edge(width + rough * wobble - side) * step(end + 0.012, end - 0.012, y + 0.012 * wobble)
+        alpha = (
+            canvas.edge(width + rough * wobble - side)
+            * (y > 0.025)
+            * step(end + 0.012, end - 0.012, y + 0.012 * wobble)
+        )
     elif p.hair_style == "bun":
         alpha = canvas.edge(0.085 + 0.006 * wobble - np.hypot((x - 0.5) * 0.9, y - p.top + 0.045))
     else:
@@ -128,10 +132,10 @@ def body(p: Person, canvas: Canvas, rng):
     neck_width = (0.165 if p.woman else 0.205) + 0.25 * np.clip(y - 0.93, 0, 0.2) ** 1.2
     neck = canvas.edge(neck_width - side) * (y > 0.6)
     light = (
-        0.66
+        0.86
         + 0.5 * p.light[0] * (x - 0.5) * 2.5
-        - 0.30 * step(1.02, 0.88, y)
-        - 0.25 * step(0.5, 1.0, side / neck_width)
+        - 0.24 * step(0.985, 0.90, y)
+        - 0.14 * step(0.4, 1.0, side / neck_width)
     )
     picture = p.skin * np.array([1.0, 0.95, 0.93], np.float32) * np.clip(light, 0.18, 1)[..., None]
     slope = 0.985 + 0.42 * np.clip(side - 0.16, 0, 1) ** 1.25

@@ -156,7 +156,7 @@ def shade_skin(p: Person, canvas: Canvas, rng):
         occlusion *= 1 - 0.75 * bump(x, y, 0.5 + sign * p.nose_width * 0.42, p.nose_y + 0.022, 0.011, 0.0055)
         occlusion *= 1 - 0.16 * bump(x, y, 0.5 + sign * (p.mouth_width + 0.012), p.mouth_y + 0.004, 0.012, 0.014)
         occlusion *= 1 - 0.35 * bump(x, y, 0.5 + sign * p.nose_width * 1.05, p.nose_y + 0.008, 0.006, 0.016)
-    lit = albedo * (p.ambient * 0.8 + (1.05 - p.ambient * 0.62) * diffuse) * occlusion[..., None] * p.warmth + shine[
+    lit = albedo * (p.ambient * 0.8 + (1.0 - p.ambient * 0.58) * diffuse) * occlusion[..., None] * p.warmth + shine[
         ..., None
     ] * 0.5 * (1 - p.ambient * 0.5)
     return np.clip(lit, 0, 1).astype(np.float32) ** (1 / 2.2), height
