@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
 
@@ -26,7 +26,13 @@ def user_errors(run: Callable) -> Callable:
         except (ValueError, FileNotFoundError, HydraException, OmegaConfBaseException) as error:
             if os.environ.get("HYDRA_FULL_ERROR"):
                 raise
-            print(f"error: {error}", file=sys.stderr)
+            if isinstance(error, InstantiationException) and isinstance(
+                error.__cause__, (ValueError, FileNotFoundError)
+            ):
+                error = error.__cause__
+            # OmegaConf says what is wrong in its first line, then describes its own objects
+            message = str(error).splitlines()[0] if isinstance(error, OmegaConfBaseException) else error
+            print(f"error: {message}", file=sys.stderr)
             raise SystemExit(2) from None
 
     return wrapped

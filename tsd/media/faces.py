@@ -73,18 +73,26 @@ def _one_thread():
 
 
 def detect_faces(image: np.ndarray) -> list[Landmarks]:
-    """All faces in a uint8 [H, W, 3] picture (MTCNN, Zhang et al. 2016), largest first."""
-    height, width = image.shape[:2]
-    scale = min(4, 320 / min(height, width)) if min(height, width) < 320 else min(1, 1024 / max(height, width))
+    """All faces in a uint8 [H, W, 3] picture (MTCNN, Zhang et al. 2016), largest first.
+
+    Looks at the picture with its short side brought to 320 pixels at least; where nothing is seen, once more
+    at 100: a large face with few details, such as a drawn one, is only recognised when small.
+    """
+    short, long = min(image.shape[:2]), max(image.shape[:2])
+    first = min(4, 320 / short) if short < 320 else min(1, 1024 / long)
+    return _detect(image, first) or _detect(image, min(1, 100 / short))
+
+
+def _detect(image: np.ndarray, scale: float) -> list[Landmarks]:
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    sized = cv2.resize(image, None, fx=scale, fy=scale, interpolation=how)
+    sized = Image.fromarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=how))
     with torch.inference_mode(), _one_thread():
-        boxes, probabilities, points = _detector().detect(Image.fromarray(sized), landmarks=True)
+        boxes, probabilities, points = _detector().detect(sized, landmarks=True)
     if boxes is None:
         return []
     found = [
         Landmarks((np.asarray(p) / scale).astype(np.float32), (np.asarray(b) / scale).astype(np.float32), float(sure))
-        for b, sure, p in zip(boxes, probabilities, points)
+        for b, sure, p in zip(boxes, probabilities, points, strict=True)
         if sure >= SURE
     ]
     return sorted(found, key=_size, reverse=True)
@@ -110,7 +118,7 @@ def find_face(image: np.ndarray, path: str | Path = "picture") -> Landmarks:
         raise ValueError(f"{path}: shows {len(rivals)} faces; cut out the one that shall speak")
     if _size(faces[0]) < SMALLEST:
         raise ValueError(
-            f"{path}: the face is only {_size(faces[0]):.0f} pixels across; give a picture where it has {SMALLEST} or more"
+            f"{path}: the face is only {_size(faces[0]):.0f} pixels across; give one where it has {SMALLEST}"
         )
     return faces[0]
 

@@ -101,7 +101,7 @@ def collect(
     records, rejected, counts = [], [], Counter()
     speak = _can_speak()
     checked = _check_all(root, videos, root / folder / "checked.jsonl", workers)
-    for video, result in tqdm(zip(videos, checked), total=len(videos), desc="clips", unit="clip", delay=2):
+    for video, result in tqdm(zip(videos, checked, strict=True), total=len(videos), desc="clips", delay=2):
         name = video.relative_to(root).as_posix()
         reason = result["reason"]
         if not reason and result["frames"] < min_frames:

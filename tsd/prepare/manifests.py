@@ -32,8 +32,8 @@ def split_identities(identities: Iterable[str], val_ratio: float, test_ratio: fl
             "at least one must be left to train on; add people or lower the ratios"
         )
     order = np.random.default_rng(seed).permutation(people)
-    names = ["val"] * num_val + ["test"] * num_test
-    return {str(person): split for person, split in zip(order, names + ["train"] * len(people))}
+    names = ["val"] * num_val + ["test"] * num_test + ["train"] * (len(people) - num_val - num_test)
+    return {str(person): split for person, split in zip(order, names, strict=True)}
 
 
 def write_manifests(

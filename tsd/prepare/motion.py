@@ -30,7 +30,7 @@ def write_motion(video: Path, every: int = 3) -> Path:
     num_frames = video_info(video).num_frames
     looked = sorted({*range(0, num_frames, every), num_frames - 1})
     seen, motion = [], []
-    for picture, frame in zip(resize_square(read_frames(video, looked), 160), looked):
+    for picture, frame in zip(resize_square(read_frames(video, looked), 160), looked, strict=True):
         if faces := detect_faces(picture):
             seen.append(frame)
             motion.append(landmarks_to_motion(faces[0].points / len(picture)))

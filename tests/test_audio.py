@@ -1,0 +1,75 @@
+import librosa
+import numpy as np
+import pytest
+import soundfile
+from mini_corpus import write_disc
+
+from tsd.media.audio import FLOOR, LOG_MEAN, LOG_STD, load_audio, log_mel
+
+
+def _speechlike(seconds: float = 1.0, rate: int = 16000) -> np.ndarray:
+    t = np.arange(int(seconds * rate)) / rate
+    return (0.3 * np.sin(2 * np.pi * 220 * t) * (1 + np.sin(2 * np.pi * 4 * t)) / 2).astype(np.float32)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "mp3", "ogg"])
+def test_any_format_rate_and_channels(tmp_path, suffix):
+    stereo = np.stack([_speechlike(rate=44100)] * 2, 1)
+    soundfile.write(tmp_path / f"a.{suffix}", stereo, 44100)
+    wave, expected = load_audio(tmp_path / f"a.{suffix}"), _speechlike()
+    assert wave.dtype == np.float32 and abs(len(wave) - 16000) <= 1200 and np.abs(wave).max() <= 1
+    n = min(len(wave), len(expected))
+    assert np.corrcoef(wave[:n], expected[:n])[0, 1] > 0.98
+
+
+def test_sound_that_cannot_be_used_is_named(tmp_path):
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.wav").write_text("not sound")
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16000), 16000)
+    soundfile.write(tmp_path / "none.wav", np.zeros(0), 16000)
+    write_disc(tmp_path / "mute.mp4", 5, sound=False)
+    for name, words in (
+        ("empty.wav", "empty"),
+        ("text.wav", "not a readable"),
+        ("silent.wav", "silent"),
+        ("none.wav", "empty|not a readable|no sound"),
+        ("mute.mp4", "holds no sound"),
+    ):
+        with pytest.raises(ValueError, match=words) as error:
+            load_audio(tmp_path / name)
+        assert name in str(error.value)
+    with pytest.raises(FileNotFoundError, match=r"gone\.wav"):
+        load_audio(tmp_path / "gone.wav")
+    assert len(load_audio(tmp_path / "silent.wav", silent_ok=True)) == 16000
+
+
+def test_log_mel_equals_librosa():
+    wave = _speechlike(0.4)
+    mel = librosa.feature.melspectrogram(
+        y=np.pad(wave, 120), sr=16000, n_fft=400, hop_length=160, n_mels=80, fmin=0, fmax=8000, center=False
+    )
+    expected = (np.log10(np.maximum(mel.T, FLOOR)) - LOG_MEAN) / LOG_STD
+    np.testing.assert_allclose(log_mel(wave), expected, atol=1e-3)
+
+
+def test_columns_of_pieces_equal_those_of_the_whole():
+    wave = _speechlike(1.0) + 0.01 * np.random.default_rng(0).standard_normal(16000).astype(np.float32)
+    whole = log_mel(wave)
+    assert whole.shape == (100, 80)
+    first = 10 * 640  # a piece that starts at frame 10 and knows two frames of the past
+    piece = log_mel(wave[first - 1280 : first + 3200])
+    np.testing.assert_allclose(piece[8:-1], whole[40 : 40 + 19], atol=1e-5)
+
+
+def test_a_column_hears_nothing_beyond_its_25_ms():
+    silent = log_mel(np.zeros(6400, np.float32))
+    click = np.zeros(6400, np.float32)
+    click[3240] = 1.0
+    changed = np.flatnonzero((log_mel(click) != silent).any(1))
+    centres = (changed + 0.5) * 160
+    assert len(changed) and np.abs(centres - 3240).max() <= 200
+
+
+@pytest.mark.parametrize(("num_samples", "columns"), [(0, 0), (1, 4), (640, 4), (641, 8)])
+def test_four_columns_for_every_begun_frame(num_samples, columns):
+    assert log_mel(np.ones(num_samples, np.float32)).shape == (columns, 80)

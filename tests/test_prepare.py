@@ -1,0 +1,239 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mini_corpus import motion_of, write_disc
+
+from tsd.command import user_errors
+from tsd.data.datamodule import ClipDataModule
+from tsd.data.manifest import manifest_path, read_manifest
+from tsd.media.video import read_frames, video_info, write_video
+from tsd.prepare import lrs3, motion
+from tsd.prepare.lrs3 import collect, find_clips, read_transcript
+from tsd.prepare.motion import fill, motion_file, write_motion
+from tsd.prepare.synthetic import make_corpus
+
+WORDS = "Text:  BIN BLUE\nConf:  4\nRef:   0Fi83BHQsMA\n\nFRAME X Y W H\n000000 0.4 0.1 0.1 0.2\n\n"
+WORDS += "WORD START END ASDSCORE\nBIN 0.10 0.30 8.9\nBLUE 0.30 0.72 5.0\n"
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """LRS3's layout made by hand: two split folders, five talks, one clip with word times."""
+    for number, talk in enumerate(("0Fi83BHQsMA", "1KxlB0YzOpA", "2bHyMNQGvzU", "3aBcDeFgHiJ", "4xYzXyZxYzX")):
+        write_disc(tmp_path / "trainval" / talk / "00001.mp4", 20, hue=number)
+        (tmp_path / "trainval" / talk / "00001.txt").write_text("Text:  LAY RED\nConf:  3\n")
+    write_disc(tmp_path / "pretrain" / "0Fi83BHQsMA" / "00007.mp4", 25, hue=0)
+    (tmp_path / "pretrain" / "0Fi83BHQsMA" / "00007.txt").write_text(WORDS)
+    return tmp_path
+
+
+def test_transcripts_with_and_without_word_times(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text(WORDS)
+    transcript = read_transcript(path)
+    assert transcript.text == "BIN BLUE" and transcript.words == [("BIN", 0.1, 0.3), ("BLUE", 0.3, 0.72)]
+    path.write_text("Text:  ONLY THIS\nConf:  5\n")
+    assert read_transcript(path).text == "ONLY THIS" and not read_transcript(path).words
+    for broken, words in (
+        ("nothing", "no line that begins with `Text:`"),
+        (WORDS + "NOW soon 3\n", "line 11: not `WORD START END`"),
+        (WORDS + "NOW 2.0 1.0 5\n", "line 11: the word's times are not in order"),
+    ):
+        path.write_text(broken)
+        with pytest.raises(ValueError, match=words):
+            read_transcript(path)
+
+
+def test_a_corpus_in_lrs3s_layout_is_read_into_manifests(corpus):
+    records, counts = collect(corpus, motion=False)
+    assert [r["video"] for r in records][0] == "pretrain/0Fi83BHQsMA/00007.mp4" and len(records) == 6
+    assert records[0]["viseme_source"] == "transcript" and records[0]["text"] == "BIN BLUE"
+    visemes = np.load(corpus / records[0]["visemes"])
+    assert visemes.shape == (25, 15) and visemes[3, 1] > 0.5  # the lips of the B of BIN are shut at 0.12 s
+    assert visemes[20:, 0].min() == 1  # silence after the last word
+    assert records[0]["identity"] == records[1]["identity"] == "0Fi83BHQsMA"
+    assert counts["clips"] == 6 and counts["visemes from none"] == 5 and counts["rejected"] == 0
+
+
+def test_the_split_folder_may_be_missing_and_other_files_are_left_alone(tmp_path):
+    write_disc(tmp_path / "talk" / "00001.mp4", 20)
+    write_disc(tmp_path / "too" / "deep" / "talk" / "00001.mp4", 5)
+    write_disc(tmp_path / ".hidden" / "00001.mp4", 5)
+    write_disc(tmp_path / "lonely.mp4", 5)
+    assert [p.relative_to(tmp_path).as_posix() for p in find_clips(tmp_path)] == ["talk/00001.mp4"]
+    records, counts = collect(tmp_path, motion=False)
+    assert records[0]["identity"] == "talk" and counts["without transcript"] == 1
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no clips; they are expected as"):
+        find_clips(tmp_path / "empty")
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        find_clips(tmp_path / "nowhere")
+
+
+def test_unusable_clips_are_listed_with_reasons(corpus, tmp_path_factory):
+    talk = corpus / "trainval" / "5broken"
+    write_disc(talk / "00001.mp4", 20, fps=30)
+    write_disc(talk / "00002.mp4", 4)
+    write_disc(talk / "00003.mp4", 20, sound=False)
+    (talk / "00004.mp4").write_text("not a video")
+    write_video(talk / "00005.mp4", np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), np.uint8))
+    data = bytearray((talk / "00005.mp4").read_bytes())
+    data[len(data) // 3 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 3)
+    (talk / "00005.mp4").write_bytes(data)
+    outside = tmp_path_factory.mktemp("outside") / "a.mp4"
+    write_disc(outside, 20)
+    (talk / "00006.mp4").symlink_to(outside)
+    (talk / "00003.txt").write_text("no transcript at all")
+    records, counts = collect(corpus, motion=False)
+    rows = [json.loads(line) for line in (corpus / "manifests" / "rejected.jsonl").read_text().splitlines()]
+    reasons = {Path(row["video"]).stem: row["reason"] for row in rows}
+    assert reasons["00001"] == "has 30.00 frames a second instead of 25"
+    assert reasons["00002"] == "only 4 frames, fewer than min_frames=16"
+    assert reasons["00004"] == "not a readable media file"
+    assert reasons["00005"].startswith("the video is broken")
+    assert reasons["00006"] == "is a link to a file outside the root"
+    assert counts["rejected"] == 5 and counts["without sound"] == 1 and counts["with unreadable transcript"] == 1
+    assert "trainval/5broken/00003.mp4" in [r["video"] for r in records]
+
+
+def test_a_second_call_checks_only_what_changed(corpus, monkeypatch):
+    checked, check = [], lrs3._check
+    monkeypatch.setattr(lrs3, "_check", lambda root, video: checked.append(video.name) or check(root, video))
+    first, _ = collect(corpus, motion=False)
+    assert len(checked) == 6
+    with (corpus / "manifests" / "checked.jsonl").open("a") as file:
+        file.write('{"video": "cut off by an interrup')
+    assert collect(corpus, motion=False)[0] == first and len(checked) == 6
+    write_disc(corpus / "pretrain" / "0Fi83BHQsMA" / "00007.mp4", 24)
+    assert collect(corpus, motion=False, workers=2)[0][0]["frames"] == 24 and checked[6:] == ["00007.mp4"]
+
+
+def test_an_interrupted_call_keeps_what_it_has_checked(corpus, monkeypatch):
+    check, done = lrs3._check, []
+
+    def interrupted(root, video):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(video)
+        return check(root, video)
+
+    monkeypatch.setattr(lrs3, "_check", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        collect(corpus, motion=False)
+    assert len((corpus / "manifests" / "checked.jsonl").read_text().splitlines()) == 3
+    assert not (corpus / "manifests" / "rejected.jsonl").exists()
+
+
+def test_given_visemes_come_before_the_transcript(corpus):
+    np.save(corpus / "pretrain" / "0Fi83BHQsMA" / "00007.npy", np.zeros(25, int))
+    records, _ = collect(corpus, motion=False)
+    assert records[0]["viseme_source"] == "npy" and records[0]["visemes"].endswith("00007.npy")
+    assert not list(corpus.rglob("*.visemes.npy"))
+
+
+def test_without_the_speech_extra_transcripts_give_no_visemes(corpus, monkeypatch):
+    def missing(*args):
+        raise ValueError("the extra is missing")
+
+    monkeypatch.setattr(lrs3, "visemes_from_words", missing)
+    records, counts = collect(corpus, motion=False)
+    assert counts["visemes from none"] == 6 and counts["with word times"] == 1
+
+
+def test_heads_are_tracked_where_a_face_is_seen(tmp_path):
+    make_corpus(tmp_path, num_identities=1, clips_per_identity=1, seconds=1.0, size=128, seed=1, workers=1)
+    (video,) = tmp_path.rglob("*.mp4")
+    truth = np.load(video.with_suffix(".truth.npz"))["motion"]
+    tracked = np.load(write_motion(video, every=4))
+    assert tracked.shape == truth.shape == (25, 7) and tracked.dtype == np.float32
+    assert np.abs(tracked[:, :4] - truth[:, :4]).mean() < 0.03
+    write_disc(tmp_path / "trainval" / "disc" / "00001.mp4", 20)
+    video.with_suffix(".truth.npz").unlink()
+    motion_file(video).unlink()
+    records, counts = collect(tmp_path, motion_every=6)
+    by_person = {r["identity"]: r for r in records}
+    assert by_person["disc"]["motion"] is None and counts["without a visible face"] == 1
+    assert by_person["p0001"]["motion"].endswith("00001.motion.npy") and counts["with head motion"] == 1
+
+
+def test_gaps_are_filled_in_a_straight_line_and_smoothed(tmp_path):
+    line = np.linspace(0, 1, 41)[:, None] * np.arange(1, 8)
+    seen = np.array([0, 7, 20, 40])
+    full = fill(seen, line[seen], 41)
+    np.testing.assert_allclose(full[6:-6], line[6:-6], atol=1e-5)
+    jitter = np.random.default_rng(0).standard_normal((200, 7))
+    assert fill(np.arange(200), jitter, 200).std() < 0.6 * jitter.std()
+    constant = fill(np.array([5]), motion_of(1, 1), 9)
+    np.testing.assert_allclose(constant, np.repeat(motion_of(1, 1), 9, 0), rtol=1e-5)
+    assert motion.MIN_FOUND == 0.5
+
+
+def _prepare(*arguments, cwd=None):
+    root = Path(__file__).parents[1]
+    return subprocess.run(
+        [sys.executable, "-m", "tsd.prepare", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd or root,
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_the_command_makes_a_corpus_that_trains(tmp_path):
+    sizes = ("num_identities=3", "clips_per_identity=1", "seconds=1.0", "size=64")
+    run = _prepare("source=synthetic", f"root={tmp_path}/c", "workers=1", *(f"source.{s}" for s in sizes))
+    assert run.returncode == 0, run.stderr
+    assert "3 clips of 3 people" in run.stdout and "3 visemes from truth" in run.stdout
+    data = ClipDataModule(tmp_path / "c", resolution=32, window=8)
+    data.setup()
+    clip = data.datasets["test"].whole_clip(0)
+    assert clip.motion_known.all() and clip.mouth_open.isfinite().all() and clip.visemes.sum() > 0
+    assert clip.mel.shape[1] == 4 * clip.frames.shape[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "root"),
+        (("root=/nowhere/at/all",), "error: /nowhere/at/all: no such folder"),
+        (("root=/tmp", "rot=1"), "rot"),
+        (("root=/tmp", "source=hdtv"), "source/hdtv"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_one_clear_message(tmp_path, arguments, words):
+    run = _prepare(*arguments, cwd=tmp_path)
+    assert run.returncode != 0 and words in run.stderr and "Traceback" not in run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_user_errors_are_one_line_and_bugs_keep_their_traceback(capsys):
+    def fail(error):
+        raise error
+
+    for error in (ValueError("a.png: no face"), FileNotFoundError("a.png: no face")):
+        with pytest.raises(SystemExit) as stop:
+            user_errors(fail)(error)
+        assert stop.value.code == 2 and capsys.readouterr().err == "error: a.png: no face\n"
+    with pytest.raises(SystemExit) as stop:
+        user_errors(fail)(KeyboardInterrupt())
+    assert stop.value.code == 130
+    with pytest.raises(KeyError):
+        user_errors(fail)(KeyError("bug"))
+    assert user_errors(lambda: 3)() == 3
+
+
+def test_manifests_of_a_prepared_corpus_can_be_read(corpus):
+    run = _prepare(f"root={corpus}", "motion=false", "workers=1")
+    assert run.returncode == 0, run.stderr
+    splits = {s: read_manifest(manifest_path(corpus, s), corpus) for s in ("train", "val", "test")}
+    assert sorted(len(entries) for entries in splits.values()) == [1, 1, 4] or len(splits["train"]) == 3
+    people = [{e.identity for e in entries} for entries in splits.values()]
+    assert sum(map(len, people)) == len(set.union(*people)) == 5
+    for entries in splits.values():
+        for entry in entries:
+            assert video_info(entry.video).num_frames == entry.frames == len(read_frames(entry.video))

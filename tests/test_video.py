@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+from mini_corpus import disc_frames, write_disc
+
+from tsd.media import video
+from tsd.media.audio import load_audio
+from tsd.media.video import check_video, read_frames, resize_square, video_info, write_video
+
+
+def test_written_frames_come_back(tmp_path):
+    frames = disc_frames(12)
+    write_video(tmp_path / "a.mp4", frames, np.zeros(10))
+    info = video_info(tmp_path / "a.mp4")
+    assert (info.num_frames, info.fps, info.height, info.width, info.has_audio) == (12, 25, 64, 64, True)
+    back = read_frames(tmp_path / "a.mp4")
+    assert back.dtype == np.uint8 and back.shape == frames.shape
+    error = (back.astype(float) - frames) ** 2
+    assert 10 * np.log10(255**2 / error.mean()) > 25  # chroma is halved: not lossless
+    assert not video_info(_silent(tmp_path)).has_audio
+
+
+def _silent(folder):
+    write_video(folder / "silent.mp4", disc_frames(3))
+    return folder / "silent.mp4"
+
+
+def test_sound_stays_in_step_to_the_sample(tmp_path):
+    wave = np.zeros(50 * 640, np.float32)
+    wave[8000:8080], wave[24000:24080] = 0.9, -0.9
+    write_video(tmp_path / "a.mp4", disc_frames(50), wave)
+    back = load_audio(tmp_path / "a.mp4")
+    assert len(back) == len(wave)
+    assert abs(np.argmax(back > 0.4) - 8000) < 40
+    assert abs(np.argmax(back < -0.4) - 24000) < 40
+
+
+def test_sound_is_cut_and_padded_to_the_frames(tmp_path):
+    for num_samples in (100, 100_000):
+        write_video(tmp_path / "a.mp4", disc_frames(25), np.full(num_samples, 0.1, np.float32))
+        assert len(load_audio(tmp_path / "a.mp4")) == 16000
+
+
+def test_both_backends_give_the_same_frames(tmp_path, monkeypatch):
+    write_disc(tmp_path / "a.mp4", 30)
+    indices = [7, 3, 29, 3]
+    with_decord = read_frames(tmp_path / "a.mp4", indices, size=32)
+    monkeypatch.setattr(video, "decord", None)
+    np.testing.assert_array_equal(read_frames(tmp_path / "a.mp4", indices, size=32), with_decord)
+    np.testing.assert_array_equal(with_decord[1], with_decord[3])
+    assert (with_decord[0] != with_decord[1]).any()
+
+
+def test_resizing_takes_the_middle_square_and_averages():
+    wide = np.zeros((1, 8, 16, 3), np.uint8)
+    wide[:, :, 4:12] = np.kron(np.indices((8, 8)).sum(0) % 2 * 200, 1)[..., None]
+    small = resize_square(wide, 4)
+    assert small.shape == (1, 4, 4, 3) and (small == 100).all()
+
+
+@pytest.mark.parametrize("backend", ["decord", "pyav"])
+@pytest.mark.parametrize("damage", ["zeros", "cut", "noise"])
+def test_a_broken_middle_is_named(tmp_path, monkeypatch, backend, damage):
+    if backend == "pyav":
+        monkeypatch.setattr(video, "decord", None)
+    path = tmp_path / "a.mp4"
+    write_video(path, np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), np.uint8))
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    if damage == "cut":
+        del data[middle:]
+    else:
+        data[middle : middle + 3000] = bytes(3000) if damage == "zeros" else np.random.default_rng(0).bytes(3000)
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.mp4: .*(broken|not a readable)"):
+        read_frames(path)
+    with pytest.raises(ValueError, match=r"a\.mp4: .*(broken|not a readable)"):
+        check_video(path)
+
+
+def test_wrong_files_and_frames_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone\.mp4"):
+        read_frames(tmp_path / "gone.mp4")
+    (tmp_path / "text.mp4").write_text("not a video")
+    with pytest.raises(ValueError, match=r"text\.mp4: not a readable"):
+        video_info(tmp_path / "text.mp4")
+    write_disc(tmp_path / "a.mp4", 5)
+    with pytest.raises(ValueError, match="has 5 frames, so frame 5 does not exist"):
+        read_frames(tmp_path / "a.mp4", [0, 5])
+
+
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
+    def fail(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(video, "_encode", fail)
+    with pytest.raises(KeyboardInterrupt):
+        write_video(tmp_path / "a.mp4", disc_frames(3))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "frames", [np.zeros((2, 63, 64, 3), np.uint8), np.zeros((2, 64, 64, 3)), np.zeros((0, 4, 4, 3))]
+)
+def test_frames_that_cannot_be_written_are_refused(tmp_path, frames):
+    with pytest.raises(ValueError, match="even|uint8"):
+        write_video(tmp_path / "a.mp4", frames)
