@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from tsd import checkpoint
 from tsd.callbacks import KeepConfig
 from tsd.command import user_errors
+from tsd.prepare.latents import cache_latents
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,19 @@ def frozen_nets(cfg: DictConfig, loss) -> dict:
     """The nets that the stage stands on, from the weights files of earlier stages."""
     unused = {"identity"} if not loss.identity else set()
     return {name: checkpoint.load(cfg.weights[name], name) for name in cfg.stage.needs if name not in unused}
+
+
+def cached_latents(cfg: DictConfig, nets: dict) -> dict:
+    """Encode the frames once where the stage trains on latents; what the DataModule then needs to know."""
+    if cfg.data.latents is None or "vae" not in nets:
+        return {"latents": None}
+    vae_hash = checkpoint.file_hash(cfg.weights.vae)
+    data = build(cfg.data, latents=None)
+    data.setup("fit")
+    for split, dataset in data.datasets.items():
+        flip = split == "train" and cfg.data.flip
+        cache_latents(nets["vae"].encode, dataset, cfg.data.latents, split, vae_hash, flip)
+    return {"vae_hash": vae_hash}
 
 
 def precision(wanted: str) -> str:
@@ -55,7 +69,7 @@ def train(cfg: DictConfig) -> Path:
     if "vae" in nets:
         checkpoint.check_latents(nets["vae"], net, cfg.weights.vae, f"model.{cfg.stage.name}")
     module = build(cfg.stage.module)(net=net, loss=loss, optimizer=build(cfg.optimizer), **nets)
-    data = build(cfg.data)
+    data = build(cfg.data, **cached_latents(cfg, nets))
     config = OmegaConf.to_container(cfg, resolve=True)
     callbacks = [c for c in build(cfg.callbacks).values() if c is not None]
     trainer = build(

@@ -1,5 +1,6 @@
 """Sound: any file to 16 kHz mono, and the log-mel columns that the recogniser hears."""
 
+import wave as wavfile
 from functools import cache
 from pathlib import Path
 
@@ -92,3 +93,15 @@ def log_mel(wave: np.ndarray) -> np.ndarray:
     power = np.abs(np.fft.rfft(pieces * hann, axis=-1)) ** 2
     log = np.log10(np.maximum(power @ _mel_filters(), FLOOR))
     return ((log - LOG_MEAN) / LOG_STD).astype(np.float32)
+
+
+def write_wav(path: str | Path, wave: np.ndarray) -> None:
+    """float32 [N] in [-1, 1] at 16 kHz -> 16-bit mono wav; the file appears when it is complete."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.part")
+    with wavfile.open(str(temporary), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes((np.clip(wave, -1, 1) * 32767).astype("<i2").tobytes())
+    temporary.replace(path)

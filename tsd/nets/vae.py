@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from tsd.nets.blocks import ResBlock, norm
 
 LOG_VARIANCE_RANGE = (-20.0, 4.0)
+FIRST_LOG_VARIANCE = -6.0
+"""Posterior noise at the start of training: with the usual 0 the latents drown in it for hundreds of steps."""
 
 
 class VAE(nn.Module):
@@ -30,6 +32,8 @@ class VAE(nn.Module):
         for wide, wider in zip(channels, channels[1:], strict=False):
             self.encoder += [nn.Conv2d(wide, wider, 4, stride=2, padding=1), ResBlock(wider, wider)]
         self.to_moments = nn.Sequential(norm(channels[-1]), nn.SiLU(), nn.Conv2d(channels[-1], 2 * latent_channels, 1))
+
+        nn.init.constant_(self.to_moments[-1].bias[latent_channels:], FIRST_LOG_VARIANCE)
 
         self.decoder = nn.ModuleList([nn.Conv2d(latent_channels, channels[-1], 3, padding=1)])
         self.decoder += [ResBlock(channels[-1], channels[-1]) for _ in range(decoder_blocks)]

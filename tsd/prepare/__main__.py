@@ -9,11 +9,11 @@ from omegaconf import DictConfig
 from tsd.command import user_errors
 from tsd.prepare.lrs3 import collect
 from tsd.prepare.manifests import write_manifests
+from tsd.prepare.motion_bank import write_motion_bank
 
 
-@hydra.main(version_base="1.3", config_path="../../conf", config_name="prepare")
-@user_errors
-def main(cfg: DictConfig) -> None:
+def prepare(cfg: DictConfig) -> None:
+    """The corpus where the source makes one, tracks, manifests, and the motion bank; prints what came of it."""
     root = Path(cfg.root)
     instantiate(cfg.source, _convert_="all")
     records, counts = collect(
@@ -34,6 +34,14 @@ def main(cfg: DictConfig) -> None:
     for what, num in sorted(counts.items()):
         if num:
             print(f"  {num} {what}")
+    tracks = write_motion_bank(root, root / cfg.manifests / "motion.safetensors", cfg.manifests)
+    print(f"  {tracks} tracks in the motion bank")
+
+
+@hydra.main(version_base="1.3", config_path="../../conf", config_name="prepare")
+@user_errors
+def main(cfg: DictConfig) -> None:
+    prepare(cfg)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def write_motion_bank(root: str | Path, path: str | Path, manifests: str = "mani
         log.warning("%s: no clip has head motion, so generated heads will be still", root)
         return 0
     chosen = [entries[i * len(entries) // min(MAX_TRACKS, len(entries))] for i in range(min(MAX_TRACKS, len(entries)))]
-    num_frames = min(MAX_FRAMES, *(e.frames for e in chosen), MAX_FRAMES)
+    num_frames = min([MAX_FRAMES, *(e.frames for e in chosen)])
     bank = MotionBank(len(chosen), num_frames)
     bank.tracks.copy_(torch.stack([torch.as_tensor(load_tracks(e).motion[:num_frames]) for e in chosen]))
     checkpoint.save(path, "motion", bank, {"num_tracks": len(chosen), "num_frames": num_frames}, {"clips": len(chosen)})

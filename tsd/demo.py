@@ -1,0 +1,133 @@
+"""``make demo``: everything from nothing. A corpus, every stage, a held-out face that speaks, and its report."""
+
+import json
+import logging
+import shutil
+import time
+from pathlib import Path
+
+import hydra
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+from PIL import Image
+
+from tsd import checkpoint, evaluate, sample
+from tsd.command import user_errors
+from tsd.data.manifest import manifest_path, read_manifest
+from tsd.media.audio import load_audio, write_wav
+from tsd.media.video import read_frames
+from tsd.prepare.__main__ import prepare
+from tsd.prepare.manifests import write_atomic
+from tsd.train import train
+
+log = logging.getLogger(__name__)
+STAGES = {
+    "visemes": "speech to mouth shapes",
+    "vae": "pictures to latents and back",
+    "identity": "who is in a picture",
+    "mouth": "the instrument that measures mouths",
+    "teacher": "noise prediction at every strength",
+    "student": "the same in few steps, a quarter of the size",
+}
+
+
+class Demo:
+    """The chain in ``out``; every step is skipped where its result exists, so that a cut demo continues."""
+
+    def __init__(self, cfg: DictConfig):
+        self.cfg, self.out = cfg, Path(cfg.out)
+        self.clock = self.out / "seconds.json"
+        self.seconds = json.loads(self.clock.read_text()) if self.clock.exists() else {}
+
+    def step(self, name: str, what: str, result: Path, work) -> None:
+        """Run ``work`` unless ``result`` exists; say what, how long, and where."""
+        if result.exists():
+            log.info("%-9s done before: %s", name, result)
+            return
+        expected = self.cfg.expected_seconds.get(name)
+        log.info("%-9s %s, about %d s, into %s", name, what, expected, result)
+        begun = time.perf_counter()
+        try:
+            work()
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0) + time.perf_counter() - begun, 1)
+            write_atomic(self.clock, json.dumps(self.seconds).encode())
+
+    def weights(self, stage: str) -> Path:
+        return self.out / stage / "weights.safetensors"
+
+    def overrides(self, *names: str) -> list[str]:
+        """``weights.<name>=<file>`` of the chain."""
+        motion = self.out / "corpus" / "manifests" / "motion.safetensors"
+        return [f"weights.{name}={motion if name == 'motion' else self.weights(name)}" for name in names]
+
+    def corpus(self) -> None:
+        args = [f"source.{key}={value}" for key, value in self.cfg.corpus.items()]
+        ratios = [f"val_ratio={self.cfg.val_ratio}", f"test_ratio={self.cfg.test_ratio}"]
+        prepare(compose("prepare", ["source=synthetic", f"root={self.out / 'corpus'}", *args, *ratios]))
+
+    def train(self, stage: str) -> None:
+        args = [f"out={self.out / stage}", f"data.root={self.out / 'corpus'}"]
+        args += self.overrides("vae", "identity", "teacher")
+        train(compose("train", ["experiment=demo", f"stage={stage}", *args, *self.cfg.train]))
+
+    def held_out(self) -> tuple[Path, Path]:
+        """A picture and a sentence of the test split's first person, as files."""
+        root = self.out / "corpus"
+        entry = read_manifest(manifest_path(root, "test"), root)[0]
+        picture, sound = self.out / "reference.png", self.out / "speech.wav"
+        Image.fromarray(read_frames(entry.video, indices=[0])[0]).save(picture)
+        write_wav(sound, load_audio(entry.video))
+        return picture, sound
+
+    def sample(self) -> None:
+        picture, sound = self.held_out()
+        args = [f"reference={picture}", f"audio={sound}", "steps=k2", f"out={self.out / 'samples'}", "name=demo"]
+        args += self.overrides("vae", "visemes", "student", "motion")
+        folder = sample.run(compose("sample", args))
+        shutil.copyfile(folder / "sample.mp4", self.out / ".sample.part")
+        (self.out / ".sample.part").replace(self.out / "sample.mp4")
+
+    def evaluate(self) -> None:
+        names = ("vae", "visemes", "identity", "mouth", "teacher", "student", "motion")
+        args = [f"out={self.out / 'report.json'}", f"data.root={self.out / 'corpus'}", *self.overrides(*names)]
+        evaluate.run(compose("evaluate", args))
+        report = self.out / "report.json"
+        content = json.loads(report.read_text()) | {"seconds": self.seconds}
+        write_atomic(report, json.dumps(content, indent=2).encode())
+
+    def run(self) -> None:
+        self.out.mkdir(parents=True, exist_ok=True)
+        total = sum(self.cfg.expected_seconds.values())
+        log.info("the demo takes about %d minutes on two cores; it can be stopped and continues\n", -(-total // 60))
+        self.step("corpus", "drawn people who speak", self.out / "corpus/manifests/motion.safetensors", self.corpus)
+        for stage, what in STAGES.items():
+            self.step(stage, what, self.weights(stage), lambda stage=stage: self.train(stage))
+        self.step("sample", "a held-out face speaks, K=2", self.out / "sample.mp4", self.sample)
+        self.step("evaluate", "held-out people, beside control rows", self.out / "report.json", self.evaluate)
+        self.close()
+
+    def close(self) -> None:
+        """The table, and where everything lies."""
+        print((self.out / "report.md").read_text())
+        for name in ("sample.mp4", "sheet.png", "report.json"):
+            print(f"{self.out / name}")
+
+
+def compose(config: str, overrides: list[str]) -> DictConfig:
+    """The configuration an entry point would get from these arguments."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize(version_base="1.3", config_path="../conf"):
+        return hydra.compose(config, overrides)
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="demo")
+@user_errors
+def main(cfg: DictConfig) -> None:
+    torch.set_num_threads(cfg.threads)
+    Demo(cfg).run()
+
+
+if __name__ == "__main__":
+    main()
