@@ -132,6 +132,13 @@ def test_no_two_people_share_a_voice_and_no_sentence_is_said_twice():
     assert np.std([p.delay for p in plans]) > 0.05 and all(0.05 <= p.delay <= 0.3 for p in plans)
 
 
+def test_a_sentence_already_taken_is_drawn_again():
+    voice = next(plan_clips(1, 1, Settings(1.5, 64, 0))).voice
+    first = synthetic._fit_text(np.random.default_rng(1), voice, 1.2, set())
+    assert synthetic._fit_text(np.random.default_rng(1), voice, 1.2, set()) == first
+    assert synthetic._fit_text(np.random.default_rng(1), voice, 1.2, {first.upper()}) != first
+
+
 def test_speech_fills_the_clip(corpus):
     root, records = corpus
     for record in records:
@@ -202,6 +209,9 @@ def test_turning_moves_the_nose_more_than_the_eyes_and_no_turn_moves_nothing(hea
     np.testing.assert_allclose(project(p, STILL, points), points, atol=1e-9)
     moved = project(p, np.array([0.2, 0, 0, 0, 0, 1]), points) - points
     assert moved[0, 0] > moved[1, 0] + 0.005 > 0.02
+    assert project(p, np.array([0, 0.1, 0, 0, 0, 1]), points)[0, 1] > p.nose_y + 0.02, "pitch down is positive"
+    rolled = project(p, np.array([0, 0, 0.1, 0, 0, 1]), points)
+    assert rolled[1, 1] < p.eye_y, "roll clockwise is positive"
 
 
 def test_blinks_hide_the_iris_and_last_as_long_as_real_ones(head):
@@ -253,4 +263,7 @@ def test_the_same_face_at_two_sizes_is_the_same_face(head):
 
 def test_lips_of_bilabials_are_shut_for_everybody():
     for seed in range(10):
-        assert lip_shape(draw_person(np.random.default_rng(seed), False), TARGETS["PP"])["gap"] == 0
+        person = draw_person(np.random.default_rng(seed), False)
+        assert lip_shape(person, TARGETS["PP"])["gap"] == 0
+        lips = lip_shape(person, TARGETS["aa"])
+        assert lips["gap_top"] + lips["gap_bottom"] == pytest.approx(lips["gap"]) and lips["gap"] > 0.07
