@@ -99,8 +99,8 @@ class Schedule:
 
     def __post_init__(self):
         object.__setattr__(self, "strengths", tuple(float(s) for s in self.strengths))
-        falling = all(a > b for a, b in zip(self.strengths, (*self.strengths[1:], 0.0), strict=True))
-        if not self.strengths or not falling or self.strengths[0] > S_MAX:
+        falling = bool(self.strengths) and all(eta > 0 for eta in self.etas)
+        if not falling or not self.strengths[0] <= S_MAX:
             raise ValueError(
                 f"steps.strengths must fall from at most {S_MAX:g} and stay above 0, got {list(self.strengths)}"
             )
