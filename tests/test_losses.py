@@ -1,0 +1,163 @@
+"""Every loss term: zero for equal inputs, its value by hand, what it must not see."""
+
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from tsd import losses
+from tsd.losses import LossWeights
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_equal_inputs_lose_nothing():
+    z, weight, ones = normal(2, 3, 4, 8, 8), torch.tensor([1.0, 5.0]), torch.ones(2, 3, 1, 8, 8)
+    frame = normal(2, 3, 16, 16)
+    unit = torch.nn.functional.normalize(normal(5, 7), dim=-1)
+    terms = {
+        "noise": losses.noise(z, z, weight),
+        "distill": losses.distill(z, z, weight),
+        "trajectory": losses.trajectory(z, z),
+        "rollout": losses.rollout(z, z, ones),
+        "mouth": losses.mouth(z, z, weight, ones),
+        "identity": losses.identity(unit, unit),
+        "temporal": losses.temporal(frame, frame, torch.zeros(2, 2, 16, 16), torch.ones(2, 1, 16, 16)),
+        "reconstruction": losses.reconstruction(frame, frame),
+        "edges": losses.edges(frame, frame),
+        "kl": losses.kl(torch.zeros(3), torch.zeros(3)),
+    }
+    assert set(terms) == set(asdict(LossWeights())), "every named weight has a term here"
+    for name, value in terms.items():
+        assert value.shape == () and abs(value.item()) < 1e-6, name
+
+
+def test_noise_by_hand():
+    eps, weight = normal(2, 3, 4, 8, 8), torch.tensor([1.0, 5.0])
+    assert losses.noise(eps + 2, eps, weight).item() == pytest.approx((1 * 4 + 5 * 4) / 2, rel=1e-5)
+
+
+def test_distill_teaches_the_student_only():
+    student, teacher = normal(1, 2, 4).requires_grad_(), normal(1, 2, 4, seed=1).requires_grad_()
+    losses.distill(student, teacher, torch.ones(1)).backward()
+    assert student.grad.any() and teacher.grad is None
+
+
+def test_trajectory_teaches_the_student_only():
+    student, teacher = normal(1, 2, 4).requires_grad_(), normal(1, 2, 4, seed=1).requires_grad_()
+    losses.trajectory(student, teacher).backward()
+    assert student.grad.any() and teacher.grad is None
+
+
+def test_huber_is_a_square_below_its_scale_and_a_distance_above():
+    c = losses.HUBER_SCALE
+    small, large = torch.tensor(c / 100), torch.tensor(c * 1000)
+    assert losses.huber(small).item() == pytest.approx(small.item() ** 2 / (2 * c), rel=1e-3)
+    assert losses.huber(large).item() == pytest.approx(large.item() - c, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["mouth", "rollout"])
+def test_terms_of_a_region_see_nothing_outside_it(name):
+    z, weight = normal(2, 3, 4, 8, 8), torch.ones(2)
+    region = torch.zeros(2, 3, 1, 8, 8)
+    region[1, :, :, 2:5, 3:6] = 1
+    term = {"mouth": lambda a: losses.mouth(a, z, weight, region), "rollout": lambda a: losses.rollout(a, z, region)}[
+        name
+    ]
+    outside, inside = z + 9 * (1 - region), z + 2 * region
+    assert term(outside).item() == pytest.approx(0, abs=1e-6)
+    inside_only = {"mouth": 4.0, "rollout": losses.huber(torch.tensor(2.0)).item()}[name]
+    assert term(inside).item() == pytest.approx(inside_only, rel=1e-4), "a mean over the region, not the picture"
+
+
+@pytest.mark.parametrize("term", [lambda a, b, r: losses.mouth(a, b, torch.ones(2), r), losses.rollout])
+def test_no_region_loses_nothing(term):
+    assert term(normal(2, 3, 4, 8, 8), normal(2, 3, 4, 8, 8, seed=1), torch.zeros(2, 3, 1, 8, 8)) == 0
+
+
+def test_mouth_weighs_noise_strengths_as_noise_does():
+    eps_hat, eps, weight = normal(2, 3, 4, 8, 8), normal(2, 3, 4, 8, 8, seed=1), torch.tensor([0.5, 7.0])
+    everywhere = losses.mouth(eps_hat, eps, weight, torch.ones(2, 3, 1, 8, 8))
+    assert everywhere.item() == pytest.approx(losses.noise(eps_hat, eps, weight).item(), rel=1e-5)
+
+
+def test_identity_by_hand():
+    x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    assert losses.identity(x, x) == 0 and losses.identity(x, y) == 1 and losses.identity(x, -x) == 2
+
+
+def test_identity_moves_the_face_and_not_the_target():
+    face, target = normal(2, 4).requires_grad_(), normal(2, 4, seed=1).requires_grad_()
+    losses.identity(face, target).backward()
+    assert face.grad.any() and target.grad is None
+
+
+@pytest.mark.parametrize("shift", [(3, 0), (0, -2), (4, 5)])
+def test_temporal_follows_a_moving_picture(shift):
+    """frame(x, y) = previous(x + dx, y + dy): no loss where the flow points into the picture, a loss without it."""
+    (dx, dy), previous = shift, normal(1, 3, 32, 32)
+    frame = torch.roll(previous, (-dy, -dx), (2, 3))
+    flow = torch.tensor([dx, dy]).float()[None, :, None, None].expand(1, 2, 32, 32)
+    inside = torch.zeros(1, 1, 32, 32)
+    inside[..., 6:-6, 6:-6] = 1
+    assert losses.temporal(frame, previous, flow, inside).item() == pytest.approx(0, abs=1e-4)
+    assert losses.temporal(frame, previous, torch.zeros_like(flow), inside) > 0.5
+    assert losses.temporal(frame, previous, -flow, inside) > 0.5
+
+
+def test_warp_by_half_a_pixel_is_the_mean_of_two():
+    picture = normal(1, 3, 8, 8)
+    flow = torch.zeros(1, 2, 8, 8)
+    flow[:, 0] = 0.5
+    between = (picture[..., :-1] + picture[..., 1:]) / 2
+    assert torch.allclose(losses.warp(picture, flow)[..., :-1], between, atol=1e-5)
+
+
+def test_temporal_ignores_occluded_pixels():
+    frame, previous, flow = normal(1, 3, 8, 8), normal(1, 3, 8, 8, seed=1), torch.zeros(1, 2, 8, 8)
+    visible = torch.ones(1, 1, 8, 8)
+    visible[..., :4] = 0
+    changed = torch.where(visible.bool(), frame, torch.full_like(frame, 99.0))
+    assert losses.temporal(frame, previous, flow, visible) == losses.temporal(changed, previous, flow, visible)
+    by_hand = (frame - previous)[..., 4:].abs().mean()
+    assert losses.temporal(frame, previous, flow, visible).item() == pytest.approx(by_hand.item(), rel=1e-5)
+    assert losses.temporal(frame, previous, flow, torch.zeros_like(visible)) == 0
+
+
+def test_edges_see_contours_and_not_brightness():
+    frame = normal(2, 3, 16, 16)
+    assert losses.edges(frame + 0.7, frame).item() == pytest.approx(0, abs=1e-6)
+    blurred = torch.nn.functional.avg_pool2d(frame, 3, stride=1, padding=1)
+    assert losses.edges(blurred, frame) > 0.5
+    step = torch.zeros(1, 1, 8, 8)
+    step[..., 4:] = 1.0
+    # One of 7 column differences at full size, one of 3 at half size.
+    assert losses.edges(step, torch.zeros_like(step)).item() == pytest.approx(1 / 7 + 1 / 3, rel=1e-5)
+
+
+def test_kl_against_torch():
+    mean, log_variance = normal(50), normal(50, seed=1)
+    posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
+    by_torch = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).mean()
+    assert losses.kl(mean, log_variance).item() == pytest.approx(by_torch.item(), rel=1e-5)
+
+
+def test_total_is_the_weighted_sum_and_weight_0_gives_no_gradient():
+    a, b = torch.tensor(2.0, requires_grad=True), torch.tensor(3.0, requires_grad=True)
+    total = LossWeights(noise=0.5, distill=0.0).total({"noise": a, "distill": b})
+    assert total == 1.0
+    total.backward()
+    assert a.grad == 0.5 and b.grad == 0
+
+
+def test_a_term_without_a_weight_is_an_error():
+    with pytest.raises(AttributeError, match="sharpness"):
+        LossWeights().total({"sharpness": torch.tensor(1.0)})
+
+
+def test_bad_weights_are_named_all_at_once():
+    with pytest.raises(ValueError) as error:
+        LossWeights(noise=-1.0, kl=float("nan"), mouth=float("inf"), edges=0.1)
+    assert all(name in str(error.value) for name in ("noise", "kl", "mouth")) and "edges" not in str(error.value)
