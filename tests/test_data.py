@@ -1,7 +1,9 @@
 import pickle
 import shutil
 import time
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -117,8 +119,6 @@ def test_mirrored_windows_mirror_everything(entries):
 
 def test_flow_points_to_the_previous_frame():
     rng = np.random.default_rng(0)
-    import cv2
-
     picture = cv2.GaussianBlur(rng.integers(0, 256, (72, 72, 3), np.uint8), (0, 0), 2)
     picture = cv2.normalize(picture, None, 0, 255, cv2.NORM_MINMAX)
     now, before = picture[4:68, 4:68], picture[4:68, 1:65]  # now(x) = before(x + 3)
@@ -172,8 +172,6 @@ def test_truth_of_drawn_clips_is_given_and_mirrored(tmp_path, entries):
 
 
 def _track(tmp_path, entry, **arrays):
-    from dataclasses import replace
-
     for name, array in arrays.items():
         np.save(tmp_path / f"{name}.npy", array, allow_pickle=True)
     return replace(entry, **{name: tmp_path / f"{name}.npy" for name in arrays})

@@ -143,3 +143,11 @@ def test_motion_is_three_landmarks_and_open_eyes():
     motion = landmarks_to_motion(points)
     np.testing.assert_array_equal(motion, [[0, 1, 2, 3, 4, 5, 1], [10, 11, 12, 13, 14, 15, 1]])
     assert landmarks_to_motion(points[0], 0.5).tolist() == [0, 1, 2, 3, 4, 5, 0.5]
+
+
+def test_a_picture_framed_exactly_is_not_resampled():
+    image = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
+    points = np.float32([[30, 42], [70, 42], [50, 55], [40, 72], [60, 72]])
+    picture, motion = crop_face(image, Landmarks(points, np.float32([20, 20, 80, 90]), 1.0), 100)
+    np.testing.assert_array_equal(picture, image)
+    np.testing.assert_allclose(motion[:6], points[:3].ravel() / 100, atol=1e-6)

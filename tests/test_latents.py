@@ -80,6 +80,24 @@ def test_an_interrupted_cache_is_no_cache(root, tmp_path):
         LatentCache(tmp_path, "val", dataset.entries, 32)
 
 
+def test_an_old_cache_is_gone_once_its_files_are_replaced(root, tmp_path):
+    dataset = _dataset(root).datasets["val"]
+    cache_latents(_encode, dataset, tmp_path, "val", "vae1", flip=True)
+    frames_left = sum(e.frames for e in dataset.entries)
+
+    def stop_in_second_half(frames):
+        nonlocal frames_left
+        if frames_left <= 0:
+            raise KeyboardInterrupt
+        frames_left -= len(frames)
+        return 2 * _encode(frames)
+
+    with pytest.raises(KeyboardInterrupt):
+        cache_latents(stop_in_second_half, dataset, tmp_path, "val", "vae2", flip=True)
+    with pytest.raises(FileNotFoundError, match="no latents of the val split"):
+        LatentCache(tmp_path, "val", dataset.entries, 32, vae_hash="vae1")
+
+
 def test_caches_made_from_something_else_are_refused(root, tmp_path):
     dataset = _dataset(root).datasets["val"]
     entries = dataset.entries

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from mini_corpus import disc_frames, write_disc
@@ -75,6 +77,17 @@ def test_a_broken_middle_is_named(tmp_path, monkeypatch, backend, damage):
         read_frames(path)
     with pytest.raises(ValueError, match=r"a\.mp4: .*(broken|not a readable)"):
         check_video(path)
+
+
+def test_a_video_shorter_than_its_header_says_is_broken(tmp_path, monkeypatch):
+    write_disc(tmp_path / "a.mp4", 10)
+    info = replace(check_video(tmp_path / "a.mp4"), num_frames=12)
+    monkeypatch.setattr(video, "video_info", lambda path: info)
+    with pytest.raises(ValueError, match="broken after frame 10 of 12"):
+        check_video(tmp_path / "a.mp4")
+    monkeypatch.setattr(video, "decord", None)
+    with pytest.raises(ValueError, match="broken at frame 10 of 12"):
+        read_frames(tmp_path / "a.mp4")
 
 
 def test_wrong_files_and_frames_are_named(tmp_path):
