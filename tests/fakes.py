@@ -24,7 +24,7 @@ def fake_clip(batch: int = 3, frames: int = 4, side: int = SIDE, seed: int = 0) 
     return Clip(
         frames=torch.rand(batch, frames, 3, side, side) * 2 - 1,
         reference=torch.rand(batch, 3, side, side) * 2 - 1,
-        visemes=viseme_windows(labels),
+        visemes=viseme_windows(labels).contiguous(),
         motion=fake_motion(batch, frames),
         reference_motion=fake_motion(batch),
         motion_known=torch.ones(batch, dtype=torch.bool),
@@ -75,7 +75,7 @@ def fake_denoiser(causal: bool = True, seed: int = 2) -> Denoiser:
 def fake_condition(batch: int = 2, frames: int = 6, seed: int = 3) -> Condition:
     torch.manual_seed(seed)
     return Condition(
-        visemes=viseme_windows(torch.rand(batch, frames, len(VISEMES)).softmax(-1)),
+        visemes=viseme_windows(torch.rand(batch, frames, len(VISEMES)).softmax(-1)).contiguous(),
         motion=fake_motion(batch, frames),
         motion_known=torch.ones(batch, dtype=torch.bool),
         reference_latent=torch.randn(batch, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE),

@@ -1,0 +1,323 @@
+"""The nets: exact inverses, affine maps, what may see the future, what a frame costs."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from fakes import LATENT_CHANNELS, LATENT_SIDE, SIDE, awake, fake_condition, fake_denoiser, fake_motion, fake_vae
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from tsd.clip import MELS, MELS_PER_FRAME, VISEMES
+from tsd.diffusion import Preconditioning, expand
+from tsd.nets.affine import CANONICAL_FACE, affine_between, landmarks_of, pixel_grid
+from tsd.nets.blocks import ResBlock
+from tsd.nets.denoiser import Condition, Denoiser, Reference
+from tsd.nets.identity import IdentityNet
+from tsd.nets.motion import MotionBank
+from tsd.nets.mouth import MouthNet
+from tsd.nets.vae import VAE
+from tsd.nets.visemes import VisemeNet
+
+CONF = Path(__file__).parents[1] / "conf"
+MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+
+
+def visemes_by(net: VisemeNet, mel: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return net.eval()(mel)
+
+
+# VAE
+
+
+def test_normalise_round_trip():
+    vae, latent = fake_vae(), torch.randn(6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE)
+    assert torch.allclose(vae.denormalise(vae.normalise(latent)), latent, atol=1e-6)
+
+
+def test_latents_leave_with_the_stored_statistics_removed():
+    vae, frames = fake_vae(), torch.rand(5, 3, SIDE, SIDE) * 2 - 1
+    mean, _ = vae.moments(frames)
+    vae.latent_mean.copy_(mean.mean((0, 2, 3)))
+    vae.latent_std.copy_(mean.std((0, 2, 3), correction=0))
+    z = vae.encode(frames)
+    assert torch.allclose(z.mean((0, 2, 3)), torch.zeros(LATENT_CHANNELS), atol=1e-5)
+    assert torch.allclose(z.std((0, 2, 3), correction=0), torch.ones(LATENT_CHANNELS), atol=1e-4)
+
+
+def test_vae_keeps_leading_dimensions_and_the_range_of_pictures():
+    vae, frames = fake_vae(), torch.rand(2, 3, 3, SIDE, SIDE) * 2 - 1
+    z = vae.encode(frames)
+    assert z.shape == (2, 3, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE)
+    assert torch.allclose(vae.encode(frames[1, 2][None])[0], z[1, 2], atol=1e-5), "one picture as in a batch"
+    recon = vae.decode(100 * z)
+    assert recon.shape == frames.shape and recon.min() == -1 and recon.max() == 1
+
+
+def test_vae_refuses_pictures_of_another_size():
+    with pytest.raises(ValueError, match=r"takes frames \[3, 32, 32\], got \[3, 64, 64\]"):
+        fake_vae().encode(torch.zeros(1, 3, 64, 64))
+    with pytest.raises(ValueError, match="resolution 30 must be a multiple of 4"):
+        VAE(30, 4, [8, 16])
+
+
+# Affine maps
+
+
+def test_affine_maps_carry_landmarks_onto_landmarks():
+    torch.manual_seed(0)
+    source, target = (landmarks_of(fake_motion(50), torch.ones(50, dtype=torch.bool)) for _ in range(2))
+    maps = affine_between(source, target)
+    carried = source @ maps[..., :2].transpose(1, 2) + maps[:, None, :, 2]
+    assert torch.allclose(carried, target, atol=1e-4)
+    assert torch.allclose(affine_between(source, source), torch.eye(2, 3).expand(50, 2, 3), atol=1e-4)
+
+
+def test_affine_maps_of_points_on_a_line_stay_finite():
+    line = torch.tensor([[[0.2, 0.2], [0.5, 0.5], [0.8, 0.8]], [[0.5, 0.5]] * 3])
+    assert affine_between(line, torch.rand(2, 3, 2)).isfinite().all()
+
+
+def test_unknown_motion_is_the_canonical_face():
+    motion = fake_motion(2, 3)
+    points = landmarks_of(motion, torch.tensor([True, False]))
+    assert torch.equal(points[0].flatten(1), motion[0, :, :6])
+    assert torch.equal(points[1], torch.tensor(CANONICAL_FACE).expand(3, 3, 2))
+
+
+def test_features_are_carried_with_the_face():
+    """Features that say where they are: a frame's eye looks up what stood at the reference's eye."""
+    net = fake_denoiser()
+    torch.manual_seed(0)
+    here, there = (landmarks_of(fake_motion(1), torch.ones(1, dtype=torch.bool)) for _ in range(2))
+    places = pixel_grid(LATENT_SIDE)[..., :2].permute(2, 0, 1)[None]
+    carried = net.carry(Reference(places, None, None, there, None, None), here, 1)
+    at_face = torch.nn.functional.grid_sample(carried, here[:, None] * 2 - 1, align_corners=False)
+    assert torch.allclose(at_face[0, :, 0].T, there[0], atol=1e-4)
+
+
+# Denoiser
+
+
+@torch.no_grad()
+def test_an_untrained_denoiser_predicts_nothing_of_z():
+    """F = 0 at the start: the clean estimate is the preconditioning's skip, whatever the condition says."""
+    torch.manual_seed(0)
+    net = Denoiser(LATENT_CHANNELS, LATENT_SIDE, [8, 16], 1, 8, 16)
+    z_s, s = torch.randn(2, 6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE), torch.tensor([0.5, 30.0])
+    eps_hat = net(z_s, s, fake_condition())
+    assert torch.allclose(eps_hat, z_s * expand(s / (s.square() + 1), z_s), atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("s", [0.01, 1.0, 80.0])
+def test_the_estimate_is_the_input_at_no_noise_and_bounded_at_much(s):
+    net, z = fake_denoiser(), torch.randn(2, 6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE)
+    strength = torch.full((2,), s)
+    z_s = z + s * torch.randn_like(z)
+    z0_hat = z_s - s * net(z_s, strength, fake_condition())
+    gain = Preconditioning.at(torch.tensor(s))
+    assert (z0_hat - gain.skip * z_s).abs().max() < 20 * gain.out
+
+
+@torch.no_grad()
+def test_the_causal_net_never_sees_a_later_frame():
+    net, condition = fake_denoiser(causal=True), fake_condition()
+    z_s, s = torch.randn(2, 6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE), torch.tensor([0.5, 3.0])
+    before = net(z_s, s, condition)
+    later = copy.deepcopy(condition)
+    later.visemes[:, 4:], later.motion[:, 4:] = torch.rand_like(later.visemes[:, 4:]), fake_motion(2, 2)
+    after = net(torch.cat([z_s[:, :4], torch.randn_like(z_s[:, 4:])], 1), s, later)
+    assert torch.allclose(before[:, :4], after[:, :4], atol=1e-5)
+    assert not torch.allclose(before[:, 4:], after[:, 4:], atol=1e-2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("causal", [True, False])
+def test_neighbouring_frames_are_seen(causal):
+    """The teacher looks both ways, the student back."""
+    net, condition = fake_denoiser(causal=causal), fake_condition()
+    z_s, s = torch.randn(2, 6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE), torch.tensor([0.5, 3.0])
+    changed = z_s.clone()
+    changed[:, 3] += 1
+    moved = (net(z_s, s, condition) - net(changed, s, condition)).abs().amax((0, 2, 3, 4)) > 1e-4
+    assert moved[4] and moved[2] == (not causal)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("chunk", [1, 2, 3, 5])
+def test_streaming_equals_offline(chunk):
+    net, condition = fake_denoiser(causal=True), fake_condition()
+    z_s, s = torch.randn(2, 6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE), torch.tensor([0.5, 3.0])
+    whole, reference, memory, parts = net(z_s, s, condition), net.read_reference(condition), None, []
+    for begin in range(0, 6, chunk):
+        here = slice(begin, begin + chunk)
+        part = copy.copy(condition)
+        part.visemes, part.motion = condition.visemes[:, here], condition.motion[:, here]
+        eps_hat, memory = net(z_s[:, here], s, part, reference, memory, return_memory=True)
+        parts.append(eps_hat)
+    assert torch.allclose(torch.cat(parts, 1), whole, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_clip_is_predicted_alone_as_in_a_batch():
+    net, c = fake_denoiser(causal=False), fake_condition()
+    z_s, s = torch.randn(2, 6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE), torch.tensor([0.5, 3.0])
+    fields = (c.visemes, c.motion, c.motion_known, c.reference_latent, c.reference_motion)
+    alone = net(z_s[1:], s[1:], Condition(*(field[1:] for field in fields)))
+    assert torch.allclose(alone, net(z_s, s, c)[1:], atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("what", ["visemes", "motion", "reference_motion", "reference_latent", "s"])
+def test_every_condition_reaches_the_prediction(what):
+    net, condition = fake_denoiser(), fake_condition()
+    z_s, s = torch.randn(2, 6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE), torch.tensor([0.5, 3.0])
+    before = net(z_s, s, condition)
+    if what != "s":
+        value = getattr(condition, what)
+        setattr(condition, what, value + 0.3 * torch.rand_like(value))
+    else:
+        z_s, s = z_s * 1, s * 1.5
+    assert (net(z_s, s, condition) - before).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_motion_that_is_not_known_is_not_used():
+    net, condition = fake_denoiser(), fake_condition()
+    z_s, s = torch.randn(2, 6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE), torch.tensor([0.5, 3.0])
+    condition.motion_known = torch.tensor([True, False])
+    other = copy.copy(condition)
+    other.motion, other.reference_motion = fake_motion(2, 6), fake_motion(2)
+    before, after = net(z_s, s, condition), net(z_s, s, other)
+    assert torch.equal(before[1], after[1]) and not torch.equal(before[0], after[0])
+
+
+def test_latents_of_another_size_are_refused():
+    condition = fake_condition()
+    condition.reference_latent = torch.zeros(2, LATENT_CHANNELS, 16, 16)
+    with pytest.raises(ValueError, match=r"takes latents \[4, 8, 8\], got \[4, 16, 16\]"):
+        fake_denoiser().read_reference(condition)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_every_parameter_of_the_denoiser_gets_a_gradient(causal):
+    net = fake_denoiser(causal=causal)
+    z_s = torch.randn(2, 6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE)
+    net(z_s, torch.tensor([0.5, 3.0]), fake_condition()).square().sum().backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def flops_per_frame(net: Denoiser, frames: int = 8) -> float:
+    """Multiplications and additions per frame of one step, the reference already read."""
+    size = net.latent_size
+    condition = fake_condition(1, frames)
+    condition.reference_latent = torch.randn(1, net.latent_channels, size, size)
+    z_s = torch.randn(1, frames, net.latent_channels, size, size)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        reference = net.read_reference(condition)
+        read = counter.get_total_flops()
+        net(z_s, torch.ones(1), condition, reference)
+        return (counter.get_total_flops() - read) / frames
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_student_costs_at_most_a_quarter_of_the_teacher(model):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [f"model={model}"])
+    teacher, student = (
+        flops_per_frame(instantiate(cfg.model[name], _convert_="all")) for name in ("teacher", "student")
+    )
+    assert 0 < student <= teacher / 4, f"{student / 1e6:.1f} of {teacher / 1e6:.1f} MFLOPs"
+
+
+def test_flops_of_a_convolution_by_hand():
+    """The counter counts what we think: 2 * positions * out * in * kernel."""
+    with FlopCounterMode(display=False) as counter:
+        torch.nn.Conv2d(3, 5, 3, padding=1)(torch.zeros(1, 3, 8, 8))
+    assert counter.get_total_flops() == 2 * 64 * 5 * 3 * 9
+
+
+# Speech, faces, motion
+
+
+@pytest.mark.parametrize("look_ahead", [0, 1, 3, 4])
+def test_visemes_see_no_further_ahead_than_they_say(look_ahead):
+    torch.manual_seed(0)
+    net, mel, t = VisemeNet(16, 3, look_ahead), torch.randn(1, 20 * MELS_PER_FRAME, MELS), 12
+    later = mel.clone()
+    later[:, t * MELS_PER_FRAME :] = torch.randn(1, 8 * MELS_PER_FRAME, MELS)  # from frame t on, everything differs
+    changed = (visemes_by(net, mel) - visemes_by(net, later)).abs().amax((0, 2)) > 1e-6
+    assert not changed[: t - look_ahead].any() and changed[t - look_ahead :].all()
+    assert net.look_ahead_ms == 40 * look_ahead <= 160
+
+
+def test_visemes_of_any_length():
+    net = VisemeNet(16, 2)
+    for frames in (1, 2, 7):
+        assert visemes_by(net, torch.randn(2, frames * MELS_PER_FRAME, MELS)).shape == (2, frames, len(VISEMES))
+
+
+def test_more_look_ahead_than_promised_is_refused():
+    with pytest.raises(ValueError, match="look_ahead must be 0..4 frames"):
+        VisemeNet(look_ahead=5)
+
+
+@pytest.mark.parametrize("side", [32, 64, 128])
+def test_identity_is_of_unit_length_at_every_size(side):
+    torch.manual_seed(0)
+    net = IdentityNet(dim=8, channels=8).eval()
+    with torch.no_grad():
+        embedding = net(torch.rand(3, 3, side, side) * 2 - 1)
+    assert embedding.shape == (3, 8) and torch.allclose(embedding.norm(dim=-1), torch.ones(3))
+
+
+@torch.no_grad()
+def test_mouth_is_read_below_the_eyes_at_every_size():
+    torch.manual_seed(0)
+    net, frames = MouthNet(channels=8).eval(), torch.rand(3, 3, 64, 64)
+    assert net(torch.rand(3, 3, 128, 128)).shape == net(torch.rand(3, 3, 32, 32)).shape == (3,)
+    forehead, chin = frames.clone(), frames.clone()
+    forehead[..., :16, :], chin[..., 40:, :] = 0, 0
+    assert torch.equal(net(forehead), net(frames)) and not torch.equal(net(chin), net(frames))
+
+
+@pytest.mark.parametrize("build", [lambda: MouthNet(8), lambda: IdentityNet(8, 8), lambda: VisemeNet(16, 2)])
+def test_every_parameter_of_the_small_nets_gets_a_gradient(build):
+    torch.manual_seed(0)
+    net = build()
+    x = torch.randn(2, 24, MELS) if isinstance(net, VisemeNet) else torch.rand(2, 3, 64, 64)
+    (net(x) * torch.randn_like(net(x))).sum().backward()
+    assert [name for name, p in net.named_parameters() if not p.grad.any()] == []
+
+
+def test_recorded_motion_begins_at_any_face_and_lasts_any_time():
+    torch.manual_seed(0)
+    bank, start = MotionBank(3, 10), fake_motion()
+    bank.tracks.copy_(fake_motion(3, 10))
+    motion = bank.replay(start, 47, seed=1)
+    assert motion.shape == (47, 7) and torch.allclose(motion[0, :6], start[:6], atol=1e-5)
+    assert torch.allclose(motion[18:36], motion[:18], atol=1e-6), "there and back in 18 frames"
+    assert (motion[1:] - motion[:-1]).abs().amax(1).min() > 0, "it moves between all frames"
+    assert torch.equal(motion, bank.replay(start, 47, seed=1))
+    assert any(not torch.equal(motion, bank.replay(start, 47, seed=seed)) for seed in range(2, 8))
+
+
+def test_recorded_motion_on_its_own_face_is_the_recording():
+    torch.manual_seed(0)
+    bank = MotionBank(1, 10)
+    bank.tracks.copy_(fake_motion(1, 10))
+    assert torch.allclose(bank.replay(bank.tracks[0, 0], 10), bank.tracks[0], atol=1e-4)
+
+
+def test_a_residual_block_starts_as_the_identity_and_knows_no_batch():
+    torch.manual_seed(0)
+    block, x = ResBlock(8, 8, emb_channels=4), torch.randn(5, 8, 6, 6)
+    assert torch.equal(block(x, torch.randn(5, 4)), x)
+    awake(block)
+    emb = torch.randn(5, 4)
+    assert torch.allclose(block(x, emb)[2:3], block(x[2:3], emb[2:3]), atol=1e-5)
