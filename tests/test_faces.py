@@ -151,3 +151,14 @@ def test_a_picture_framed_exactly_is_not_resampled():
     picture, motion = crop_face(image, Landmarks(points, np.float32([20, 20, 80, 90]), 1.0), 100)
     np.testing.assert_array_equal(picture, image)
     np.testing.assert_allclose(motion[:6], points[:3].ravel() / 100, atol=1e-6)
+
+
+def test_the_crop_of_the_mirrored_picture_is_the_mirrored_crop():
+    image = np.random.default_rng(0).integers(0, 256, (100, 120, 3), np.uint8)
+    image = cv2.GaussianBlur(image, (0, 0), 2)
+    points = np.float32([[40, 45], [71, 42], [55, 52], [45, 63], [66, 63]])
+    mirrored = (np.float32([120, 0]) - points) * np.float32([1, -1])
+    face, other = (Landmarks(p, np.zeros(4, np.float32), 1.0) for p in (points, mirrored[[1, 0, 2, 4, 3]]))
+    picture, _ = crop_face(image, face, 150)
+    turned, _ = crop_face(np.ascontiguousarray(image[:, ::-1]), other, 150)
+    assert np.abs(picture[:, ::-1].astype(int) - turned).max() <= 2

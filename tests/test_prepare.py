@@ -129,6 +129,18 @@ def test_an_interrupted_call_keeps_what_it_has_checked(corpus, monkeypatch):
     assert not (corpus / "manifests" / "rejected.jsonl").exists()
 
 
+@pytest.mark.parametrize("marked", [".", "trainval/4xYzXyZxYzX"])
+def test_a_corpus_marked_read_only_is_left_alone(corpus, marked):
+    before = sorted(corpus.rglob("*"))
+    (corpus / marked).chmod(0o555)
+    try:
+        with pytest.raises(ValueError, match="is read-only .*copy the corpus"):
+            collect(corpus)
+    finally:
+        (corpus / marked).chmod(0o755)
+    assert sorted(corpus.rglob("*")) == before
+
+
 def test_given_visemes_come_before_the_transcript(corpus):
     np.save(corpus / "pretrain" / "0Fi83BHQsMA" / "00007.npy", np.zeros(25, int))
     records, _ = collect(corpus, motion=False)

@@ -94,14 +94,17 @@ def collect(
         motion: track the head of clips without truth, on every ``motion_every``-th frame.
         workers: clips decoded at a time.
 
-    Returns records (the keys of a manifest line) and counts for people to read.
+    Returns records (the keys of a manifest line) and counts for people to read. Raises ValueError for a corpus
+    without clips or one that is read-only.
     """
     root = Path(root)
     videos = find_clips(root)
+    _require_writable({root, *(video.parent for video in videos)})
     records, rejected, counts = [], [], Counter()
     speak = _can_speak()
     checked = _check_all(root, videos, root / folder / "checked.jsonl", workers)
-    for video, result in tqdm(zip(videos, checked, strict=True), total=len(videos), desc="clips", delay=2):
+    pairs = zip(videos, checked, strict=True)
+    for video, result in tqdm(pairs, total=len(videos), desc="clips", unit="clip", delay=2):
         name = video.relative_to(root).as_posix()
         reason = result["reason"]
         if not reason and result["frames"] < min_frames:
@@ -115,6 +118,15 @@ def collect(
     write_jsonl(root / folder / "rejected.jsonl", rejected)
     counts["rejected"] = len(rejected)
     return records, counts
+
+
+def _require_writable(folders: set[Path]) -> None:
+    """Tracks and manifests are written into the corpus; a folder marked read-only is left alone, by root too."""
+    for folder in sorted(folders):
+        if not (os.access(folder, os.W_OK) and folder.stat().st_mode & 0o222):
+            raise ValueError(
+                f"{folder}: is read-only but tracks and manifests go there; copy the corpus and prepare that"
+            )
 
 
 def _can_speak() -> bool:
