@@ -33,8 +33,8 @@ NETS = {
     "mouth": MouthNet,
     "motion": MotionBank,
 }
-MAX_PARAMETERS = 500_000_000
-"""A header that asks for more than this is refused before anything is allocated."""
+LARGEST_ARGUMENT, MAX_ARGUMENTS = 1024, 64
+"""A card that asks for wider, deeper or more than this is refused before anything is built."""
 
 
 def save(path: str | Path, stage: str, net: nn.Module, arguments: dict, card: dict) -> str:
@@ -73,13 +73,29 @@ def read_header(path: str | Path, stage: str | None = None) -> dict:
     try:
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {}).get("tsd", "null"))
-    except (SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a readable weights file ({error}): train or copy it again") from error
-    if not isinstance(header, dict) or header.get("stage") not in NETS or not isinstance(header.get("arguments"), dict):
+    if not is_header(header):
         raise ValueError(f"{path} carries no card of this project: give a weights.safetensors written by tsd.train")
     if stage is not None and header["stage"] != stage:
         raise ValueError(f"{path} holds weights of stage '{header['stage']}', but stage '{stage}' is needed here")
     return header
+
+
+def is_header(header) -> bool:
+    """Whether a file's JSON has the form that ``save`` writes."""
+    kinds = {"stage": str, "arguments": dict, "card": dict}
+    fits = isinstance(header, dict) and all(isinstance(header.get(key), kind) for key, kind in kinds.items())
+    return fits and header["stage"] in NETS
+
+
+def check_arguments(arguments: dict) -> None:
+    """Refuse what no net of this project is built with: text, nested lists, sizes beyond reason."""
+    values = [v for given in arguments.values() for v in (given if isinstance(given, list) else [given])]
+    if len(values) > MAX_ARGUMENTS or not all(
+        isinstance(v, int | float) and 0 <= v <= LARGEST_ARGUMENT for v in values
+    ):
+        raise ValueError(f"arguments must be numbers of 0..{LARGEST_ARGUMENT} or lists of them")
 
 
 def load(path: str | Path, stage: str) -> nn.Module:
@@ -90,15 +106,16 @@ def load(path: str | Path, stage: str) -> nn.Module:
     if unknown:
         raise ValueError(f"{path} asks for unknown arguments {sorted(unknown)} of {build.__name__}: train it again")
     try:
-        with torch.device("meta"):
-            size = sum(p.numel() for p in build(**header["arguments"]).parameters())
-        if size > MAX_PARAMETERS:
-            raise ValueError(f"its card describes a net of {size} parameters")
-        net = build(**header["arguments"])
+        check_arguments(header["arguments"])
+        with torch.device("meta"):  # shapes alone: memory is taken for what the file holds, not for what its card says
+            net = build(**header["arguments"])
+        wanted = net.state_dict()
         with safe_open(path, "pt") as file:
-            net.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors = {k: t.to(wanted[k].dtype, copy=True) if k in wanted else t for k, t in tensors.items()}
+        net.load_state_dict(tensors, assign=True)
+    except (TypeError, ValueError, RuntimeError, LookupError, ArithmeticError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path} does not fit its own card ({reason}): train or copy it again") from error
     return net.eval()
 
