@@ -1,0 +1,154 @@
+"""Every choice of every group composes, resolves and builds; what does not exist is refused."""
+
+import functools
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.utils import get_class, get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from tsd import checkpoint
+from tsd.diffusion import Schedule
+from tsd.losses import LossWeights
+
+CONF = Path(__file__).parents[1] / "conf"
+COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml"))
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+@functools.cache
+def resolved(command: str, *overrides: str) -> DictConfig:
+    """The whole configuration with every ${...} replaced, as a run sees it. Never change what this returns."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose(command, list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg.copy())
+    OmegaConf.set_struct(cfg, False)
+    del cfg["hydra"]
+    OmegaConf.set_struct(cfg, True)
+    OmegaConf.resolve(cfg)
+    return cfg
+
+
+STAGES, MODELS = choices("stage"), choices("model")
+GROUPS = ["loss", "steps", "p_mismatch", "data", "optimizer", "trainer", "logger", "callbacks"]
+ONE_BY_ONE = [f"{group}={choice}" for group in GROUPS for choice in choices(group)]
+
+
+def test_nothing_to_choose_from_is_not_a_test():
+    assert set(STAGES) >= {"vae", "visemes", "identity", "mouth", "teacher", "student"} and "tiny" in MODELS
+    assert set(choices("steps")) >= {"k1", "k2", "k4", "k8"} and len(choices("p_mismatch")) >= 6
+    assert set(COMMANDS) >= {"train", "sample", "prepare", "evaluate"}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_of_every_model_builds_its_net(stage, model):
+    cfg = resolved("train", f"stage={stage}", f"model={model}")
+    assert cfg.stage.name == stage and cfg.out == f"outputs/{stage}" and cfg.model.name == model
+    with torch.device("meta"):
+        net = instantiate(cfg.stage.net, _convert_="all")
+    assert type(net) is checkpoint.NETS[stage]
+    assert set(cfg.stage.needs) <= set(cfg.weights) & set(checkpoint.NETS)
+    module = instantiate(cfg.stage.module, _convert_="all")
+    assert issubclass(module.func, torch.nn.Module)
+    if stage in ("teacher", "student"):
+        with torch.device("meta"):
+            checkpoint.check_latents(instantiate(cfg.model.vae, _convert_="all"), net, "vae", stage)
+        assert all(
+            isinstance(s, Schedule)
+            for s in [module.keywords["schedule"], *module.keywords.get("schedules", {}).values()]
+        )
+
+
+@pytest.mark.parametrize("override", ONE_BY_ONE)
+def test_every_choice_builds(override):
+    cfg = resolved("train", override)
+    built = {"loss": LossWeights, "steps": Schedule}
+    for group, kind in built.items():
+        assert isinstance(instantiate(cfg[group], _convert_="all"), kind)
+    instantiate(cfg.data, _convert_="all")
+    instantiate(cfg.callbacks, _convert_="all")
+    assert callable(instantiate(cfg.optimizer)) and callable(get_class(cfg.trainer._target_))
+    assert all(get_class(node._target_) for node in cfg.logger.values())
+
+
+@pytest.mark.parametrize("choice", choices("p_mismatch"))
+def test_p_mismatch_says_what_its_name_says_and_reaches_the_data(choice):
+    for stage in ("teacher", "student"):
+        assert resolved("train", f"stage={stage}", f"p_mismatch={choice}").data.p_mismatch == int(choice[1:]) / 100
+
+
+@pytest.mark.parametrize("choice", choices("steps"))
+def test_steps_say_how_many(choice):
+    cfg = resolved("train", "stage=student", f"steps={choice}")
+    assert instantiate(cfg.steps, _convert_="all").num_steps == int(choice[1:])
+    assert cfg.stage.module.schedule == cfg.steps
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_every_experiment_composes_over_every_stage(experiment):
+    changed = False
+    for stage in STAGES:
+        cfg = resolved("train", f"stage={stage}", f"experiment={experiment}")
+        assert isinstance(instantiate(cfg.loss, _convert_="all"), LossWeights)
+        instantiate(cfg.data, _convert_="all")
+        changed = changed or cfg != resolved("train", f"stage={stage}")
+    assert changed, "an experiment that changes nothing"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_composes(command):
+    needed = {"prepare": ["root=somewhere"]}.get(command, [])
+    assert resolved(command, *needed)
+
+
+@pytest.mark.parametrize("source", choices("source"))
+def test_every_source_is_there(source):
+    cfg = resolved("prepare", f"source={source}", "root=somewhere")
+    assert callable(get_object(cfg.source._target_)) and cfg.source.root == "somewhere"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_unknown_keys_are_refused(command):
+    with pytest.raises(HydraException, match="no_such_key"):
+        resolved(command, "no_such_key=1")
+
+
+@pytest.mark.parametrize(
+    "override", ["loss.sharpnes=1", "data.windw=3", "model.vae.channel=4", "trainer.max_step=3", "optimizer.lrr=1"]
+)
+def test_misspelt_keys_are_refused(override):
+    with pytest.raises(HydraException, match=re.escape(override.split("=")[0].split(".")[-1])):
+        resolved("train", override)
+
+
+@pytest.mark.parametrize("override", ["+loss.sharpnes=1", "+data.windw=3", "+model.vae.channel=4", "+stage.module.x=1"])
+def test_keys_forced_in_are_refused_when_built(override):
+    cfg = resolved("train", "stage=vae", override)
+    group, key = override.removeprefix("+").split("=")[0].rsplit(".", 1)
+    node = OmegaConf.select(cfg, group)
+    with pytest.raises((HydraException, TypeError), match=key):
+        built = instantiate(node, _convert_="all")
+        built(net=None, loss=None, optimizer=None)
+
+
+@pytest.mark.parametrize("override", ["stage=vea", "steps=k3", "loss=nosuch", "model=huge", "experiment=none_such"])
+def test_choices_that_do_not_exist_are_refused(override):
+    group, choice = override.split("=")
+    with pytest.raises(HydraException, match=choice):
+        resolved("train", override)
+
+
+@pytest.mark.parametrize("stage", sorted({*STAGES} - {"teacher", "student"}))
+def test_only_denoisers_see_other_peoples_references(stage):
+    assert resolved("train", f"stage={stage}", "p_mismatch=p100").data.p_mismatch == 0
