@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from PIL import Image
 
-from tsd import checkpoint, evaluate, sample
+from tsd import evaluate, sample
 from tsd.command import user_errors
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.media.audio import load_audio, write_wav
@@ -92,7 +92,7 @@ class Demo:
     def evaluate(self) -> None:
         names = ("vae", "visemes", "identity", "mouth", "teacher", "student", "motion")
         args = [f"out={self.out / 'report.json'}", f"data.root={self.out / 'corpus'}", *self.overrides(*names)]
-        evaluate.run(compose("evaluate", args))
+        evaluate.evaluate(compose("evaluate", args))
         report = self.out / "report.json"
         content = json.loads(report.read_text()) | {"seconds": self.seconds}
         write_atomic(report, json.dumps(content, indent=2).encode())

@@ -5,11 +5,11 @@ Every term is a mean, so a weight means the same at every resolution and batch s
 
 from dataclasses import asdict, dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tsd.diffusion import expand
+from tsd.flow import warp
 
 
 def noise(eps_hat: Tensor, eps: Tensor, weight: Tensor) -> Tensor:
@@ -61,18 +61,6 @@ def temporal(frame: Tensor, previous: Tensor, flow: Tensor, visible: Tensor) -> 
     """
     error = (frame - warp(previous, flow)).abs() * visible
     return error.sum() / (visible.sum() * frame.shape[1]).clamp(min=1)
-
-
-def warp(picture: Tensor, flow: Tensor) -> Tensor:
-    """W of Eq. 9: result(x, y) = picture((x, y) + flow(x, y)), bilinear, borders repeated."""
-    _, _, height, width = picture.shape
-    y, x = torch.meshgrid(
-        torch.arange(height, device=flow.device, dtype=flow.dtype),
-        torch.arange(width, device=flow.device, dtype=flow.dtype),
-        indexing="ij",
-    )
-    grid = torch.stack([(x + flow[:, 0] + 0.5) / width, (y + flow[:, 1] + 0.5) / height], -1) * 2 - 1
-    return F.grid_sample(picture, grid.to(picture.dtype), padding_mode="border", align_corners=False)
 
 
 def reconstruction(recon: Tensor, frames: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import warnings
 from pathlib import Path
 
 import hydra
@@ -16,6 +17,9 @@ from tsd.command import user_errors
 from tsd.prepare.latents import cache_latents
 
 log = logging.getLogger(__name__)
+for noisy in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
+    logging.getLogger(noisy).setLevel(logging.WARNING)
+warnings.filterwarnings("ignore", module="lightning.*")
 
 
 def build(node: DictConfig, **kwargs):

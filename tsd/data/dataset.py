@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tsd.clip import MELS, MELS_PER_FRAME, MOTION, VISEME_WINDOW, VISEMES, Clip, flip_motion
-from tsd.data.flow import optical_flow
 from tsd.data.latents import LatentCache
 from tsd.data.manifest import Entry
 from tsd.data.memory import Memory
 from tsd.data.tracks import Tracks, load_tracks
+from tsd.flow import optical_flow
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio, log_mel
 from tsd.media.video import read_frames, video_info
 

@@ -21,7 +21,6 @@ from tsd.metrics.temporal import (
     motion_magnitude,
     real_flow,
     temporal_l1,
-    warp,
     warp_error,
 )
 
@@ -61,6 +60,5 @@ __all__ = [
     "summarise",
     "temporal_l1",
     "viseme_accuracy",
-    "warp",
     "warp_error",
 ]

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample
 
+from tsd.clip import to_uint8
+from tsd.flow import optical_flow, warp
 from tsd.metrics.pixels import check_videos, to_gray, to_unit
 from tsd.metrics.statistics import AgainstBase
 
-WARP_PRESET = cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
 MOTION_PRESET = cv2.DISOPTICAL_FLOW_PRESET_FAST
 """Five times faster than medium; its 0.02 pixels of error on a shifted picture do not matter to a mean length."""
 
@@ -50,30 +50,6 @@ def flicker_mean_std(video: Tensor) -> Tensor:
     return to_unit(video).flatten(2).mean(2).std(1, correction=0)
 
 
-def warp(image: Tensor, flow: Tensor) -> Tensor:
-    """[N, C, H, W] sampled at (x, y) + flow(x, y), flow [N, 2, H, W] in pixels; bilinear, border repeated."""
-    height, width = image.shape[-2:]
-    x = torch.arange(width, device=image.device) + flow[:, 0]
-    y = torch.arange(height, device=image.device)[:, None] + flow[:, 1]
-    grid = torch.stack([2 * x / max(width - 1, 1) - 1, 2 * y / max(height - 1, 1) - 1], -1)
-    return grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
-
-
-def consistent(flow: Tensor, back: Tensor) -> Tensor:
-    """[N, 1, H, W] in {0, 1}: 1 where following ``flow`` and then ``back`` leads home inside the picture.
-
-    |f + b'|^2 < 0.01 (|f|^2 + |b'|^2) + 0.5, b' = back at the place f points to (Sundaram et al. 2010, eq. 5).
-    """
-    height, width = flow.shape[-2:]
-    there = warp(back, flow)
-    x = torch.arange(width, device=flow.device) + flow[:, 0]
-    y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
-    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    gap = (flow + there).square().sum(1)
-    length = flow.square().sum(1) + there.square().sum(1)
-    return (inside & (gap < 0.01 * length + 0.5))[:, None].to(flow.dtype)
-
-
 def gray_bytes(video: Tensor) -> np.ndarray:
     """[B, T, H, W] uint8 luma on the CPU: what OpenCV's flow reads."""
     return to_gray(to_unit(video)).mul_(255).round_().byte().cpu().numpy()
@@ -84,20 +60,14 @@ def real_flow(real: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns flow [B, T - 1, 2, H, W] in pixels (frame t at (x, y) shows what frame t - 1 shows at
     (x, y) + flow, as in ``Clip.flow``) and visible [B, T - 1, 1, H, W] in {0, 1} by the
-    forward-backward check. OpenCV's DIS flow (Kroeger et al. 2016), medium preset, on the luma, on the CPU.
+    forward-backward check of ``tsd.flow``.
     """
     check_videos(real)
     b, t, _, height, width = real.shape
     if t < 2:
         raise ValueError("a flow needs at least 2 frames, got 1")
-    dis = cv2.DISOpticalFlow_create(WARP_PRESET)
-    flows = np.empty((2, b, t - 1, height, width, 2), np.float32)
-    for clip, frames in enumerate(gray_bytes(real)):
-        for i, (before, now) in enumerate(pairwise(frames)):
-            flows[0, clip, i] = dis.calc(now, before, None)
-            flows[1, clip, i] = dis.calc(before, now, None)
-    flow, back = torch.from_numpy(flows).permute(0, 1, 2, 5, 3, 4).flatten(1, 2).contiguous().to(real.device)
-    visible = consistent(flow, back)
+    pairs = [optical_flow(now, before) for clip in to_uint8(real) for before, now in pairwise(clip)]
+    flow, visible = (torch.from_numpy(np.stack(part)).to(real.device) for part in zip(*pairs, strict=True))
     return flow.view(b, t - 1, 2, height, width), visible.view(b, t - 1, 1, height, width)
 
 
