@@ -44,8 +44,8 @@ def check(cfg: DictConfig) -> None:
     if not wrong:
         known = checkpoint.read_header(cfg.weights.student)["card"].get("schedules", {})
         wrong += [
-            f"steps={name}: the student's weights hold no such schedule; they hold {', '.join(known) or 'none'}"
-            for name in cfg.steps
+            f"schedules={name}: the student's weights hold no such schedule; they hold {', '.join(known) or 'none'}"
+            for name in cfg.schedules
             if name not in known
         ]
     if cfg.split not in SPLITS:
@@ -56,8 +56,8 @@ def check(cfg: DictConfig) -> None:
         wrong.append(f"teacher_samples={cfg.teacher_samples}: must be 0 or more, and 0 without weights.teacher")
     if cfg.workers < 1:
         wrong.append(f"workers={cfg.workers}: must be 1 or more")
-    if not cfg.steps:
-        wrong.append("steps=[]: must name a schedule of the student, such as k2")
+    if not cfg.schedules:
+        wrong.append("schedules=[]: must name a schedule of the student, such as k2")
     if not str(cfg.out).endswith(".json"):
         wrong.append(f"out={cfg.out}: must end in .json")
     if wrong:
@@ -132,7 +132,7 @@ class Evaluation:
     @property
     def shown_steps(self) -> str:
         """The schedule whose frames the contact sheet shows."""
-        return "k2" if "k2" in self.cfg.steps else self.cfg.steps[0]
+        return "k2" if "k2" in self.cfg.schedules else self.cfg.schedules[0]
 
     def subject(self, clip: int) -> Subject:
         """Clip number ``clip`` of the split, read and made ready."""
@@ -148,7 +148,7 @@ class Evaluation:
             return done
         begun = time.perf_counter()
         chain, subject = self.chain, self.subject(clip)
-        steps = {name: chain.talker.schedule(name).num_steps for name in self.cfg.steps}
+        steps = {name: chain.talker.schedule(name).num_steps for name in self.cfg.schedules}
         denoised = protocols.denoise(chain, subject, self.strength, steps)
         spoken, videos = protocols.generate(chain, subject, list(steps), clip in self.by_teacher)
         rows = {f"denoise.{name}": row for name, row in denoised.items()}
@@ -198,7 +198,7 @@ def evaluate(cfg: DictConfig) -> dict:
     chosen = spread(len(dataset.entries), cfg.clips)
     by_teacher = {chosen[i] for i in spread(len(chosen), cfg.teacher_samples)} if cfg.teacher_samples else set()
     hashes = {stage: checkpoint.file_hash(path) for stage, path in cfg.weights.items() if path}
-    settings = {"split": cfg.split, "steps": list(cfg.steps), "noisy_psnr": cfg.noisy_psnr, "seed": cfg.seed}
+    settings = {"split": cfg.split, "schedules": list(cfg.schedules), "noisy_psnr": cfg.noisy_psnr, "seed": cfg.seed}
     settings |= {"teacher_samples": cfg.teacher_samples, "version": protocols.VERSION}
     depends_on = {"clips": chosen, "data": [str(cfg.data.root), fingerprint(dataset.entries)], "weights": hashes}
     parts = Parts(Path(cfg.out), settings | depends_on)
