@@ -1,6 +1,7 @@
 """What every stage's LightningModule shares: frozen companions, optimiser and schedule."""
 
 import math
+import zlib
 from collections.abc import Callable, Iterable
 
 import lightning as L
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tsd.clip import Clip
+from tsd.diffusion import draw_noise
 
 WARMUP = 0.05
 """Fraction of the steps in which the learning rate rises; afterwards it falls as a cosine to a 20th. Our choice."""
@@ -59,7 +61,11 @@ class Stage(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-def clip_generator(clip: Clip, device) -> torch.Generator:
-    """A generator seeded by the clips of the batch, so that validation numbers do not depend on its order."""
-    seed = sum(ord(c) * 31**i for i, c in enumerate("".join(clip.key)[:12])) + int(clip.start.sum())
-    return torch.Generator(device=device).manual_seed(seed % 2**31)
+def clip_noise(clip: Clip, like: Tensor, shared: float, draw: int) -> Tensor:
+    """``draw_noise`` like z [B, T, ...], every clip's from a generator of its own, seeded by its name, its window and
+    the number of the draw: validation does not depend on the batch a clip is in, nor on the device."""
+    rows = []
+    for key, start in zip(clip.key, clip.start.tolist(), strict=True):
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{key} {start} {draw}".encode()))
+        rows.append(draw_noise((1, *like.shape[1:]), shared, generator=generator))
+    return torch.cat(rows).to(like)

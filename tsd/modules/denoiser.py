@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from tsd import losses
 from tsd.clip import Clip
 from tsd.diffusion import Schedule, add_noise, draw_noise, draw_strengths, expand, noise_weight, sample, z0_from_eps
-from tsd.modules.base import Stage, clip_generator
+from tsd.modules.base import Stage, clip_noise
 from tsd.nets.denoiser import Condition, Denoiser
 
 P_NO_VISEMES, P_NO_MOTION = 0.05, 0.1
@@ -85,7 +85,7 @@ class DenoiserStage(Stage):
             return {}
         n = min(self.decoded, len(clip))
         rows = torch.arange(n, device=z0_hat.device)
-        pair = clip.pair[:n] if clip.pair is not None else torch.ones_like(rows)
+        pair = clip.pair[:n] if clip.pair is not None else torch.full_like(rows, min(1, z0_hat.shape[1] - 1))
         both = torch.stack([z0_hat[rows, pair - 1], z0_hat[rows, pair]], 1)
         frames = self.frozen["vae"].decode(both)
         terms = {}
@@ -100,28 +100,26 @@ class DenoiserStage(Stage):
             terms["temporal"] = losses.temporal(frames[:, 1], frames[:, 0], clip.flow[:n], clip.visible[:n])
         return terms
 
-    def from_noise(self, clip: Clip, schedule: Schedule, generator=None) -> Tensor:
+    def from_noise(self, clip: Clip, schedule: Schedule) -> Tensor:
         """Latents [B, T, C, h, w] generated from pure noise (one noise per clip), with the clip's own motion."""
         z, reference_latent = self.latents(clip)
         condition = self.condition(clip, reference_latent)
         reference = self.net.read_reference(condition)
-        eps = draw_noise(z.shape, 1.0, device=z.device, generator=generator)
+        eps = clip_noise(clip, z, shared=1.0, draw=0)
         return sample(lambda z_s, s, k: self.net(z_s, s, condition, reference), schedule.strengths[0] * eps, schedule)
 
     def validation_step(self, clip: Clip, _: int) -> dict[str, Tensor]:
         """The loss of Eq. 5 at fixed strengths, and a sample from noise against the reconstruction."""
-        generator = clip_generator(clip, clip.frames.device)
         z, reference_latent = self.latents(clip)
         condition = self.condition(clip, reference_latent)
         total = 0.0
-        for strength in VALIDATION_STRENGTHS:
+        for draw, strength in enumerate(VALIDATION_STRENGTHS, 1):
             s = torch.full((len(z),), strength, device=z.device)
-            eps = draw_noise(z.shape, 0.0, device=z.device, generator=generator)
-            z_s = add_noise(z, s, eps)
+            z_s = add_noise(z, s, clip_noise(clip, z, shared=0.0, draw=draw))
             z0_hat = z0_from_eps(z_s, self.net(z_s, s, condition), s)
             error = (expand(1 + 1 / s.square(), z) * (z0_hat - z).square()).mean()
             self.log(f"val/noise_{strength:g}", error, batch_size=len(clip))
             total = total + error / len(VALIDATION_STRENGTHS)
         self.log("val/total", total, batch_size=len(clip), prog_bar=True)
         vae = self.frozen["vae"]
-        return {"pred": vae.decode(self.from_noise(clip, self.schedule, generator)), "target": vae.decode(z)}
+        return {"pred": vae.decode(self.from_noise(clip, self.schedule)), "target": vae.decode(z)}

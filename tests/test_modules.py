@@ -1,0 +1,403 @@
+"""Every stage on a batch of noise: finite terms, a gradient for everything trained, none for anything frozen."""
+
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+from fakes import fake_clip, fake_denoiser, fake_vae, part_of
+
+from tsd import losses
+from tsd.diffusion import S_MAX, Schedule, noise_weight
+from tsd.losses import LossWeights
+from tsd.modules.base import WARMUP, clip_noise
+from tsd.modules.denoiser import VALIDATION_STRENGTHS
+from tsd.modules.identity import IdentityModule
+from tsd.modules.mouth import MouthModule
+from tsd.modules.student import StudentModule
+from tsd.modules.teacher import TeacherModule
+from tsd.modules.vae import VAEModule
+from tsd.modules.visemes import VisemeModule
+from tsd.nets.identity import IdentityNet
+from tsd.nets.mouth import MouthNet
+from tsd.nets.visemes import VisemeNet
+
+EVERYTHING = LossWeights(1.0, 1.0, 0.5, 1.0, 0.5, 0.02, 0.05)
+ADAMW = partial(torch.optim.AdamW, lr=1e-3)
+SCHEDULES = {"k1": Schedule((S_MAX,)), "k2": Schedule((S_MAX, 1.0)), "k4": Schedule((S_MAX, 4.0, 1.2, 0.4))}
+
+
+def fake_identity() -> IdentityNet:
+    torch.manual_seed(5)
+    return IdentityNet(8, 8)
+
+
+def teacher(loss=EVERYTHING, **kwargs) -> TeacherModule:
+    given = {"vae": fake_vae(), "identity": fake_identity(), "schedule": SCHEDULES["k2"]} | kwargs
+    return TeacherModule(net=fake_denoiser(causal=False), loss=loss, optimizer=ADAMW, **given)
+
+
+def student(loss=EVERYTHING, done=0.0, schedules=SCHEDULES, **kwargs) -> StudentModule:
+    """A student with the fraction ``done`` of its training behind it."""
+    given = {
+        "vae": fake_vae(),
+        "identity": fake_identity(),
+        "schedule": SCHEDULES["k2"],
+        "schedules": schedules,
+    } | kwargs
+    given["teacher"] = fake_denoiser(causal=False, seed=7)
+    module = StudentModule(net=fake_denoiser(causal=True), loss=loss, optimizer=ADAMW, **given)
+    return trained_by(module, int(1000 * done))
+
+
+def trained_by(module, step: int = 0, steps: int = 1000):
+    """The module as if inside a training of 1,000 steps; what it logs is kept in ``module.logged``."""
+    module.logged = {}
+    module.trainer = SimpleNamespace(estimated_stepping_batches=steps, global_step=step)
+    module.log = lambda name, value, **_: module.logged.__setitem__(name, float(torch.as_tensor(value).detach()))
+    module.log_dict = lambda terms, **_: module.logged.update({k: float(v.detach()) for k, v in terms.items()})
+    return module
+
+
+def small_stage(name: str):
+    torch.manual_seed(0)
+    build = {
+        "vae": lambda: VAEModule(fake_vae(), LossWeights(), ADAMW),
+        "visemes": lambda: VisemeModule(VisemeNet(16, 2), LossWeights(), ADAMW),
+        "identity": lambda: IdentityModule(fake_identity(), LossWeights(), ADAMW),
+        "mouth": lambda: MouthModule(MouthNet(8), LossWeights(), ADAMW),
+    }
+    return trained_by(build[name]())
+
+
+def clip_for(stage) -> object:
+    return fake_clip(side=64) if isinstance(stage, MouthModule | IdentityModule) else fake_clip()
+
+
+STAGES = {
+    **{name: partial(small_stage, name) for name in ("vae", "visemes", "identity", "mouth")},
+    "teacher": lambda: trained_by(teacher()),
+    "student matching": lambda: student(done=0.1),
+    "student on its own steps": lambda: student(done=0.9),
+}
+
+
+# All stages
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_step_is_finite_and_trains_everything_but_the_frozen(name):
+    stage = STAGES[name]()
+    torch.manual_seed(0)
+    total = stage.training_step(clip_for(stage), 0)
+    assert total.shape == () and total.isfinite() and total > 0
+    total.backward()
+    missing = [n for n, p in stage.named_parameters() if p.grad is None or not p.grad.any()]
+    # A viseme or identity that is withheld from one batch reaches the net in the next.
+    assert missing == []
+    assert all(p.grad is None for net in stage.frozen.values() for p in net.parameters())
+    assert stage.logged["train/total"] == pytest.approx(total.item(), rel=1e-5)
+    assert all(torch.tensor(value).isfinite() for value in stage.logged.values())
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_validation_is_finite_and_the_same_twice(name):
+    stage = STAGES[name]().eval()
+    seen = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            outputs = stage.validation_step(clip_for(stage), 0)
+        seen.append((outputs, dict(stage.logged)))
+    assert torch.tensor(stage.logged["val/total"]).isfinite()
+    assert seen[0][1] == seen[1][1]
+    assert all(torch.equal(seen[0][0][key], seen[1][0][key]) for key in seen[0][0])
+
+
+@pytest.mark.parametrize("name", ["teacher", "student matching"])
+def test_frozen_nets_are_nobodys_business(name):
+    stage = STAGES[name]()
+    assert {"vae", "identity"} <= set(stage.frozen)
+    assert {key.split(".")[0] for key in stage.state_dict()} == {"net"}
+    assert set(stage.parameters()) == set(stage.net.parameters())
+    optimizer = stage.configure_optimizers()["optimizer"]
+    assert {p for group in optimizer.param_groups for p in group["params"]} == set(stage.net.parameters())
+    stage.train()
+    assert not any(net.training or any(p.requires_grad for p in net.parameters()) for net in stage.frozen.values())
+
+
+def test_the_learning_rate_rises_then_falls_to_a_twentieth():
+    stage = small_stage("mouth")
+    setup = stage.configure_optimizers()
+    optimizer, scheduler, rates = setup["optimizer"], setup["lr_scheduler"]["scheduler"], []
+    for _ in range(1000):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    peak = rates.index(max(rates))
+    assert max(rates) == pytest.approx(1e-3, rel=1e-3) and peak == pytest.approx(1000 * WARMUP, abs=1)
+    assert rates[0] < 1e-4 and rates[-1] == pytest.approx(5e-5, rel=0.01)
+    assert rates[:peak] == sorted(rates[:peak]) and rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
+# Teacher and student
+
+
+def test_teacher_terms_are_the_wanted_ones():
+    torch.manual_seed(0)
+    assert set(teacher().step_losses(fake_clip())) == {"noise", "mouth", "identity", "temporal"}
+    only_noise = teacher(LossWeights(noise=1.0), identity=None)
+    assert set(only_noise.step_losses(fake_clip())) == {"noise"} and set(only_noise.frozen) == {"vae"}
+
+
+def test_student_terms_are_the_wanted_ones():
+    torch.manual_seed(0)
+    assert set(student(done=0.49).step_losses(fake_clip())) == {"noise", "distill", "mouth", "identity", "temporal"}
+    own = student(done=0.5).step_losses(fake_clip())
+    assert set(own) == {"rollout", "trajectory", "mouth", "identity", "temporal"}
+    assert set(student(LossWeights(rollout=1.0), done=0.5).step_losses(fake_clip())) == {"rollout"}
+
+
+@pytest.mark.parametrize("weights", [{}, {"noise": 0.0}], ids=["none", "zero"])
+def test_weight_0_gives_no_gradient(weights):
+    """All weights 0: terms that come for free are logged, and move nothing."""
+    stage = trained_by(teacher(LossWeights(**weights), identity=None))
+    torch.manual_seed(0)
+    stage.training_step(fake_clip(), 0).backward()
+    assert stage.logged["train/noise"] > 0 and stage.logged["train/total"] == 0
+    assert not any(p.grad.any() for p in stage.net.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", ["noise", "mouth", "identity", "temporal"])
+def test_every_term_reaches_the_teacher(name):
+    stage = teacher(EVERYTHING)
+    torch.manual_seed(0)
+    stage.step_losses(fake_clip())[name].backward()
+    assert any(p.grad.any() for p in stage.net.parameters() if p.grad is not None)
+
+
+def test_a_mismatched_reference_counts_where_the_noise_still_shows_the_frames():
+    """Eq. 12: the weight of Eq. 5 times 1 / (s^2 + 1), so small strengths count as ever and pure noise hardly."""
+    clip, s = fake_clip(batch=2), torch.tensor([40.0, 40.0])
+    clip.mismatch = torch.tensor([False, True])
+    assert torch.allclose(teacher().weight(clip, s), torch.tensor([40.0**2 + 1, 1.0]))
+    low = torch.tensor([0.01, 0.01])
+    assert torch.allclose(teacher().weight(clip, low), noise_weight(low), rtol=1e-3)
+
+
+def test_a_mismatched_reference_has_no_rollout():
+    clip, stage = fake_clip(batch=2), student(LossWeights(rollout=1.0, mouth=1.0), done=0.9)
+    clip.mismatch = torch.tensor([True, True])
+    torch.manual_seed(0)
+    assert all(term == 0 for term in stage.own_steps(clip).values())
+
+
+def test_what_is_not_known_of_the_mouth_is_left_out():
+    stage, clip = teacher(), fake_clip()
+    clip.mouth_box[1] = float("nan")
+    region = stage.mouth_region(clip, 8)
+    assert region.shape == (3, 4, 1, 8, 8) and not region[1].any()
+    inside = region[0, 0, 0].nonzero()  # box 0.35..0.65 by 0.6..0.85, centres at (i + 0.5) / 8, half a cell of margin
+    assert inside.amin(0).tolist() == [4, 2] and inside.amax(0).tolist() == [6, 5]
+    clip.mouth_box = None
+    assert "mouth" not in stage.step_losses(clip)
+
+
+def test_decoding_neighbours_needs_flow_only_for_the_temporal_term():
+    clip = fake_clip()
+    clip.flow = clip.visible = clip.pair = None
+    with pytest.raises(ValueError, match="set data.flow=true"):
+        teacher().step_losses(clip)
+    assert "identity" in teacher(LossWeights(noise=1.0, identity=1.0)).step_losses(clip)
+    assert "identity" in teacher(LossWeights(noise=1.0, identity=1.0)).step_losses(still(clip))
+
+
+def still(clip):
+    """The first frame of every window."""
+    cut = {name: getattr(clip, name)[:, :1] for name in ("frames", "visemes", "motion", "viseme_labels", "mouth_open")}
+    return type(clip)(**{**vars(clip), **cut, "mouth_box": clip.mouth_box[:, :1], "mel": None})
+
+
+def test_an_identity_term_needs_an_embedder():
+    with pytest.raises(ValueError, match="run `make train-identity`"):
+        teacher(identity=None)
+
+
+def test_cached_latents_stand_in_for_the_vae():
+    stage, clip = teacher(), fake_clip()
+    z, reference = stage.latents(clip)
+    clip.latents, clip.reference_latent = z.half(), reference.half()
+    clip.frames = torch.zeros_like(clip.frames)
+    again, other = stage.latents(clip)
+    assert torch.allclose(again, z, atol=1e-2) and torch.allclose(other, reference, atol=1e-2)
+    assert again.dtype == torch.float32
+
+
+def test_conditions_are_withheld_in_training_only():
+    stage, clip = teacher(), fake_clip(batch=200, frames=2)
+    _, reference = stage.latents(clip)
+    torch.manual_seed(0)
+    trained = stage.train().condition(clip, reference)
+    unseen = (trained.visemes.abs().amax((1, 2, 3)) == 0).float().mean()
+    assert 0.01 < unseen < 0.12 and 0.03 < (~trained.motion_known).float().mean() < 0.2
+    shown = stage.eval().condition(clip, reference)
+    assert torch.equal(shown.visemes, clip.visemes) and shown.motion_known.all()
+
+
+def test_validation_of_a_clip_does_not_depend_on_its_batch():
+    stage, clip = trained_by(teacher()).eval(), fake_clip()
+    with torch.no_grad():
+        whole, total = stage.validation_step(clip, 0)["pred"], stage.logged["val/total"]
+        parts, totals = [], []
+        for rows in ([2], [0, 1]):
+            parts.append(stage.validation_step(part_of(clip, rows), 0)["pred"])
+            totals.append(stage.logged["val/total"] * len(rows))
+    assert torch.allclose(torch.cat([parts[1], parts[0]]), whole, atol=1e-4)
+    assert sum(totals) / 3 == pytest.approx(total, rel=1e-4)
+
+
+def test_noise_of_validation_differs_between_clips_windows_and_draws():
+    clip = fake_clip(batch=2)
+    clip.key = ["trainval/p0001/00001.mp4", "trainval/p0001/00002.mp4"]
+    clip.start = torch.zeros(2, dtype=torch.long)
+    like = torch.zeros(2, 4, 4, 8, 8)
+    noise = clip_noise(clip, like, 0.0, 0)
+    assert not torch.equal(noise[0], noise[1]) and not torch.equal(noise, clip_noise(clip, like, 0.0, 1))
+    clip.start = torch.ones(2, dtype=torch.long)
+    assert not torch.equal(noise, clip_noise(clip, like, 0.0, 0))
+    assert torch.equal(*clip_noise(clip, like, 1.0, 0)[0, :2])
+
+
+def test_validation_shows_every_strength_and_a_sample_against_the_reconstruction():
+    stage, clip = trained_by(teacher()).eval(), fake_clip()
+    with torch.no_grad():
+        outputs = stage.validation_step(clip, 0)
+    assert {f"val/noise_{s:g}" for s in VALIDATION_STRENGTHS} < set(stage.logged)
+    assert torch.equal(outputs["target"], stage.frozen["vae"].decode(stage.frozen["vae"].encode(clip.frames)))
+    assert outputs["pred"].shape == clip.frames.shape and not torch.allclose(
+        outputs["pred"], outputs["target"], atol=0.1
+    )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("start", "end"), [(80.0, 1.0), (4.0, 1.2), (0.4, 0.0)])
+def test_the_teacher_walks_to_the_strength_it_is_sent_to(start, end):
+    """A teacher that knows the noise arrives at z + end * eps, in as many steps as it was given."""
+    stage = student(teacher_steps=3)
+    z, eps = torch.randn(2, 4, 4, 8, 8), torch.randn(2, 4, 4, 8, 8)
+    asked = []
+    stage.frozen["teacher"] = lambda z_s, s, condition: asked.append(float(s[0])) or (z_s - z) / s[0]
+    landed = stage.teacher_walk(z + start * eps, start, end, None)
+    assert torch.allclose(landed, z + end * eps, atol=1e-4)
+    assert len(asked) == 3 and asked[0] == pytest.approx(start)
+    assert asked == sorted(asked, reverse=True) and asked[-1] > end
+
+
+def test_a_student_as_good_as_its_teacher_has_nothing_to_match():
+    stage = student(LossWeights(distill=1.0))
+    stage.hold_frozen(teacher=stage.net)
+    torch.manual_seed(0)
+    assert stage.match(fake_clip())["distill"] == 0
+
+
+def test_own_steps_start_from_pure_noise_and_judge_one_step(monkeypatch):
+    """Steps before the judged one carry no gradient; the judged strengths are those of the schedules."""
+    stage, clip, calls = student(LossWeights(rollout=1.0)), fake_clip(), []
+    forward = stage.net.forward
+
+    def seen(z_s, s, condition):
+        calls.append((float(s[0]), torch.is_grad_enabled(), float(z_s.std())))
+        return forward(z_s, s, condition)
+
+    monkeypatch.setattr(stage.net, "forward", seen)
+    judged = set()
+    for seed in range(40):
+        calls.clear()
+        torch.manual_seed(seed)
+        stage.own_steps(clip)
+        assert calls[0][0] == S_MAX and calls[0][2] == pytest.approx(S_MAX, rel=0.2)
+        assert [grad for _, grad, _ in calls] == [False] * (len(calls) - 1) + [True]
+        judged.add(calls[-1][0])
+    assert sorted(judged) == pytest.approx(sorted({s for schedule in SCHEDULES.values() for s in schedule.strengths}))
+
+
+def test_a_fraction_is_a_fraction():
+    with pytest.raises(ValueError, match="own_steps_from is a fraction of the training, 0..1, got 50"):
+        student(own_steps_from=50)
+
+
+# VAE, visemes, identity, mouth
+
+
+def test_the_vae_learns_the_statistics_of_its_latents():
+    stage = small_stage("vae")
+    stage.net.latent_mean.zero_()
+    stage.net.latent_std.fill_(1)
+    clip = fake_clip()
+    stage.training_step(clip, 0)
+    with torch.no_grad():
+        z = stage.net.encode(clip.frames)
+    assert torch.allclose(z.mean((0, 1, 3, 4)), torch.zeros(4), atol=1e-4), "the first batch decides alone"
+    assert torch.allclose(z.std((0, 1, 3, 4)), torch.ones(4), atol=1e-2)
+    before = stage.net.latent_std.clone()
+    stage.eval().step_losses(fake_clip(seed=1))
+    assert torch.equal(stage.net.latent_std, before), "validation does not move them"
+    for seed in range(300):
+        stage.train().track_statistics(3 + 2 * torch.randn(8, 4, 8, 8, generator=torch.Generator().manual_seed(seed)))
+    assert torch.allclose(stage.net.latent_mean, torch.full((4,), 3.0), atol=0.1)
+    assert torch.allclose(stage.net.latent_std, torch.full((4,), 2.0), atol=0.1)
+
+
+def test_vae_terms_are_named_as_their_weights():
+    assert set(small_stage("vae").step_losses(fake_clip())) == {"reconstruction", "edges", "kl"}
+
+
+def test_frames_without_visemes_do_not_count_in_the_recogniser():
+    stage = small_stage("visemes").eval()
+    clip = fake_clip()
+    clip.viseme_labels[:, 2:] = 0
+    logits = stage.net(clip.mel)
+    by_hand = -(clip.viseme_labels[:, :2] * logits[:, :2].log_softmax(-1)).sum(-1).mean()
+    assert stage.cross_entropy(clip.mel, clip.viseme_labels).item() == pytest.approx(by_hand.item(), rel=1e-5)
+    clip.viseme_labels[:] = 0
+    assert stage.cross_entropy(clip.mel, clip.viseme_labels) == 0
+
+
+def test_sound_is_changed_but_not_its_time():
+    torch.manual_seed(0)
+    mel = torch.zeros(64, 40, 80)
+    mel[:, 20:] = 5.0
+    heard = VisemeModule.augment(mel)
+    assert heard.shape == mel.shape and not torch.allclose(heard, mel, atol=0.1)
+    step = heard.mean(2).diff(dim=1)
+    assert (step.argmax(1) == 19).all(), "the onset stays in its column"
+
+
+def test_identity_tells_people_apart_and_forgives_the_same_person():
+    stage, clip = small_stage("identity"), fake_clip(batch=4, side=64)
+    stage.net = torch.nn.Identity()  # the embedding is the input
+    unit = torch.eye(4)
+    loss, accuracy = stage.contrast(clip, unit, unit)
+    assert accuracy == 1 and loss < 0.01
+    loss, accuracy = stage.contrast(clip, unit, unit.roll(1, 0))
+    assert accuracy == 0 and loss > 5
+    clip.identity = torch.tensor([0, 0, 1, 2])
+    same_face = unit[[0, 0, 2, 3]]
+    loss, accuracy = stage.contrast(clip, same_face, same_face)
+    assert accuracy == 1 and loss < 0.01, "two clips of one person are not each other's negatives"
+
+
+def test_a_mouth_that_is_not_known_does_not_count():
+    stage, clip = small_stage("mouth").eval(), fake_clip(side=64)
+    frames, truth = clip.frames.flatten(0, 1), clip.mouth_open.flatten()
+    truth[3:] = float("nan")
+    with torch.no_grad():
+        assert stage.error(frames, truth) == stage.error(frames[:3], truth[:3])
+
+
+def test_every_named_weight_is_computed_by_some_stage():
+    torch.manual_seed(0)
+    terms = set(small_stage("vae").step_losses(fake_clip())) | set(teacher().step_losses(fake_clip()))
+    for done in (0.0, 0.9):
+        terms |= set(student(done=done).step_losses(fake_clip()))
+    assert terms == set(vars(LossWeights())) and all(callable(getattr(losses, name)) for name in terms)
