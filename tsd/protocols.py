@@ -144,10 +144,6 @@ def temporal(video: Tensor) -> Row:
     return {name: float(measure(video[None])) for name, measure in measures.items()}
 
 
-def pixels(video: Tensor, recon: Tensor) -> Row:
-    return {"psnr_db": float(psnr(video[None], recon[None]))}
-
-
 def opening(chain: Chain, video: Tensor, subject: Subject) -> float:
     """Correlation over time of the mouth opening measured in ``video`` and the true one of the clip."""
     measured = torch.cat([chain.mouth(block) for block in video.split(BLOCK)])
@@ -215,7 +211,7 @@ def denoise(chain: Chain, subject: Subject, strength: float, steps: dict[str, in
 
     def score(z: Tensor) -> Row:
         video = chain.decode(z)
-        return pixels(video, subject.recon) | temporal(video)
+        return {"psnr_db": float(psnr(video[None], subject.recon[None]))} | temporal(video)
 
     rows = {"noisy": score(z_s)}
     runs = [("teacher", chain.teacher, 1)] if chain.teacher is not None else []
@@ -284,5 +280,5 @@ def controls(chain: Chain, subject: Subject) -> dict[str, Row]:
     }
     rows = {name: look(chain, video, subject) for name, video in videos.items()}
     for name in rows.keys() - {"recon"}:
-        rows[name] |= pixels(videos[name], subject.recon)
+        rows[name]["psnr_db"] = float(psnr(videos[name][None], subject.recon[None]))
     return rows
