@@ -393,6 +393,10 @@ def test_a_mouth_that_is_not_known_does_not_count():
     truth[3:] = float("nan")
     with torch.no_grad():
         assert stage.error(frames, truth) == stage.error(frames[:3], truth[:3])
+        assert stage.error(frames[3:], truth[3:]) == 0
+    clip.mouth_open = None
+    with pytest.raises(ValueError, match="make a corpus with source=synthetic"):
+        stage.training_step(clip, 0)
 
 
 def test_every_named_weight_is_computed_by_some_stage():

@@ -14,21 +14,32 @@ class MouthModule(Stage):
 
     net: MouthNet
 
+    @staticmethod
+    def truth(clip: Clip) -> Tensor:
+        """[B * T] true openings; nan where unknown."""
+        if clip.mouth_open is None:
+            raise ValueError(
+                "stage=mouth needs clips whose mouth opening is known: make a corpus with source=synthetic"
+            )
+        return clip.mouth_open.flatten()
+
     def error(self, frames: Tensor, truth: Tensor) -> Tensor:
+        """Mean over the frames whose opening is known; 0 if none is."""
         known = ~truth.isnan()
-        return F.smooth_l1_loss(self.net(frames)[known], truth[known], beta=0.01)
+        error = F.smooth_l1_loss(self.net(frames)[known], truth[known], beta=0.01, reduction="sum")
+        return error / known.sum().clamp(min=1)
 
     def training_step(self, clip: Clip, _: int) -> Tensor:
         frames = clip.frames.flatten(0, 1)
         blurred = F.avg_pool2d(frames, 3, stride=1, padding=1, count_include_pad=False)
         mix = torch.rand(len(frames), 1, 1, 1, device=frames.device)
         frames = torch.lerp(frames, blurred, mix) + 0.05 * torch.randn_like(frames)
-        total = self.error(frames, clip.mouth_open.flatten())
+        total = self.error(frames, self.truth(clip))
         self.log("train/total", total.detach(), batch_size=len(clip), prog_bar=True)
         return total
 
     def validation_step(self, clip: Clip, _: int) -> dict[str, Tensor]:
-        frames, truth = clip.frames.flatten(0, 1), clip.mouth_open.flatten()
+        frames, truth = clip.frames.flatten(0, 1), self.truth(clip)
         total = self.error(frames, truth)
         self.log("val/total", total, batch_size=len(clip), prog_bar=True)
         return {"opening": self.net(frames), "truth": truth}
