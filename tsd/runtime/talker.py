@@ -31,9 +31,11 @@ class Speaker:
 class Talker:
     """Visemes, student and VAE of one chain.
 
-    >>> talker = Talker.load("outputs/demo")            # doctest: +SKIP
-    >>> speaker = talker.speaker(crop, motion)          # doctest: +SKIP
-    >>> frames = talker.video(speaker, wave)            # doctest: +SKIP
+    >>> talker = Talker.load(vae, student, visemes, motion)                              # doctest: +SKIP
+    >>> speaker, visemes = talker.speaker(crop, crop_motion), talker.visemes(wave)       # doctest: +SKIP
+    >>> track = talker.motion(speaker, len(visemes))                                     # doctest: +SKIP
+    >>> for z in talker.latents(speaker, visemes, track, talker.schedule("k2")):         # doctest: +SKIP
+    ...     frames = talker.decode(z)                                                    # doctest: +SKIP
     """
 
     def __init__(self, vae, student, visemes=None, motion=None, schedules: dict[str, Schedule] | None = None):
@@ -49,7 +51,10 @@ class Talker:
         decoder = checkpoint.load(vae, "vae")
         checkpoint.check_latents(decoder, net, vae, student)
         card = checkpoint.read_header(student)["card"]
-        schedules = {name: Schedule(tuple(s)) for name, s in card.get("schedules", {}).items()}
+        try:
+            schedules = {name: Schedule(tuple(s)) for name, s in card.get("schedules", {}).items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"{student} has a card with schedules that are none ({error}): train it again") from error
         return cls(
             decoder,
             net,
