@@ -26,7 +26,7 @@ from tsd.runtime.talker import Talker
 log = logging.getLogger(__name__)
 NEEDED = ("vae", "visemes", "student")
 SPLITS = ("train", "val", "test")
-PROBED_CLIPS, PROBED_FRAMES = 64, 256
+PROBED_CLIPS, PROBED_FRAMES = 64, 192
 """The noise strength is found on at most this many clips, and on about this many frames of all of them together."""
 SHOWN = 6
 """Faces on the contact sheet."""
@@ -106,7 +106,7 @@ def noise_strength(chain: Chain, dataset: ClipDataset, chosen: list[int], target
     """``protocols.find_strength`` on a few frames of the chosen clips, with the very noise that ``denoise`` adds."""
     probed = [chosen[i] for i in spread(len(chosen), PROBED_CLIPS)]
     probes = []
-    for clip in tqdm(probed, desc="finding the noise strength", unit="clip", delay=2):
+    for clip in tqdm(probed, desc="reading clips", unit="clip", leave=False, delay=1):
         entry = dataset.entries[clip]
         numbers = np.array(spread(entry.frames, -(-PROBED_FRAMES // len(probed))))
         with torch.inference_mode():
