@@ -26,6 +26,11 @@ CHOICES = {"mode": ("e1", "e2", "decode"), "start": ("noise", "reference"), "mot
 NEEDED = {"e1": ("reference", "audio"), "e2": ("reference", "audio"), "decode": ("latents",)}
 
 
+def steps_of(cfg: DictConfig) -> str:
+    """``k2`` for ``steps=k2``: names a schedule inside the student's weights."""
+    return f"k{len(cfg.steps.strengths)}"
+
+
 def check(cfg: DictConfig) -> None:
     """All bad arguments in one error."""
     wrong = [f"{key}={cfg[key]}: must be one of {', '.join(c)}" for key, c in CHOICES.items() if cfg[key] not in c]
@@ -44,7 +49,7 @@ def check(cfg: DictConfig) -> None:
 def speak(cfg: DictConfig) -> np.ndarray:
     """Latents [T, C, h, w] of the reference speaking the audio."""
     talker = Talker.load(**cfg.weights)
-    schedule = talker.schedule(cfg.steps)
+    schedule = talker.schedule(steps_of(cfg))
     wave = load_audio(cfg.audio)
     picture = load_picture(cfg.reference)
     crop, motion = crop_face(picture, find_face(picture, cfg.reference), talker.vae.resolution)
@@ -57,7 +62,7 @@ def speak(cfg: DictConfig) -> np.ndarray:
     start, schedule = talker.start(speaker, schedule) if cfg.start == "reference" else (None, schedule)
     pieces = talker.latents(speaker, visemes, track, schedule, cfg.seed, start)
     latents = []
-    with tqdm(total=num_frames, unit="frame", desc=f"speaking, {cfg.steps}", delay=2) as bar:
+    with tqdm(total=num_frames, unit="frame", desc=f"speaking, {steps_of(cfg)}", delay=2) as bar:
         for piece in pieces:
             latents.append(piece)
             bar.update(len(piece))
@@ -99,10 +104,12 @@ def write(folder: Path, frames: np.ndarray | None, z: np.ndarray, audio: str | N
             (work / "frames").mkdir()
             for i, frame in enumerate(frames):
                 Image.fromarray(frame).save(work / "frames" / f"{i:06d}.png")
-        keys = ("reference", "audio", "latents", "steps", "mode", "start", "motion", "seed")
-        card = {key: cfg[key] for key in keys} | {"frames": len(z), "fps": FPS}
+        keys = ("reference", "audio", "latents", "mode", "start", "motion", "seed")
+        card = {key: cfg[key] for key in keys} | {"steps": steps_of(cfg), "frames": len(z), "fps": FPS}
         (work / "sample.json").write_text(json.dumps(card, indent=2) + "\n")
         if folder.exists():
+            if not (folder / "sample.json").is_file():
+                raise ValueError(f"name={folder.name}: {folder} holds something else than a sample; give another name")
             shutil.rmtree(folder)
         work.rename(folder)
 
@@ -116,7 +123,7 @@ def run(cfg: DictConfig) -> Path:
         z = speak(cfg)
     frames = None if cfg.mode == "e2" else decode(cfg.weights.vae, z)
     stem = "_".join(Path(cfg[key]).stem for key in ("reference", "audio", "latents") if cfg[key])
-    folder = Path(cfg.out) / (cfg.name or f"{stem}_{cfg.steps}_{cfg.mode}")
+    folder = Path(cfg.out) / (cfg.name or f"{stem}_{steps_of(cfg)}_{cfg.mode}")
     write(folder, frames, z, cfg.audio, cfg)
     log.info("%d frames (%.1f s) in %s", len(z), len(z) / FPS, folder)
     return folder

@@ -1,0 +1,276 @@
+"""The whole chain in miniature, through the functions that the commands run: corpus, every stage, sample, report."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
+
+from tsd import checkpoint, demo, sample, train
+from tsd.media.audio import load_audio
+from tsd.media.video import read_frames, video_info
+
+STAGES = ("visemes", "vae", "identity", "mouth", "teacher", "student")
+STEPS = 4
+SMALL = [
+    *(f"max_steps.{stage}={STEPS}" for stage in STAGES),
+    "trainer.val_check_interval=2",
+    "trainer.limit_val_batches=1",
+    "trainer.enable_progress_bar=false",
+    "trainer.precision=32-true",
+    "model.resolution=32",
+    "model.vae.latent_channels=4",
+    "model.vae.channels=[16,16]",
+    "model.vae.decoder_blocks=1",
+    "model.visemes.channels=16",
+    "model.visemes.blocks=2",
+    "model.identity.channels=8",
+    "model.mouth.channels=8",
+    "model.teacher.channels=[16,16]",
+    "model.teacher.latent_size=8",
+    "model.student.channels=[8,8]",
+    "model.student.latent_size=8",
+    "data.windows_per_clip=1",
+    "data.batch_size=4",
+]
+REPORTED = (
+    "generate.k2.mouth_r",
+    "generate.k2.mouth_r_shuffled",
+    "generate.k2.id_ratio_end",
+    "generate.k2.sharpness_ratio_end",
+    "real.mouth_r",
+    "denoise.student.k2.psnr_gain_db",
+    "denoise.teacher.psnr_gain_db",
+    "clips",
+    *(f"seconds.{step}" for step in ("corpus", *STAGES, "sample")),
+)
+
+
+def miniature(out: Path) -> demo.Demo:
+    """The demo with 8 people who speak for 2 seconds, and nets that fit a thimble."""
+    corpus = ["corpus.num_identities=8", "corpus.seconds=2.0", "val_ratio=0.25", "test_ratio=0.25"]
+    cfg = demo.compose("demo", [f"out={out}", *corpus])
+    cfg.train = SMALL
+    return demo.Demo(cfg)
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory) -> demo.Demo:
+    made = miniature(tmp_path_factory.mktemp("chain") / "demo")
+    made.run()
+    return made
+
+
+def run(command: str, monkeypatch, capsys, folder: Path, *arguments: str) -> tuple[int, str]:
+    """Exit code and stderr of ``python -m tsd.<command> arguments`` in ``folder``."""
+    GlobalHydra.instance().clear()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", [command, *arguments])
+    monkeypatch.delitem(sys.modules, f"tsd.{command}", raising=False)  # as in a fresh interpreter
+    capsys.readouterr()
+    try:
+        runpy.run_module(f"tsd.{command}", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        return end.code, capsys.readouterr().err
+    return 0, capsys.readouterr().err
+
+
+def at(report: dict, path: str):
+    for key in path.split("."):
+        report = report[key]
+    return report
+
+
+def no_constants(name: str):
+    raise ValueError(f"{name} is not JSON")
+
+
+# What the chain leaves behind
+
+
+def test_every_stage_left_weights_that_say_what_they_stand_on(chain):
+    hashes = {stage: checkpoint.file_hash(chain.weights(stage)) for stage in STAGES}
+    for stage in STAGES:
+        net, card = checkpoint.load(chain.weights(stage), stage), checkpoint.read_header(chain.weights(stage))["card"]
+        assert all(value.isfinite().all() for value in net.state_dict().values())
+        assert card["steps"] == STEPS and "val/total" in card["metrics"]
+        stands_on = {"teacher": ["identity", "vae"], "student": ["identity", "teacher", "vae"]}.get(stage, [])
+        assert card["stands_on"] == {name: hashes[name] for name in stands_on}
+    schedules = checkpoint.read_header(chain.weights("student"))["card"]["schedules"]
+    assert {name: len(strengths) for name, strengths in schedules.items()} == {"k1": 1, "k2": 2, "k4": 4, "k8": 8}
+
+
+def test_checkpoints_hold_plain_values_and_the_trained_net_only(chain):
+    for name in ("best", "last"):
+        path = chain.out / "student" / "checkpoints" / f"{name}.ckpt"
+        if name == "best" or path.exists():
+            held = torch.load(path, weights_only=True)
+            assert {key.split(".")[0] for key in held["state_dict"]} == {"net"}
+            assert held["config"]["stage"]["name"] == "student" and held["config"]["max_steps"]["student"] == STEPS
+
+
+def test_training_moved_the_weights(chain):
+    arguments = checkpoint.read_header(chain.weights("mouth"))["arguments"]
+    torch.manual_seed(0)
+    trained, fresh = checkpoint.load(chain.weights("mouth"), "mouth"), checkpoint.NETS["mouth"](**arguments)
+    assert all(not torch.equal(a, b) for a, b in zip(trained.parameters(), fresh.parameters(), strict=True))
+
+
+def test_the_sample_is_in_step_with_the_speech(chain):
+    video, sound = chain.out / "sample.mp4", load_audio(chain.out / "speech.wav")
+    info, frames = video_info(video), sorted((chain.out / "samples" / "demo" / "frames").iterdir())
+    assert info.num_frames == len(frames) == -(-len(sound) // 640) and info.fps == 25 and info.has_audio
+    assert np.array(Image.open(frames[0])).shape == (info.height, info.width, 3) == (32, 32, 3)
+    heard = load_audio(video)[: len(sound)]
+    assert np.corrcoef(heard, sound[: len(heard)])[0, 1] > 0.9
+    # Brightness only: what two frames of training make is coloured noise, of which H.264 keeps half the colour.
+    shown, written = read_frames(video).mean(-1), np.stack([np.array(Image.open(path)) for path in frames]).mean(-1)
+    assert np.corrcoef(shown.ravel(), written.ravel())[0, 1] > 0.9
+
+
+def test_the_report_has_every_number_that_is_promised(chain):
+    report = json.loads((chain.out / "report.json").read_text(), parse_constant=no_constants)
+    for path in REPORTED:
+        assert isinstance(at(report, path), int | float) and not isinstance(at(report, path), bool), path
+    assert report["clips"] == 2 and (chain.out / "report.md").read_text()
+    assert Image.open(chain.out / "sheet.png").size[0] > 32
+    assert not [path for path in chain.out.rglob("*") if path.name.endswith(".part") or path.name.startswith(".part")]
+
+
+def test_what_is_done_is_not_done_again(chain, capsys, monkeypatch):
+    before = {path: path.stat().st_mtime_ns for path in chain.out.rglob("*") if path.is_file()}
+    for step in ("corpus", "train", "sample", "evaluate"):
+        monkeypatch.setattr(demo.Demo, step, lambda self, *_: pytest.fail("done again"))
+    miniature(chain.out).run()
+    assert {path: path.stat().st_mtime_ns for path in chain.out.rglob("*") if path.is_file()} == before
+    assert str(chain.out / "sample.mp4") in capsys.readouterr().out
+
+
+# Single commands on top of it
+
+
+def stage_config(chain: demo.Demo, stage: str, out: Path, *extra: str):
+    arguments = [f"out={out}", f"data.root={chain.out / 'corpus'}", *chain.overrides("vae", "identity", "teacher")]
+    return demo.compose("train", ["experiment=demo", f"stage={stage}", *arguments, *SMALL, *extra])
+
+
+@pytest.mark.parametrize("stage", ["mouth", "student"])
+def test_the_same_seed_trains_the_same_weights(chain, tmp_path, stage):
+    first = checkpoint.load(chain.weights(stage), stage).state_dict()
+    cached = [f"data.latents={chain.out / 'latents'}"] if stage == "student" else []
+    again = checkpoint.load(train.train(stage_config(chain, stage, tmp_path / "again", *cached)), stage).state_dict()
+    other_seed = stage_config(chain, stage, tmp_path / "other", "seed=1", *cached)
+    other = checkpoint.load(train.train(other_seed), stage).state_dict()
+    assert all(torch.equal(again[name], value) for name, value in first.items())
+    assert any(not torch.equal(other[name], value) for name, value in first.items())
+
+
+def test_overwrite_trains_again_and_finished_runs_are_kept(chain, tmp_path):
+    weights = train.train(stage_config(chain, "identity", tmp_path))
+    made = weights.stat().st_mtime_ns
+    assert train.train(stage_config(chain, "identity", tmp_path)).stat().st_mtime_ns == made
+    assert train.train(stage_config(chain, "identity", tmp_path, "overwrite=true")).stat().st_mtime_ns > made
+
+
+def sample_arguments(chain: demo.Demo, out: Path, *extra: str) -> list[str]:
+    weights = chain.overrides("vae", "visemes", "student", "motion")
+    files = [f"reference={chain.out / 'reference.png'}", f"audio={chain.out / 'speech.wav'}"]
+    return [*files, *weights, f"out={out}", *extra]
+
+
+def test_latents_decoded_later_are_the_same_frames(chain, tmp_path):
+    e2 = sample.run(demo.compose("sample", sample_arguments(chain, tmp_path, "mode=e2", "name=e2")))
+    assert sorted(path.name for path in e2.iterdir()) == ["latents.npy", "sample.json"]
+    later = [f"latents={e2 / 'latents.npy'}", "mode=decode", "name=later"]
+    decoded = sample.run(demo.compose("sample", sample_arguments(chain, tmp_path, *later)))
+    for path in sorted((chain.out / "samples" / "demo" / "frames").iterdir()):
+        assert path.read_bytes() == (decoded / "frames" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("start", ["noise", "reference"])
+@pytest.mark.parametrize("motion", ["natural", "still"])
+def test_every_start_and_motion_speaks(chain, tmp_path, start, motion):
+    arguments = sample_arguments(chain, tmp_path, "mode=e2", "steps=k1", f"start={start}", f"motion={motion}", "name=x")
+    z = np.load(sample.run(demo.compose("sample", arguments)) / "latents.npy")
+    assert z.shape == (50, 4, 8, 8) and z.dtype == np.float32 and np.isfinite(z).all()
+
+
+# Mistakes: one clear line, an exit code, nothing half-written
+
+
+def test_stages_say_what_to_run_first(tmp_path, monkeypatch, capsys):
+    for stage, first in (("teacher", "make train-vae"), ("student", "make train-vae"), ("vae", "tsd.prepare")):
+        code, message = run("train", monkeypatch, capsys, tmp_path, f"stage={stage}", "logger=none")
+        assert code == 2 and first in message and message.count("\n") == 1, message
+        assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_weights_of_another_stage_are_refused_by_name(chain, tmp_path, monkeypatch, capsys):
+    arguments = sample_arguments(chain, tmp_path / "out", f"weights.student={chain.weights('teacher')}")
+    code, message = run("sample", monkeypatch, capsys, tmp_path, *arguments)
+    assert code == 2 and "holds weights of stage 'teacher', but stage 'student' is needed" in message
+    code, message = run("evaluate", monkeypatch, capsys, tmp_path, f"weights.vae={chain.weights('mouth')}")
+    assert code == 2 and "holds weights of stage 'mouth', but stage 'vae' is needed" in message
+    assert not list(tmp_path.rglob("sample.mp4")) and not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("steps.strengths=[80,4,1]", "steps=k3: the student's weights hold no such schedule; they hold k1, k2, k4, k8"),
+        ("reference=null", "reference=<file> is missing"),
+        ("audio=nowhere.wav", "audio=nowhere.wav: no such file"),
+        ("mode=e3", "mode=e3: must be one of e1, e2, decode"),
+        ("weights.visemes=none.safetensors", "make train-visemes"),
+        ("motion=wild", "motion=wild: must be one of natural, still"),
+    ],
+)
+def test_mistakes_of_sample_are_one_line(chain, tmp_path, monkeypatch, capsys, argument, words):
+    code, message = run("sample", monkeypatch, capsys, tmp_path, *sample_arguments(chain, tmp_path / "out", argument))
+    assert code == 2 and words in message and message.count("\n") == 1, message
+    assert not list((tmp_path / "out").rglob("*.*")) or not list((tmp_path / "out").rglob("sample.mp4"))
+
+
+def test_steps_nobody_defined_are_refused_with_those_there_are(tmp_path, monkeypatch, capsys):
+    code, message = run("sample", monkeypatch, capsys, tmp_path, "steps=k3")
+    assert code != 0 and "Could not find 'steps/k3'" in message and "k8" in message
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(chain, tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "diary.txt").write_text("dear diary")
+    arguments = sample_arguments(chain, tmp_path, "mode=e2", "name=mine")
+    code, message = run("sample", monkeypatch, capsys, tmp_path, *arguments)
+    assert code == 2 and "holds something else" in message and (tmp_path / "mine" / "diary.txt").exists()
+    assert not list(tmp_path.glob(".part*"))
+
+
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "demo"])
+def test_unknown_keys_end_every_command(tmp_path, monkeypatch, capsys, command):
+    code, message = run(command, monkeypatch, capsys, tmp_path, "no_such_key=1")
+    assert code != 0 and "no_such_key" in message
+
+
+def test_latents_that_are_none_are_refused(chain, tmp_path, monkeypatch, capsys):
+    good = np.zeros((5, 4, 8, 8), np.float32)
+    bad = {
+        "shape": good[0],
+        "size": np.zeros((5, 8, 8, 8), np.float32),
+        "type": good.astype(np.int32),
+        "none": good[:0],
+    }
+    bad |= {"nan": np.full_like(good, np.nan)}
+    for name, array in bad.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    (tmp_path / "text.npy").write_text("not an array")
+    np.save(tmp_path / "pickle.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    for name in (*bad, "text", "pickle"):
+        arguments = ["mode=decode", f"latents={tmp_path / name}.npy", f"weights.vae={chain.weights('vae')}", "name=x"]
+        code, message = run("sample", monkeypatch, capsys, tmp_path, *arguments)
+        assert code == 2 and f"{name}.npy" in message and message.count("\n") == 1, message
+    assert not list(tmp_path.rglob("sample.mp4"))
