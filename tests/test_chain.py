@@ -128,7 +128,7 @@ def test_the_sample_is_in_step_with_the_speech(chain):
     assert np.array(Image.open(frames[0])).shape == (info.height, info.width, 3) == (32, 32, 3)
     heard = load_audio(video)[: len(sound)]
     assert np.corrcoef(heard, sound[: len(heard)])[0, 1] > 0.9
-    # Brightness only: what two frames of training make is coloured noise, of which H.264 keeps half the colour.
+    # Brightness only: what four steps of training make is coloured noise, of which H.264 keeps half the colour.
     shown, written = read_frames(video).mean(-1), np.stack([np.array(Image.open(path)) for path in frames]).mean(-1)
     assert np.corrcoef(shown.ravel(), written.ravel())[0, 1] > 0.9
 
