@@ -12,10 +12,10 @@ from mini_corpus import disc_corpus, motion_of, write_disc
 from tsd.clip import Clip, flip_motion, viseme_windows
 from tsd.data.datamodule import ClipDataModule
 from tsd.data.dataset import REFERENCE_GAP, ClipDataset, collate
-from tsd.data.flow import optical_flow
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.data.memory import Memory
 from tsd.data.tracks import load_tracks, viseme_file
+from tsd.flow import optical_flow
 from tsd.prepare.manifests import write_jsonl
 
 
