@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo test test-all lint prepare train-vae train-visemes train-identity train-mouth train-teacher \
-	train-student evaluate sample clean
+	train-student evaluate sample readme clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -61,6 +61,9 @@ evaluate: $(INSTALLED)  ## tables over held-out clips: outputs/metrics/eval_repo
 sample: $(INSTALLED)  ## make a face speak: REF=face.png AUDIO=speech.wav
 	@test -n "$(REF)" -a -n "$(AUDIO)" || { echo "error: make sample REF=face.png AUDIO=speech.wav ARGS=..."; exit 2; }
 	$(PY) -m tsd.sample 'reference="$(REF)"' 'audio="$(AUDIO)"' $(ARGS)
+
+readme: $(INSTALLED)  ## copy a finished demo into experiments/demo and its numbers into the README
+	$(PY) experiments/publish.py $(ARGS)
 
 clean:  ## remove .venv and caches; data and outputs stay
 	rm -rf .venv .coverage .pytest_cache .ruff_cache *.egg-info

@@ -72,6 +72,7 @@ def run(command: str, monkeypatch, capsys, folder: Path, *arguments: str) -> tup
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", [command, *arguments])
     monkeypatch.delitem(sys.modules, f"tsd.{command}", raising=False)  # as in a fresh interpreter
+    monkeypatch.setattr(sys, "gettrace", lambda: None)  # Hydra takes coverage for a debugger and would not exit
     capsys.readouterr()
     try:
         runpy.run_module(f"tsd.{command}", run_name="__main__", alter_sys=True)
