@@ -15,7 +15,6 @@ def optical_flow(frame: np.ndarray, previous: np.ndarray) -> tuple[np.ndarray, n
     """
     now, before = (cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in (frame, previous))
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    search.setFinestScale(0)
     forward, backward = search.calc(now, before, None), search.calc(before, now, None)
     return forward.transpose(2, 0, 1), consistent(forward, backward)[None]
 
