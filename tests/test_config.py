@@ -40,7 +40,7 @@ def resolved(command: str, *overrides: str) -> DictConfig:
 
 
 STAGES, MODELS = choices("stage"), choices("model")
-GROUPS = ["loss", "steps", "p_mismatch", "data", "optimizer", "trainer", "logger", "callbacks"]
+GROUPS = ["loss", "steps", "p_mismatch", "data", "optimizer", "trainer", "weights", "logger", "callbacks"]
 ONE_BY_ONE = [f"{group}={choice}" for group in GROUPS for choice in choices(group)]
 
 
@@ -152,3 +152,11 @@ def test_choices_that_do_not_exist_are_refused(override):
 @pytest.mark.parametrize("stage", sorted({*STAGES} - {"teacher", "student"}))
 def test_only_denoisers_see_other_peoples_references(stage):
     assert resolved("train", f"stage={stage}", "p_mismatch=p100").data.p_mismatch == 0
+
+
+def test_a_misspelt_key_of_a_partial_is_refused_by_name():
+    from tsd.train import build
+
+    cfg = resolved("train", "+optimizer.learning_rate=1")
+    with pytest.raises(ValueError, match="AdamW.*learning_rate"):
+        build(cfg.optimizer)

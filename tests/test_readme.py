@@ -21,7 +21,7 @@ def test_numbers_are_current():
 def test_targets_and_files_exist():
     text = (REPO / "README.md").read_text()
     targets = set(re.findall(r"^([a-z-]+):", (REPO / "Makefile").read_text(), re.M))
-    named = set(re.findall(r"make ([a-z][a-z-]*)", text)) | set(re.findall(r"`(train-[a-z]+)`", text))
+    named = set(re.findall(r"(?:`|^)make ([a-z][a-z-]*)", text, re.M)) | set(re.findall(r"`(train-[a-z]+)`", text))
     assert named - {"demo"} and named <= targets
     for link in re.findall(r"\]\(((?!http)[^)]+)\)", text):
         assert (REPO / link).exists(), link

@@ -67,7 +67,9 @@ def read_header(path: str | Path, stage: str | None = None) -> dict:
     path = Path(path)
     if not path.is_file():
         made_by = "`make prepare`" if stage == "motion" else f"`make train-{stage}`" if stage else "tsd.train"
-        raise FileNotFoundError(f"no {stage or 'weights'} weights at {path}: {made_by} writes them")
+        raise FileNotFoundError(
+            f"no {stage or 'weights'} weights at {path}: {made_by} writes them (weights=demo: those of `make demo`)"
+        )
     if path.suffix == ".ckpt":
         raise ValueError(f"{path} is a training checkpoint: give the weights.safetensors that its run wrote instead")
     try:

@@ -48,7 +48,7 @@ def check(cfg: DictConfig) -> None:
 
 def speak(cfg: DictConfig) -> np.ndarray:
     """Latents [T, C, h, w] of the reference speaking the audio."""
-    talker = Talker.load(**cfg.weights)
+    talker = Talker.load(**{stage: cfg.weights[stage] for stage in ("vae", "visemes", "student", "motion")})
     schedule = talker.schedule(steps_of(cfg))
     wave = load_audio(cfg.audio)
     picture = load_picture(cfg.reference)

@@ -3,6 +3,8 @@
 import logging
 import shutil
 import warnings
+from functools import partial
+from inspect import signature
 from pathlib import Path
 
 import hydra
@@ -24,7 +26,13 @@ warnings.filterwarnings("ignore", module="lightning.*")
 
 def build(node: DictConfig, **kwargs):
     """Instantiate a config node with plain lists and dicts, so that no config object travels below this file."""
-    return instantiate(node, _convert_="all", **kwargs)
+    built = instantiate(node, _convert_="all", **kwargs)
+    if isinstance(built, partial):  # misspelt keys of a partial would only be noticed when it is called
+        try:
+            signature(built.func).bind_partial(*built.args, **built.keywords)
+        except TypeError as error:
+            raise ValueError(f"{node._target_}: {error}; see its arguments") from error
+    return built
 
 
 def frozen_nets(cfg: DictConfig, loss) -> dict:
