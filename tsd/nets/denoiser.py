@@ -34,9 +34,10 @@ class Condition:
 
 @dataclass
 class Reference:
-    """Everything of the reference that every frame uses: features [B, R, h, w] to be carried along, the same
-    projected in place [B, C, h, w], who it is [B, E], landmarks [B, 3, 2], keys and values of attention."""
+    """Everything of the reference that every frame uses: its latent [B, C, h, w] and features [B, R, h, w], to be
+    carried along, the features projected in place, who it is [B, E], landmarks [B, 3, 2], attention's keys and values."""
 
+    latent: Tensor
     features: Tensor
     plain: Tensor
     emb: Tensor
@@ -51,6 +52,9 @@ class Denoiser(nn.Module):
     channels: width at the latent's size and at each halving below it. reference_channels: width of the
     reference features, which reach every frame twice: as they are, and carried by the affine map that
     takes the reference's eyes and nose to the frame's.
+
+    Where nothing of z is left in z_s, the estimate starts from the reference's latent, moved or in place as the
+    net chooses per position, and the net adds what is different: z0_hat = skip z_s + out (F + out copy).
     """
 
     def __init__(
@@ -114,7 +118,7 @@ class Denoiser(nn.Module):
             if level:
                 self.up.append(nn.Sequential(nn.Conv2d(c, 4 * channels[level - 1], 1), nn.PixelShuffle(2)))
                 width = channels[level - 1]
-        self.leave = nn.Sequential(norm(first), nn.SiLU(), zero(nn.Conv2d(first, latent_channels, 3, padding=1)))
+        self.leave = nn.Sequential(norm(first), nn.SiLU(), zero(nn.Conv2d(first, latent_channels + 2, 3, padding=1)))
         self.levels, self.blocks = len(channels), blocks
 
     def read_reference(self, condition: Condition) -> Reference:
@@ -131,7 +135,7 @@ class Denoiser(nn.Module):
         keys, values = (
             f(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.to_keys, self.to_values)
         )
-        return Reference(features, self.read_plain(features), self.read_emb(pooled), landmarks, keys, values)
+        return Reference(latent, features, self.read_plain(features), self.read_emb(pooled), landmarks, keys, values)
 
     def places(self, landmarks: Tensor, size: int) -> Tensor:
         """[N, size * size, 4]: where each position is in the picture and on the canonical face, both -1..1."""
@@ -179,7 +183,8 @@ class Denoiser(nn.Module):
         landmarks = landmarks_of(condition.motion, condition.motion_known).flatten(0, 1)
 
         x = self.enter((expand(scale.inp, z_s) * z_s).flatten(0, 1))
-        x = x + self.enter_warped(self.carry(reference, landmarks, t)) + reference.plain.repeat_interleave(t, 0)
+        carried, carried_latent = self.carry(reference, landmarks, t)
+        x = x + self.enter_warped(carried) + reference.plain.repeat_interleave(t, 0)
         place = self.places(landmarks, self.latent_size)
         x = x + self.enter_place(place[..., 2:].transpose(1, 2).unflatten(2, (self.latent_size, -1)))
 
@@ -213,15 +218,21 @@ class Denoiser(nn.Module):
             x = mix(x)
             if level:
                 x = next(up)(x)
-        out = self.leave(x).unflatten(0, (b, t)).to(z_s.dtype)
+        out, choice = self.leave(x).float().split([self.latent_channels, 2], 1)
+        choice = choice.softmax(1)
+        copy = choice[:, :1] * carried_latent + choice[:, 1:] * reference.latent.float().repeat_interleave(t, 0)
+        out, copy = out.unflatten(0, (b, t)).to(z_s.dtype), copy.unflatten(0, (b, t)).to(z_s.dtype)
+        out = out + expand(scale.out, z_s) * copy
         z0_hat = expand(scale.skip, z_s) * z_s + expand(scale.out, z_s) * out
         eps_hat = eps_from_z0(z_s, z0_hat, s)
         return (eps_hat, memories) if return_memory else eps_hat
 
-    def carry(self, reference: Reference, landmarks: Tensor, frames: int) -> Tensor:
-        """Reference features moved by the affine map that takes its eyes and nose to the frame's: [B*T, R, h, w]."""
+    def carry(self, reference: Reference, landmarks: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+        """The reference's features [B*T, R, h, w] and latent [B*T, C, h, w], moved by the affine map that takes its
+        eyes and nose to the frame's."""
         source = reference.landmarks.repeat_interleave(frames, 0)
         to_reference = affine_between(landmarks, source)
         grid = pixel_grid(self.latent_size, landmarks.device) @ to_reference[:, None].transpose(2, 3) * 2 - 1
-        features = reference.features.float().repeat_interleave(frames, 0)
-        return F.grid_sample(features, grid, padding_mode="border", align_corners=False)
+        both = torch.cat([reference.features.float(), reference.latent.float()], 1).repeat_interleave(frames, 0)
+        moved = F.grid_sample(both, grid, padding_mode="border", align_corners=False)
+        return moved.split([both.shape[1] - self.latent_channels, self.latent_channels], 1)
