@@ -34,8 +34,11 @@ class Condition:
 
 @dataclass
 class Reference:
-    """Everything of the reference that every frame uses: its latent [B, C, h, w] and features [B, R, h, w], to be
-    carried along, the features projected in place, who it is [B, E], landmarks [B, 3, 2], attention's keys and values."""
+    """Everything of the reference that every frame uses.
+
+    latent [B, C, h, w] and features [B, R, h, w] to be carried along; ``plain``, the features projected in
+    place; ``emb`` [B, E], who it is; landmarks [B, 3, 2]; keys and values of attention.
+    """
 
     latent: Tensor
     features: Tensor
