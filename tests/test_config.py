@@ -154,6 +154,17 @@ def test_only_denoisers_see_other_peoples_references(stage):
     assert resolved("train", f"stage={stage}", "p_mismatch=p100").data.p_mismatch == 0
 
 
+@pytest.mark.parametrize(
+    ("max_steps", "wanted"), [(1400, 400), (1500, 400), (20000, 250), (4, 2), (7, 100), (1001, 400)]
+)
+def test_the_last_validation_comes_at_the_end(max_steps, wanted):
+    from tsd.train import validation_interval
+
+    interval = validation_interval(max_steps, wanted)
+    assert 0 < interval <= wanted
+    assert max_steps - max_steps // interval * interval < -(-max_steps // wanted)
+
+
 def test_a_misspelt_key_of_a_partial_is_refused_by_name():
     from tsd.train import build
 

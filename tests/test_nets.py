@@ -95,22 +95,26 @@ def test_features_are_carried_with_the_face():
     torch.manual_seed(0)
     here, there = (landmarks_of(fake_motion(1), torch.ones(1, dtype=torch.bool)) for _ in range(2))
     places = pixel_grid(LATENT_SIDE)[..., :2].permute(2, 0, 1)[None]
-    carried = net.carry(Reference(places, None, None, there, None, None), here, 1)
-    at_face = torch.nn.functional.grid_sample(carried, here[:, None] * 2 - 1, align_corners=False)
-    assert torch.allclose(at_face[0, :, 0].T, there[0], atol=1e-4)
+    latent = torch.cat([places] * LATENT_CHANNELS, 1)[:, :LATENT_CHANNELS]
+    for carried in net.carry(Reference(latent, places, None, None, there, None, None), here, 1):
+        at_face = torch.nn.functional.grid_sample(carried[:, :2], here[:, None] * 2 - 1, align_corners=False)
+        assert torch.allclose(at_face[0, :, 0].T, there[0], atol=1e-4)
 
 
 # Denoiser
 
 
 @torch.no_grad()
-def test_an_untrained_denoiser_predicts_nothing_of_z():
-    """F = 0 at the start: the clean estimate is the preconditioning's skip, whatever the condition says."""
+def test_an_untrained_denoiser_predicts_the_reference():
+    """F = 0 at the start: the clean estimate mixes z_s and the reference's latent as if z were unit noise around it."""
     torch.manual_seed(0)
     net = Denoiser(LATENT_CHANNELS, LATENT_SIDE, [8, 16], 1, 8, 16)
     z_s, s = torch.randn(2, 6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE), torch.tensor([0.5, 30.0])
-    eps_hat = net(z_s, s, fake_condition())
-    assert torch.allclose(eps_hat, z_s * expand(s / (s.square() + 1), z_s), atol=1e-6)
+    condition = fake_condition()
+    condition.reference_latent = torch.full_like(condition.reference_latent, 0.7)
+    z0_hat = z_s - expand(s, z_s) * net(z_s, s, condition)
+    skip = expand(1 / (s.square() + 1), z_s)
+    assert torch.allclose(z0_hat, skip * z_s + (1 - skip) * 0.7, atol=1e-4)
 
 
 @torch.no_grad()

@@ -87,6 +87,7 @@ def train(cfg: DictConfig) -> Path:
     trainer = build(
         cfg.trainer,
         precision=precision(cfg.trainer.precision),
+        val_check_interval=validation_interval(cfg.trainer.max_steps, cfg.trainer.val_check_interval),
         callbacks=[*callbacks, KeepConfig(config)],
         logger=list(build(cfg.logger).values()),
         default_root_dir=str(out),
@@ -96,6 +97,15 @@ def train(cfg: DictConfig) -> Path:
     if trainer.interrupted:
         raise KeyboardInterrupt
     return finish(cfg, module, trainer, weights)
+
+
+def validation_interval(max_steps: int, wanted: int) -> int:
+    """Steps between validations, at most ``wanted``, such that the last one comes at the end of the training.
+
+    The learning rate is lowest there: weights of an earlier validation are worse than they need be.
+    """
+    rounds = -(-max_steps // wanted)
+    return max_steps // rounds if max_steps > 0 else wanted
 
 
 def size(net: torch.nn.Module) -> float:
