@@ -5,8 +5,8 @@ INSTALLED := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all lint prepare train-vae train-visemes train-identity train-mouth train-teacher \
-	train-student evaluate sample readme clean
+.PHONY: help setup demo test test-all lint prepare train-vae train-visemes train-identity train-mouth train-sync \
+	train-teacher train-student evaluate sample bench paper readme clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -49,6 +49,9 @@ train-identity: $(INSTALLED)  ## an embedder of faces; needs prepare
 train-mouth: $(INSTALLED)  ## the measure of mouth opening; needs prepare
 	$(PY) -m tsd.train stage=mouth $(ARGS)
 
+train-sync: $(INSTALLED)  ## the measure of lips in step with sound; needs prepare
+	$(PY) -m tsd.train stage=sync $(ARGS)
+
 train-teacher: $(INSTALLED)  ## the many-step denoiser; needs train-vae and train-identity
 	$(PY) -m tsd.train stage=teacher $(ARGS)
 
@@ -61,6 +64,12 @@ evaluate: $(INSTALLED)  ## tables over held-out clips: outputs/metrics/eval_repo
 sample: $(INSTALLED)  ## make a face speak: REF=face.png AUDIO=speech.wav
 	@test -n "$(REF)" -a -n "$(AUDIO)" || { echo "error: make sample REF=face.png AUDIO=speech.wav ARGS=..."; exit 2; }
 	$(PY) -m tsd.sample 'reference="$(REF)"' 'audio="$(AUDIO)"' $(ARGS)
+
+bench: $(INSTALLED)  ## what a trained chain costs, counted and timed: outputs/bench
+	$(PY) -m tsd.bench $(ARGS)
+
+paper: $(INSTALLED)  ## the paper's tables and Figure 4 from the demo's weights: experiments/paper
+	$(PY) experiments/paper/paper.py $(ARGS)
 
 readme: $(INSTALLED)  ## copy a finished demo into experiments/demo and its numbers into the README
 	$(PY) experiments/publish.py $(ARGS)

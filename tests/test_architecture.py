@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # What each part of the ground needs of the others.
 GROUND = {"clip": [], "diffusion": [], "flow": [], "losses": ["diffusion", "flow"], "metrics": ["clip", "flow"]}
-GROUND |= {"nets": ["clip", "diffusion"], "media": ["clip"], "checkpoint": ["nets"]}
+GROUND |= {"nets": ["clip", "diffusion", "flow"], "media": ["clip"], "checkpoint": ["nets"]}
 COMMANDS = ["command", "prepare.__main__", "train", "evaluate", "sample", "bench", "demo"]
 LAYERS = [[*GROUND], ["data", "modules"], ["prepare", "runtime"], ["callbacks"], ["protocols", "report"], COMMANDS]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

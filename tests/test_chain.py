@@ -186,8 +186,8 @@ def sample_arguments(chain: demo.Demo, out: Path, *extra: str) -> list[str]:
 
 def test_latents_decoded_later_are_the_same_frames(chain, tmp_path):
     e2 = sample.run(demo.compose("sample", sample_arguments(chain, tmp_path, "mode=e2", "name=e2")))
-    assert sorted(path.name for path in e2.iterdir()) == ["latents.npy", "sample.json"]
-    later = [f"latents={e2 / 'latents.npy'}", "mode=decode", "name=later"]
+    assert sorted(path.name for path in e2.iterdir()) == ["latents.npz", "sample.json"]
+    later = [f"latents={e2 / 'latents.npz'}", "mode=decode", "name=later"]
     decoded = sample.run(demo.compose("sample", sample_arguments(chain, tmp_path, *later)))
     for path in sorted((chain.out / "samples" / "demo" / "frames").iterdir()):
         assert path.read_bytes() == (decoded / "frames" / path.name).read_bytes()
@@ -197,7 +197,7 @@ def test_latents_decoded_later_are_the_same_frames(chain, tmp_path):
 @pytest.mark.parametrize("motion", ["natural", "still"])
 def test_every_start_and_motion_speaks(chain, tmp_path, start, motion):
     arguments = sample_arguments(chain, tmp_path, "mode=e2", "steps=k1", f"start={start}", f"motion={motion}", "name=x")
-    z = np.load(sample.run(demo.compose("sample", arguments)) / "latents.npy")
+    z = np.load(sample.run(demo.compose("sample", arguments)) / "latents.npz")["latents"]
     assert z.shape == (50, 4, 8, 8) and z.dtype == np.float32 and np.isfinite(z).all()
 
 
@@ -266,12 +266,17 @@ def test_latents_that_are_none_are_refused(chain, tmp_path, monkeypatch, capsys)
         "none": good[:0],
     }
     bad |= {"nan": np.full_like(good, np.nan)}
+    crop = np.zeros((32, 32, 3), np.uint8)
     for name, array in bad.items():
-        np.save(tmp_path / f"{name}.npy", array)
-    (tmp_path / "text.npy").write_text("not an array")
-    np.save(tmp_path / "pickle.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    for name in (*bad, "text", "pickle"):
-        arguments = ["mode=decode", f"latents={tmp_path / name}.npy", f"weights.vae={chain.weights('vae')}", "name=x"]
+        np.savez(tmp_path / f"{name}.npz", latents=array, reference=crop)
+    (tmp_path / "text.npz").write_text("not an array")
+    np.savez(tmp_path / "pickle.npz", latents=np.array([{"a": 1}], dtype=object), reference=crop)
+    np.savez(tmp_path / "faceless.npz", latents=good)
+    np.savez(tmp_path / "small.npz", latents=good, reference=crop[:8, :8])
+    np.save(tmp_path / "bare.npy", good)
+    (tmp_path / "bare.npy").rename(tmp_path / "bare.npz")
+    for name in (*bad, "text", "pickle", "faceless", "small", "bare"):
+        arguments = ["mode=decode", f"latents={tmp_path / name}.npz", f"weights.vae={chain.weights('vae')}", "name=x"]
         code, message = run("sample", monkeypatch, capsys, tmp_path, *arguments)
-        assert code == 2 and f"{name}.npy" in message and message.count("\n") == 1, message
+        assert code == 2 and f"{name}.npz" in message and message.count("\n") == 1, message
     assert not list(tmp_path.rglob("sample.mp4"))

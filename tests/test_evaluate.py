@@ -23,7 +23,7 @@ from tsd.nets.denoiser import Denoiser
 from tsd.nets.identity import IdentityNet
 from tsd.nets.motion import MotionBank
 from tsd.nets.mouth import MouthNet
-from tsd.nets.vae import VAE
+from tsd.nets.vae import VAE, Appearance
 from tsd.nets.visemes import VisemeNet
 from tsd.prepare.manifests import write_manifests
 from tsd.protocols import Chain, Subject
@@ -42,7 +42,10 @@ class FlatVAE:
     def encode(self, frames):
         return 10 * frames
 
-    def decode(self, z):
+    def appearance(self, pictures):
+        return Appearance(pictures, self.encode(pictures))
+
+    def decode(self, z, appearance=None):
         return (z / 10).clamp(-1, 1)
 
 
@@ -118,10 +121,10 @@ def subject(chain, said):
 def test_strength_is_the_one_with_the_wanted_psnr():
     """Decoding is linear here, so PSNR = -20 log10(s / 20): in [0, 1] the noise has a std of s / 10 / 2."""
     generator = torch.Generator().manual_seed(0)
-    probes = [(torch.zeros(8, 3, 32, 32), torch.randn(8, 3, 32, 32, generator=generator)) for _ in range(2)]
+    probes = [(torch.zeros(8, 3, 32, 32), torch.randn(8, 3, 32, 32, generator=generator), None) for _ in range(2)]
     s = protocols.find_strength(FlatVAE().decode, probes, 25.71)
     assert s == pytest.approx(20 * 10 ** (-25.71 / 20), rel=0.01)
-    noisy = [psnr(FlatVAE().decode(z + s * eps)[None], z[None]) for z, eps in probes]
+    noisy = [psnr(FlatVAE().decode(z + s * eps)[None], z[None]) for z, eps, _ in probes]
     assert float(sum(noisy) / 2) == pytest.approx(25.71, abs=0.005)
     with pytest.raises(ValueError, match=r"noisy_psnr=90: .* gives 66\.\d\d\.\.\d.* dB; choose a value between"):
         protocols.find_strength(FlatVAE().decode, probes, 90)

@@ -28,6 +28,7 @@ def test_equal_inputs_lose_nothing():
         "temporal": losses.temporal(frame, frame, torch.zeros(2, 2, 16, 16), torch.ones(2, 1, 16, 16)),
         "reconstruction": losses.reconstruction(frame, frame),
         "edges": losses.edges(frame, frame),
+        "moved": losses.moved(frame, frame),
         "kl": losses.kl(torch.zeros(3), torch.zeros(3)),
     }
     assert set(terms) == set(asdict(LossWeights())), "every named weight has a term here"
@@ -125,6 +126,24 @@ def test_temporal_ignores_occluded_pixels():
     by_hand = (frame - previous)[..., 4:].abs().mean()
     assert losses.temporal(frame, previous, flow, visible).item() == pytest.approx(by_hand.item(), rel=1e-5)
     assert losses.temporal(frame, previous, flow, torch.zeros_like(visible)) == 0
+
+
+def test_reconstruction_counts_inside_the_region():
+    frames, recon, region = torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8), torch.zeros(2, 1, 8, 8)
+    assert losses.reconstruction(recon, frames, region) == 0, "no region known: nothing to learn"
+    region[0, :, :4] = 1
+    recon[:, :, :4] = 3
+    assert losses.reconstruction(recon, frames, region).item() == pytest.approx(3.0)
+    assert losses.reconstruction(recon, frames).item() == pytest.approx(2.0)
+
+
+def test_moved_sees_displacements_of_several_pixels_and_not_fine_texture():
+    square = torch.zeros(1, 3, 32, 32)
+    square[..., 8:16, 8:16] = 1.0
+    near, far = losses.moved(square.roll(2, -1), square), losses.moved(square.roll(6, -1), square)
+    assert 0 < near < far
+    chequers = (torch.arange(32)[:, None] + torch.arange(32)).remainder(2).float().expand(1, 3, -1, -1)
+    assert losses.moved(chequers, 1 - chequers).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_edges_see_contours_and_not_brightness():

@@ -10,7 +10,7 @@ from fakes import fake_clip, fake_denoiser, fake_vae, part_of
 from tsd import losses
 from tsd.diffusion import S_MAX, Schedule, noise_weight
 from tsd.losses import LossWeights
-from tsd.modules.base import WARMUP, clip_noise
+from tsd.modules.base import WARMUP, clip_noise, mouth_region
 from tsd.modules.denoiser import VALIDATION_STRENGTHS
 from tsd.modules.identity import IdentityModule
 from tsd.modules.mouth import MouthModule
@@ -195,7 +195,7 @@ def test_a_mismatched_reference_has_no_rollout():
 def test_what_is_not_known_of_the_mouth_is_left_out():
     stage, clip = teacher(), fake_clip()
     clip.mouth_box[1] = float("nan")
-    region = stage.mouth_region(clip, 8)
+    region = mouth_region(clip, 8)
     assert region.shape == (3, 4, 1, 8, 8) and not region[1].any()
     inside = region[0, 0, 0].nonzero()  # box 0.35..0.65 by 0.6..0.85, centres at (i + 0.5) / 8, half a cell of margin
     assert inside.amin(0).tolist() == [4, 2] and inside.amax(0).tolist() == [6, 5]
@@ -273,7 +273,8 @@ def test_validation_shows_every_strength_and_a_sample_against_the_reconstruction
     with torch.no_grad():
         outputs = stage.validation_step(clip, 0)
     assert {f"val/noise_{s:g}" for s in VALIDATION_STRENGTHS} < set(stage.logged)
-    assert torch.equal(outputs["target"], stage.frozen["vae"].decode(stage.frozen["vae"].encode(clip.frames)))
+    vae = stage.frozen["vae"]
+    assert torch.equal(outputs["target"], vae.decode(vae.encode(clip.frames), vae.appearance(clip.reference)))
     assert outputs["pred"].shape == clip.frames.shape and not torch.allclose(
         outputs["pred"], outputs["target"], atol=0.1
     )
@@ -349,7 +350,27 @@ def test_the_vae_learns_the_statistics_of_its_latents():
 
 
 def test_vae_terms_are_named_as_their_weights():
-    assert set(small_stage("vae").step_losses(fake_clip())) == {"reconstruction", "edges", "kl"}
+    stage, clip = small_stage("vae"), fake_clip()
+    assert set(stage.step_losses(clip)) == {"reconstruction", "moved", "edges", "kl"}
+    stage.loss = LossWeights(mouth=1.0)
+    assert set(stage.step_losses(clip)) == {"reconstruction", "moved", "edges", "kl", "mouth"}
+    clip.mouth_box = None
+    assert "mouth" not in stage.step_losses(clip), "recorded video without known boxes trains all the same"
+
+
+def test_the_decoder_learns_to_move_the_reference():
+    """Frames are the reference shifted: the moved picture must come nearer to them than the reference is."""
+    torch.manual_seed(0)
+    stage, clip = small_stage("vae"), fake_clip(batch=4)
+    coarse = torch.nn.functional.interpolate(torch.rand(4, 3, 4, 4), size=clip.frames.shape[-2:], mode="bicubic")
+    clip.reference = coarse * 2 - 1
+    clip.frames = clip.reference[:, None].roll(2, -1).expand_as(clip.frames).contiguous()
+    optimizer = torch.optim.Adam(stage.net.parameters(), 3e-3)
+    before = losses.moved(clip.reference.repeat_interleave(clip.frames.shape[1], 0), clip.frames.flatten(0, 1))
+    for _ in range(60):
+        terms = stage.step_losses(clip)
+        optimizer.zero_grad(), stage.loss.total(terms).backward(), optimizer.step()
+    assert terms["moved"] < 0.6 * before
 
 
 def test_frames_without_visemes_do_not_count_in_the_recogniser():

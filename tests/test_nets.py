@@ -19,7 +19,7 @@ from tsd.nets.denoiser import Condition, Denoiser, Reference
 from tsd.nets.identity import IdentityNet
 from tsd.nets.motion import MotionBank
 from tsd.nets.mouth import MouthNet
-from tsd.nets.vae import VAE
+from tsd.nets.vae import FLOW_SCALE, VAE
 from tsd.nets.visemes import VisemeNet
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -54,8 +54,24 @@ def test_vae_keeps_leading_dimensions_and_the_range_of_pictures():
     z = vae.encode(frames)
     assert z.shape == (2, 3, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE)
     assert torch.allclose(vae.encode(frames[1, 2][None])[0], z[1, 2], atol=1e-5), "one picture as in a batch"
-    recon = vae.decode(100 * z)
-    assert recon.shape == frames.shape and recon.min() == -1 and recon.max() == 1
+    recon = vae.decode(100 * z, vae.appearance(frames[:, 0]))
+    assert recon.shape == frames.shape and recon.min() >= -1 and recon.max() <= 1
+    alone = vae.decode(100 * z[1, 2][None], vae.appearance(frames[1:, 0]))[0]
+    assert torch.allclose(alone, recon[1, 2], atol=1e-4), "every clip is decoded with its own appearance"
+
+
+def test_an_untrained_decoder_shows_the_reference_where_it_paints_nothing():
+    vae = fake_vae()
+    for layer in (vae.to_flow[-1], vae.to_picture[-1]):
+        torch.nn.init.zeros_(layer.weight), torch.nn.init.zeros_(layer.bias)
+    vae.to_picture[-1].bias.data[12:] = -50
+    picture, z = torch.rand(1, 3, SIDE, SIDE) * 2 - 1, torch.randn(4, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE)
+    appearance = vae.appearance(picture)
+    assert torch.allclose(vae.decode(z, appearance), picture.expand(4, -1, -1, -1), atol=1e-5)
+    with torch.no_grad():
+        vae.to_flow[-1].bias[0] = 4 / SIDE / FLOW_SCALE  # everything comes from 4 pixels to the right
+    moved = vae.decode(z, appearance)
+    assert torch.allclose(moved[..., :-4], picture[..., 4:].expand(4, -1, -1, -1), atol=1e-4)
 
 
 def test_vae_refuses_pictures_of_another_size():
@@ -63,6 +79,8 @@ def test_vae_refuses_pictures_of_another_size():
         fake_vae().encode(torch.zeros(1, 3, 64, 64))
     with pytest.raises(ValueError, match="resolution 30 must be a multiple of 4"):
         VAE(30, 4, [8, 16])
+    with pytest.raises(ValueError, match=r"at least two widths, got \[8\]"):
+        VAE(32, 4, [8])
 
 
 # Affine maps

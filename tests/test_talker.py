@@ -122,11 +122,12 @@ def test_a_start_from_the_reference_begins_there():
 
 def test_frames_are_decoded_latents():
     t, z = talker(), spoken(talker())
-    frames = t.decode(z)
+    appearance = t.speaker(portrait(), None).appearance
+    frames = t.decode(z, appearance)
     assert frames.shape == (FRAMES, SIDE, SIDE, 3) and frames.dtype == np.uint8
-    expected = (t.vae.decode(z).detach().permute(0, 2, 3, 1).numpy() + 1) * 127.5
+    expected = (t.vae.decode(z, appearance).detach().permute(0, 2, 3, 1).numpy() + 1) * 127.5
     assert np.abs(frames - expected).max() <= 0.501
-    assert np.array_equal(np.concatenate([t.decode(part) for part in z.split(4)]), frames)
+    assert np.array_equal(np.concatenate([t.decode(part, appearance) for part in z.split(4)]), frames)
 
 
 @pytest.mark.parametrize("samples", [1, 640, 641, 16_000])

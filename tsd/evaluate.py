@@ -111,8 +111,9 @@ def noise_strength(chain: Chain, dataset: ClipDataset, chosen: list[int], target
         numbers = np.array(spread(entry.frames, -(-PROBED_FRAMES // len(probed))))
         with torch.inference_mode():
             z = chain.encode(to_frames(dataset.frames(clip, numbers)))
+            appearance = chain.talker.vae.appearance(to_frames(dataset.frames(clip, [0])))
         eps = protocols.clip_noise(entry.key, (entry.frames, *z.shape[1:]), seed)
-        probes.append((z, eps[numbers]))
+        probes.append((z, eps[numbers], appearance))
     return protocols.find_strength(chain.decode, probes, target)
 
 

@@ -63,9 +63,12 @@ def temporal(frame: Tensor, previous: Tensor, flow: Tensor, visible: Tensor) -> 
     return error.sum() / (visible.sum() * frame.shape[1]).clamp(min=1)
 
 
-def reconstruction(recon: Tensor, frames: Tensor) -> Tensor:
-    """Mean absolute error of pictures in [-1, 1]."""
-    return (recon - frames).abs().mean()
+def reconstruction(recon: Tensor, frames: Tensor, region: Tensor | None = None) -> Tensor:
+    """Mean absolute error of pictures [N, 3, H, W] in [-1, 1]; where ``region`` [N, 1, H, W] in 0..1 counts."""
+    error = (recon - frames).abs()
+    if region is None:
+        return error.mean()
+    return (error * region).sum() / (region.sum() * frames.shape[1]).clamp(min=1)
 
 
 def edges(recon: Tensor, frames: Tensor) -> Tensor:
@@ -76,6 +79,16 @@ def edges(recon: Tensor, frames: Tensor) -> Tensor:
         total = total + (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
         total = total + (error[..., :, 1:] - error[..., :, :-1]).abs().mean()
         recon, frames = F.avg_pool2d(recon, 2), F.avg_pool2d(frames, 2)
+    return total
+
+
+def moved(picture: Tensor, frames: Tensor) -> Tensor:
+    """Mean absolute error of the moved reference at half, quarter and eighth size: the coarse sizes pull the flow
+    from farther away than its own slope reaches."""
+    total = 0.0
+    for _ in range(3):
+        picture, frames = F.avg_pool2d(picture, 2), F.avg_pool2d(frames, 2)
+        total = total + (picture - frames).abs().mean() / 3
     return total
 
 
@@ -98,6 +111,7 @@ class LossWeights:
     temporal: float = 0.0
     reconstruction: float = 1.0
     edges: float = 0.5
+    moved: float = 0.5
     kl: float = 1e-4
 
     def __post_init__(self):

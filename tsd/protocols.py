@@ -29,9 +29,10 @@ from tsd.metrics import (
     start_middle_end,
     temporal_l1,
 )
+from tsd.nets.vae import Appearance
 from tsd.runtime.talker import Talker
 
-VERSION = 1
+VERSION = 2
 """Raise it when a protocol changes: partial results of another version are not used."""
 
 BLOCK = 8
@@ -69,9 +70,9 @@ class Chain:
         """[T, 3, R, R] -> [T, C, h, w]."""
         return torch.cat([self.talker.vae.encode(block) for block in frames.split(BLOCK)])
 
-    def decode(self, z: Tensor) -> Tensor:
-        """[T, C, h, w] -> [T, 3, R, R] in [-1, 1]."""
-        return torch.cat([self.talker.vae.decode(block) for block in z.split(BLOCK)])
+    def decode(self, z: Tensor, appearance: Appearance) -> Tensor:
+        """[T, C, h, w] of one speaker -> [T, 3, R, R] in [-1, 1]."""
+        return torch.cat([self.talker.vae.decode(block, appearance) for block in z.split(BLOCK)])
 
     def visemes(self, mel: Tensor) -> Tensor:
         """What the recogniser hears: log-mel [T * 4, 80] -> probabilities [T, V]."""
@@ -87,8 +88,8 @@ class Subject:
     """[T, 3, R, R] the real frames."""
     z: Tensor
     recon: Tensor
-    reference: Tensor
-    """[3, R, R]"""
+    appearance: Appearance
+    """Of the reference: its picture [1, 3, R, R] and latent."""
     reference_motion: Tensor | None
     visemes: Tensor
     """[T, V] recognised from the clip's own sound."""
@@ -104,8 +105,8 @@ class Subject:
     @torch.inference_mode()
     def of(cls, chain: Chain, clip: Clip, other_mel: Tensor | None, seed: int) -> "Subject":
         """``clip`` as ``whole_clip`` gives it (a batch of one, with its sound)."""
-        frames, reference = clip.frames[0], clip.reference[0]
-        z = chain.encode(frames)
+        frames = clip.frames[0]
+        z, appearance = chain.encode(frames), chain.talker.vae.appearance(clip.reference)
         visemes = chain.visemes(clip.mel[0])
         other = None
         if other_mel is not None:  # over and over where it is shorter
@@ -115,13 +116,13 @@ class Subject:
             key=clip.key[0],
             frames=frames,
             z=z,
-            recon=chain.decode(z),
-            reference=reference,
+            recon=chain.decode(z, appearance),
+            appearance=appearance,
             reference_motion=clip.reference_motion[0] if clip.motion_known[0] else None,
             visemes=visemes,
             other_visemes=other,
             mouth_open=clip.mouth_open[0] if clip.mouth_open is not None else torch.full((len(frames),), torch.nan),
-            embedding=chain.identity(reference[None]) if chain.identity is not None else None,
+            embedding=chain.identity(clip.reference) if chain.identity is not None else None,
             seed=seed,
         )
 
@@ -168,17 +169,17 @@ def look(chain: Chain, video: Tensor, subject: Subject) -> Row:
     return row
 
 
-def find_strength(decode: Callable, probes: list[tuple[Tensor, Tensor]], target: float) -> float:
-    """The noise strength s at which the mean over clips of PSNR(decode(z + s eps), decode(z)) is ``target`` dB.
+def find_strength(decode: Callable, probes: list[tuple[Tensor, Tensor, Appearance]], target: float) -> float:
+    """The noise strength s at which the mean over clips of PSNR(decode(z + s eps, a), decode(z, a)) is ``target`` dB.
 
-    ``probes``: z and eps [n, C, h, w] of some frames of each clip. Bisection over ln s, in S_MIN..S_MAX, since
-    the PSNR falls with s. ValueError where the target lies outside what this VAE gives in that range.
+    ``probes``: z and eps [n, C, h, w] of some frames of each clip, and its appearance a. Bisection over ln s, in
+    S_MIN..S_MAX, since the PSNR falls with s. ValueError where the target lies outside what this VAE gives there.
     """
     with torch.inference_mode():
-        clean = [decode(z) for z, _ in probes]
+        clean = [decode(z, appearance) for z, _, appearance in probes]
 
         def noisy_psnr(s: float) -> float:
-            noisy = (decode(z + s * eps) for z, eps in probes)
+            noisy = (decode(z + s * eps, appearance) for z, eps, appearance in probes)
             return float(np.mean([float(psnr(x[None], y[None])) for x, y in zip(noisy, clean, strict=True)]))
 
         best, worst = noisy_psnr(S_MIN), noisy_psnr(S_MAX)
@@ -206,12 +207,11 @@ def denoise(chain: Chain, subject: Subject, strength: float, steps: dict[str, in
     know the reference and the (recognised) visemes, and nothing of the head's motion."""
     z_s = subject.z + strength * subject.noise()
     unknown = torch.zeros(len(MOTION))
-    latent = chain.encode(subject.reference[None])
     track = unknown.expand(1, len(z_s), -1)
-    condition = Talker.condition(latent, unknown, False, subject.visemes[None], track)
+    condition = Talker.condition(subject.appearance.latent, unknown, False, subject.visemes[None], track)
 
     def score(z: Tensor) -> Row:
-        video = chain.decode(z)
+        video = chain.decode(z, subject.appearance)
         return {"psnr_db": float(psnr(video[None], subject.recon[None]))} | temporal(video)
 
     rows = {"noisy": score(z_s)}
@@ -233,11 +233,11 @@ def speak(talker: Talker, subject: Subject, visemes: Tensor, schedule: Schedule)
     the head moved by the bank; and the seconds they took, reference and decoding included."""
     begun = time.perf_counter()
     motion = subject.reference_motion
-    speaker = talker.speaker(to_uint8(subject.reference), None if motion is None else motion.numpy())
+    speaker = talker.speaker(to_uint8(subject.appearance.picture[0]), None if motion is None else motion.numpy())
     seed = clip_seed(subject.key, subject.seed)
     track = talker.motion(speaker, len(visemes), seed)
     latents = torch.cat(list(talker.latents(speaker, visemes, track, schedule, seed, chunk=CHUNK)))
-    frames = [talker.decode(block) for block in latents.split(BLOCK)]
+    frames = [talker.decode(block, speaker.appearance) for block in latents.split(BLOCK)]
     return np.concatenate(frames), time.perf_counter() - begun
 
 
@@ -276,7 +276,7 @@ def controls(chain: Chain, subject: Subject) -> dict[str, Row]:
         "real": real,
         "recon": subject.recon,
         "shifted": real[late],
-        "frozen": subject.reference.expand_as(real),
+        "frozen": subject.appearance.picture.expand_as(real),
         "blurred": blurred,
     }
     rows = {name: look(chain, video, subject) for name, video in videos.items()}

@@ -5,6 +5,7 @@ import logging
 import shutil
 import tempfile
 from pathlib import Path
+from zipfile import BadZipFile
 
 import hydra
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from tsd import checkpoint
-from tsd.clip import FPS
+from tsd.clip import FPS, to_frames
 from tsd.command import user_errors
 from tsd.media.audio import load_audio
 from tsd.media.faces import crop_face, find_face, load_picture
@@ -46,8 +47,8 @@ def check(cfg: DictConfig) -> None:
         raise ValueError("; ".join(wrong))
 
 
-def speak(cfg: DictConfig) -> np.ndarray:
-    """Latents [T, C, h, w] of the reference speaking the audio."""
+def speak(cfg: DictConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Latents [T, C, h, w] of the reference speaking the audio, and the crop uint8 [R, R, 3] it was read from."""
     talker = Talker.load(**{stage: cfg.weights[stage] for stage in ("vae", "visemes", "student", "motion")})
     schedule = talker.schedule(steps_of(cfg))
     wave = load_audio(cfg.audio)
@@ -66,41 +67,49 @@ def speak(cfg: DictConfig) -> np.ndarray:
         for piece in pieces:
             latents.append(piece)
             bar.update(len(piece))
-    return torch.cat(latents).numpy()
+    return torch.cat(latents).numpy(), crop
 
 
-def read_latents(path: str, vae) -> np.ndarray:
-    """Latents [T, C, h, w] of an earlier run, checked against the VAE."""
+def read_latents(path: str, vae) -> tuple[np.ndarray, np.ndarray]:
+    """Latents [T, C, h, w] of an earlier run and the reference uint8 [R, R, 3], checked against the VAE."""
     try:
-        z = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"latents={path}: not an array of latents ({error}); give a latents.npy of mode=e2") from error
+        with np.load(path, allow_pickle=False) as file:
+            z, crop = file["latents"], file["reference"]
+    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, BadZipFile) as error:
+        raise ValueError(f"latents={path}: holds no latents ({error}); give a latents.npz of mode=e2") from error
     want = (vae.latent_channels, vae.latent_size, vae.latent_size)
     if z.ndim != 4 or z.shape[1:] != want or z.dtype != np.float32 or not len(z) or not np.isfinite(z).all():
         raise ValueError(
             f"latents={path}: must be finite float32 [T, {', '.join(map(str, want))}] for this VAE, "
             f"got {z.dtype} {list(z.shape)}"
         )
-    return z
+    if crop.dtype != np.uint8 or crop.shape != (vae.resolution, vae.resolution, 3):
+        raise ValueError(
+            f"latents={path}: its reference must be uint8 [{vae.resolution}, {vae.resolution}, 3] for this VAE, "
+            f"got {crop.dtype} {list(crop.shape)}"
+        )
+    return z, crop
 
 
-def decode(vae_path: str, z: np.ndarray) -> np.ndarray:
-    """Latents [T, C, h, w] -> frames uint8 [T, H, W, 3], in blocks of 8."""
+def decode(vae_path: str, z: np.ndarray, crop: np.ndarray) -> np.ndarray:
+    """Latents [T, C, h, w] of the face on ``crop`` -> frames uint8 [T, H, W, 3], in blocks of 8."""
     talker = Talker(checkpoint.load(vae_path, "vae"), None)
+    with torch.inference_mode():
+        appearance = talker.vae.appearance(to_frames(crop)[None])
     blocks = tqdm(torch.from_numpy(z).split(8), unit="block", desc="decoding", delay=2)
-    return np.concatenate([talker.decode(block) for block in blocks])
+    return np.concatenate([talker.decode(block, appearance) for block in blocks])
 
 
-def write(folder: Path, frames: np.ndarray | None, z: np.ndarray, audio: str | None, cfg: DictConfig) -> None:
-    """What a run leaves: latents.npy (e2), or sample.mp4 and frames/; all of it or nothing."""
+def write(folder: Path, frames: np.ndarray | None, z: np.ndarray, crop: np.ndarray, cfg: DictConfig) -> None:
+    """What a run leaves: latents.npz (e2), or sample.mp4 and frames/; all of it or nothing."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".part-") as temporary:
         work = Path(temporary) / "run"
         work.mkdir()
         if frames is None:
-            np.save(work / "latents.npy", z)
+            np.savez(work / "latents.npz", latents=z, reference=crop)
         else:
-            write_video(work / "sample.mp4", frames, load_audio(audio) if audio else None)
+            write_video(work / "sample.mp4", frames, load_audio(cfg.audio) if cfg.audio else None)
             (work / "frames").mkdir()
             for i, frame in enumerate(frames):
                 Image.fromarray(frame).save(work / "frames" / f"{i:06d}.png")
@@ -118,13 +127,13 @@ def run(cfg: DictConfig) -> Path:
     """Make one sample and return its folder."""
     check(cfg)
     if cfg.mode == "decode":
-        z = read_latents(cfg.latents, checkpoint.load(cfg.weights.vae, "vae"))
+        z, crop = read_latents(cfg.latents, checkpoint.load(cfg.weights.vae, "vae"))
     else:
-        z = speak(cfg)
-    frames = None if cfg.mode == "e2" else decode(cfg.weights.vae, z)
+        z, crop = speak(cfg)
+    frames = None if cfg.mode == "e2" else decode(cfg.weights.vae, z, crop)
     stem = "_".join(Path(cfg[key]).stem for key in ("reference", "audio", "latents") if cfg[key])
     folder = Path(cfg.out) / (cfg.name or f"{stem}_{steps_of(cfg)}_{cfg.mode}")
-    write(folder, frames, z, cfg.audio, cfg)
+    write(folder, frames, z, crop, cfg)
     log.info("%d frames (%.1f s) in %s", len(z), len(z) / FPS, folder)
     return folder
 

@@ -69,3 +69,15 @@ def clip_noise(clip: Clip, like: Tensor, shared: float, draw: int) -> Tensor:
         generator = torch.Generator().manual_seed(zlib.crc32(f"{key} {start} {draw}".encode()))
         rows.append(draw_noise((1, *like.shape[1:]), shared, generator=generator))
     return torch.cat(rows).to(like)
+
+
+def mouth_region(clip: Clip, size: int) -> Tensor:
+    """[B, T, 1, size, size]: 1 where a position of a grid over the picture lies in the mouth box; 0 where none is
+    known."""
+    box = torch.nan_to_num(clip.mouth_box, nan=-1.0)[..., None, None]
+    axis = (torch.arange(size, device=box.device) + 0.5) / size
+    margin = 0.5 / size
+    x, y = axis[None, :], axis[:, None]
+    inside = (x >= box[:, :, 0] - margin) & (x <= box[:, :, 2] + margin)
+    inside = inside & (y >= box[:, :, 1] - margin) & (y <= box[:, :, 3] + margin)
+    return inside[:, :, None].float()

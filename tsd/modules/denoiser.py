@@ -8,6 +8,7 @@ from tsd.clip import Clip
 from tsd.diffusion import Schedule, add_noise, draw_noise, draw_strengths, expand, noise_weight, sample, z0_from_eps
 from tsd.modules.base import Stage, clip_noise
 from tsd.nets.denoiser import Condition, Denoiser
+from tsd.nets.vae import Appearance
 
 P_NO_VISEMES, P_NO_MOTION = 0.05, 0.1
 """How often visemes or motion are withheld in training, so that the net works without them. Our choice."""
@@ -68,17 +69,7 @@ class DenoiserStage(Stage):
         """
         return noise_weight(s) * torch.where(clip.mismatch, 1 / (s.square() + 1), torch.ones_like(s))
 
-    def mouth_region(self, clip: Clip, size: int) -> Tensor:
-        """[B, T, 1, size, size]: 1 where a latent position lies in the mouth box; 0 where none is known."""
-        box = torch.nan_to_num(clip.mouth_box, nan=-1.0)[..., None, None]
-        axis = (torch.arange(size, device=box.device) + 0.5) / size
-        margin = 0.5 / size
-        x, y = axis[None, :], axis[:, None]
-        inside = (x >= box[:, :, 0] - margin) & (x <= box[:, :, 2] + margin)
-        inside = inside & (y >= box[:, :, 1] - margin) & (y <= box[:, :, 3] + margin)
-        return inside[:, :, None].float()
-
-    def picture_terms(self, clip: Clip, z0_hat: Tensor) -> dict[str, Tensor]:
+    def picture_terms(self, clip: Clip, z0_hat: Tensor, reference_latent: Tensor) -> dict[str, Tensor]:
         """Eq. 8 and 9 on two neighbouring decoded frames of a few clips; terms of weight 0 are left out."""
         wanted = {name for name in ("identity", "temporal") if getattr(self.loss, name)}
         if not wanted:
@@ -87,7 +78,8 @@ class DenoiserStage(Stage):
         rows = torch.arange(n, device=z0_hat.device)
         pair = clip.pair[:n] if clip.pair is not None else torch.full_like(rows, min(1, z0_hat.shape[1] - 1))
         both = torch.stack([z0_hat[rows, pair - 1], z0_hat[rows, pair]], 1)
-        frames = self.frozen["vae"].decode(both)
+        appearance = Appearance(clip.reference[:n], reference_latent[:n])
+        frames = self.frozen["vae"].decode(both, appearance)
         terms = {}
         if "identity" in wanted:
             embedder = self.frozen["identity"]
@@ -121,5 +113,6 @@ class DenoiserStage(Stage):
             self.log(f"val/noise_{strength:g}", error, batch_size=len(clip))
             total = total + error / len(VALIDATION_STRENGTHS)
         self.log("val/total", total, batch_size=len(clip), prog_bar=True)
-        vae = self.frozen["vae"]
-        return {"pred": vae.decode(self.from_noise(clip, self.schedule)), "target": vae.decode(z)}
+        vae, appearance = self.frozen["vae"], Appearance(clip.reference, reference_latent)
+        generated = self.from_noise(clip, self.schedule)
+        return {"pred": vae.decode(generated, appearance), "target": vae.decode(z, appearance)}

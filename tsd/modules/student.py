@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from tsd import losses
 from tsd.clip import Clip
 from tsd.diffusion import Schedule, draw_noise, expand, z0_from_eps
+from tsd.modules.base import mouth_region
 from tsd.modules.denoiser import DenoiserStage
 from tsd.nets.denoiser import Condition
 
@@ -50,8 +51,8 @@ class StudentModule(DenoiserStage):
             "distill": losses.distill(eps_hat, eps_teacher, self.weight(clip, s)),
         }
         if self.loss.mouth and clip.mouth_box is not None:
-            terms["mouth"] = losses.mouth(eps_hat, eps, weight, self.mouth_region(clip, z.shape[-1]))
-        return terms | self.picture_terms(clip, z0_from_eps(z_s, eps_hat, s))
+            terms["mouth"] = losses.mouth(eps_hat, eps, weight, mouth_region(clip, z.shape[-1]))
+        return terms | self.picture_terms(clip, z0_from_eps(z_s, eps_hat, s), reference_latent)
 
     def own_steps(self, clip: Clip) -> dict[str, Tensor]:
         """From pure noise by its own steps to a random one; that step is judged.
@@ -74,11 +75,11 @@ class StudentModule(DenoiserStage):
         matched = expand((~clip.mismatch).float(), z)
         terms = {"rollout": losses.rollout(z0_hat, z, matched)}
         if self.loss.mouth and clip.mouth_box is not None:
-            terms["mouth"] = losses.rollout(z0_hat, z, matched * self.mouth_region(clip, z.shape[-1]))
+            terms["mouth"] = losses.rollout(z0_hat, z, matched * mouth_region(clip, z.shape[-1]))
         if self.loss.trajectory:
             landed = self.teacher_walk(z_s, bounds[step], bounds[step + 1], condition)
             terms["trajectory"] = losses.trajectory(z_s - schedule.etas[step] * eps_hat, landed)
-        return terms | self.picture_terms(clip, z0_hat)
+        return terms | self.picture_terms(clip, z0_hat, reference_latent)
 
     @torch.no_grad()
     def teacher_walk(self, z_s: Tensor, start: float, end: float, condition: Condition) -> Tensor:

@@ -5,6 +5,7 @@ from torch import Tensor
 from tsd import losses
 from tsd.clip import Clip
 from tsd.diffusion import z0_from_eps
+from tsd.modules.base import mouth_region
 from tsd.modules.denoiser import DenoiserStage
 
 
@@ -18,5 +19,5 @@ class TeacherModule(DenoiserStage):
         weight = self.weight(clip, s)
         terms = {"noise": losses.noise(eps_hat, eps, weight)}  # Eq. 5
         if self.loss.mouth and clip.mouth_box is not None:
-            terms["mouth"] = losses.mouth(eps_hat, eps, weight, self.mouth_region(clip, z.shape[-1]))
-        return terms | self.picture_terms(clip, z0_from_eps(z_s, eps_hat, s))  # Eq. 8, 9
+            terms["mouth"] = losses.mouth(eps_hat, eps, weight, mouth_region(clip, z.shape[-1]))
+        return terms | self.picture_terms(clip, z0_from_eps(z_s, eps_hat, s), reference_latent)  # Eq. 8, 9

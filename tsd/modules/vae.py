@@ -5,7 +5,7 @@ from torch import Tensor
 
 from tsd import losses
 from tsd.clip import Clip
-from tsd.modules.base import Stage
+from tsd.modules.base import Stage, mouth_region
 from tsd.nets.vae import VAE
 
 LATENT_NOISE = 0.1
@@ -14,7 +14,7 @@ shrugs at errors of this size makes the denoiser's task easier. Our choice."""
 
 
 class VAEModule(Stage):
-    """Reconstruction, edges and KL; the statistics of the latents are tracked as it trains."""
+    """Reconstruction, edges, flow and KL; the statistics of the latents are tracked as it trains."""
 
     net: VAE
 
@@ -24,13 +24,20 @@ class VAEModule(Stage):
         if self.training:
             self.track_statistics(mean.detach().float())
         latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-        latent = latent + LATENT_NOISE * self.net.latent_std[:, None, None] * torch.randn_like(mean)
-        recon = self.net.decode_raw(latent)
-        return {
+        with torch.no_grad():
+            appearance = self.net.appearance(clip.reference)
+        z = self.net.normalise(latent)
+        recon, moved = self.net.decode_raw(z + LATENT_NOISE * torch.randn_like(z), appearance)
+        terms = {
             "reconstruction": losses.reconstruction(recon, frames),
+            "moved": losses.moved(moved, frames),
             "edges": losses.edges(recon, frames),
             "kl": losses.kl(mean, log_variance),
         }
+        if self.loss.mouth and clip.mouth_box is not None:
+            region = mouth_region(clip, frames.shape[-1]).flatten(0, 1)
+            terms["mouth"] = losses.reconstruction(recon, frames, region)
+        return terms
 
     @torch.no_grad()
     def track_statistics(self, mean: Tensor, momentum: float = 0.02) -> None:
@@ -42,6 +49,6 @@ class VAEModule(Stage):
         self.net.latent_std.copy_(self.net.latent_std.square().lerp(variance, momentum).sqrt().clamp(min=1e-4))
 
     def validation_step(self, clip: Clip, _: int) -> dict[str, Tensor]:
-        recon = self.net.decode(self.net.encode(clip.frames))
+        recon = self.net.decode(self.net.encode(clip.frames), self.net.appearance(clip.reference))
         self.log("val/total", losses.reconstruction(recon, clip.frames), batch_size=len(clip), prog_bar=True)
         return {"pred": recon, "target": clip.frames}

@@ -13,6 +13,7 @@ from tsd.clip import MELS_PER_FRAME, MOTION, VISEMES, to_frames, to_uint8, visem
 from tsd.diffusion import Schedule, sample
 from tsd.media.audio import log_mel
 from tsd.nets.denoiser import Condition, Reference
+from tsd.nets.vae import Appearance
 
 REFERENCE_START = 5.0
 """Noise strength on the reference's latent when a video begins from it. Our choice."""
@@ -20,12 +21,17 @@ REFERENCE_START = 5.0
 
 @dataclass
 class Speaker:
-    """A reference made ready: its latent [1, C, h, w], motion [M], and the features every frame uses."""
+    """A reference made ready: its picture and latent, motion [M], and the features every frame uses."""
 
-    latent: Tensor
+    appearance: Appearance
     motion: Tensor
     known: bool
     reference: Reference
+
+    @property
+    def latent(self) -> Tensor:
+        """[1, C, h, w]"""
+        return self.appearance.latent
 
 
 class Talker:
@@ -35,7 +41,7 @@ class Talker:
     >>> speaker, visemes = talker.speaker(crop, crop_motion), talker.visemes(wave)       # doctest: +SKIP
     >>> track = talker.motion(speaker, len(visemes))                                     # doctest: +SKIP
     >>> for z in talker.latents(speaker, visemes, track, talker.schedule("k2")):         # doctest: +SKIP
-    ...     frames = talker.decode(z)                                                    # doctest: +SKIP
+    ...     frames = talker.decode(z, speaker.appearance)                                # doctest: +SKIP
     """
 
     def __init__(self, vae, student, visemes=None, motion=None, schedules: dict[str, Schedule] | None = None):
@@ -73,11 +79,13 @@ class Talker:
     @torch.inference_mode()
     def speaker(self, crop: np.ndarray, motion: np.ndarray | None) -> Speaker:
         """A face crop uint8 [R, R, 3] at the VAE's resolution and its motion [M] (None: unknown)."""
-        latent = self.vae.encode(to_frames(crop)[None])
+        appearance = self.vae.appearance(to_frames(crop)[None])
         known = motion is not None
         motion = torch.as_tensor(motion, dtype=torch.float32) if known else torch.zeros(len(MOTION))
-        condition = self.condition(latent, motion, known, torch.zeros(1, 1, len(VISEMES)), motion[None, None])
-        return Speaker(latent, motion, known, self.student.read_reference(condition))
+        condition = self.condition(
+            appearance.latent, motion, known, torch.zeros(1, 1, len(VISEMES)), motion[None, None]
+        )
+        return Speaker(appearance, motion, known, self.student.read_reference(condition))
 
     @staticmethod
     def condition(latent: Tensor, motion: Tensor, known: bool, visemes: Tensor, track: Tensor) -> Condition:
@@ -140,6 +148,6 @@ class Talker:
             yield sample(predict, z, schedule)[0]
 
     @torch.inference_mode()
-    def decode(self, z: Tensor) -> np.ndarray:
-        """Latents [T, C, h, w] -> frames uint8 [T, H, W, 3]."""
-        return to_uint8(self.vae.decode(z))
+    def decode(self, z: Tensor, appearance: Appearance) -> np.ndarray:
+        """Latents [T, C, h, w] of a speaker of this appearance -> frames uint8 [T, H, W, 3]."""
+        return to_uint8(self.vae.decode(z, appearance))
