@@ -21,6 +21,7 @@ from tsd.nets.denoiser import Denoiser
 from tsd.nets.identity import IdentityNet
 from tsd.nets.motion import MotionBank
 from tsd.nets.mouth import MouthNet
+from tsd.nets.sync import SyncNet
 from tsd.nets.vae import VAE
 from tsd.nets.visemes import VisemeNet
 
@@ -31,6 +32,7 @@ NETS = {
     "teacher": Denoiser,
     "student": Denoiser,
     "mouth": MouthNet,
+    "sync": SyncNet,
     "motion": MotionBank,
 }
 LARGEST_ARGUMENT, MAX_ARGUMENTS = 1024, 64

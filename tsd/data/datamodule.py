@@ -9,11 +9,13 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from tsd.data.dataset import ClipDataset, collate
 from tsd.data.latents import LatentCache
-from tsd.data.manifest import manifest_path, read_manifest
+from tsd.data.manifest import Entry, manifest_path, read_manifest
 from tsd.data.memory import Memory
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
+PEOPLE = {"all": slice(None), "even": slice(0, None, 2), "odd": slice(1, None, 2)}
+"""Which identities of the sorted ones of the training split."""
 
 
 class EpochSampler(DistributedSampler):
@@ -37,6 +39,8 @@ class ClipDataModule(lightning.LightningDataModule):
         windows_per_clip: random windows of every clip in one epoch of training.
         val_windows: fixed windows of every clip in validation and test.
         p_mismatch, flip, flow, mel, viseme_dir: see ``ClipDataset``; the first two touch training only.
+        people: of the training split's sorted identities "all", or those at "even" or "odd" places (from 0). Validation
+            and test are whole.
         latents: folder of cached latents (``tsd.prepare.latents``), or None to give frames only.
         vae_hash: refuse latents of another VAE.
         cache_mb: memory for decoded clips, all workers together.
@@ -59,6 +63,7 @@ class ClipDataModule(lightning.LightningDataModule):
         flip: bool = False,
         flow: bool = False,
         mel: bool = False,
+        people: str = "all",
         latents: str | None = None,
         vae_hash: str | None = None,
         viseme_dir: str | None = None,
@@ -79,7 +84,9 @@ class ClipDataModule(lightning.LightningDataModule):
             raise ValueError(f"data: must be 1 or more: {', '.join(f'{k}={v}' for k, v in wrong.items())}")
         if flow and window < 2:
             raise ValueError(f"data.flow=true needs neighbouring frames: data.window must be 2 or more, got {window}")
-        self.root, self.manifests = Path(root), manifests
+        if people not in PEOPLE:
+            raise ValueError(f"data.people must be {', '.join(PEOPLE)}, got {people!r}")
+        self.root, self.manifests, self.people = Path(root), manifests, people
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.windows_per_clip, self.val_windows = windows_per_clip, val_windows
         self.shared = {"resolution": resolution, "window": window, "flow": flow, "mel": mel}
@@ -99,6 +106,8 @@ class ClipDataModule(lightning.LightningDataModule):
 
     def _dataset(self, split: str) -> ClipDataset:
         entries = read_manifest(manifest_path(self.root, split, self.manifests), self.root)
+        if split == "train":
+            entries = of_people(entries, self.people)
         for field, meaning in (("visemes", "visemes are zeros"), ("motion", "head motion is zeros")):
             if missing := sum(getattr(entry, field) is None for entry in entries):
                 log.warning("%s: %d of %d clips have no %s: their %s", split, missing, len(entries), field, meaning)
@@ -147,3 +156,11 @@ class ClipDataModule(lightning.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader:
         return self._loader("test", self.val_batch_size)
+
+
+def of_people(entries: list[Entry], people: str) -> list[Entry]:
+    """The clips of the identities that ``people`` (a key of PEOPLE) names."""
+    chosen = set(sorted({e.identity for e in entries})[PEOPLE[people]])
+    if not chosen:
+        raise ValueError(f"data.people={people} leaves nobody: {entries[0].where.split(',')[0]} has one identity only")
+    return [e for e in entries if e.identity in chosen]

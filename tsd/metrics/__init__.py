@@ -10,6 +10,7 @@ from tsd.metrics.lpips import LPIPS, lpips_distance, lpips_net
 from tsd.metrics.mouth import MouthCorrelation, VisemeAccuracy, pearson, viseme_accuracy
 from tsd.metrics.pixels import PSNR, SSIM, Sharpness, psnr, sharpness, ssim
 from tsd.metrics.statistics import AgainstBase, PerClip, Summary, start_middle_end, summarise
+from tsd.metrics.sync import Sync, SyncScores, summarise_shifts, sync_distances, sync_scores
 from tsd.metrics.temporal import (
     FlickerMeanStd,
     FlickerStd,
@@ -38,6 +39,8 @@ __all__ = [
     "PerClip",
     "Sharpness",
     "Summary",
+    "Sync",
+    "SyncScores",
     "TemporalL1",
     "VisemeAccuracy",
     "WarpError",
@@ -58,6 +61,9 @@ __all__ = [
     "ssim",
     "start_middle_end",
     "summarise",
+    "summarise_shifts",
+    "sync_distances",
+    "sync_scores",
     "temporal_l1",
     "viseme_accuracy",
     "warp_error",

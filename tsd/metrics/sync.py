@@ -1,0 +1,90 @@
+"""Are lips and sound in step: offset, distance and confidence of a sync expert (Chung & Zisserman 2016)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tsd.clip import MELS, MELS_PER_FRAME
+from tsd.metrics.statistics import PerClip
+
+MAX_SHIFT = 15
+"""Frames to either side (0.6 s), as in SyncNet's evaluation."""
+
+
+class SyncScores(NamedTuple):
+    """One number each, or [B] of a batch."""
+
+    offset: Tensor
+    """Frames, float: positive where the picture is late (the sound early), as in SyncNet's public code."""
+    distance: Tensor
+    """In [0, 2]: mean distance at that offset. Low is in step."""
+    confidence: Tensor
+    """Median over shifts of the mean distance, minus its minimum; 0 where no shift is better than another."""
+
+
+def shift_distances(seen: Tensor, heard: Tensor, max_shift: int = MAX_SHIFT) -> Tensor:
+    """Unit vectors of the moments [B, P, D] -> [B, 2 * max_shift + 1] mean distances in [0, 2].
+
+    Entry k + max_shift compares the picture of moment i + k with the sound of moment i, over all i where
+    both exist (SyncNet's code pads with zeros instead, which blunts large shifts).
+    """
+    moments = seen.shape[1]
+    cosine = torch.einsum("bpd,bqd->bpq", seen.float(), heard.float())
+    distance = (2 - 2 * cosine).clamp_min(0).sqrt()
+    shifts = range(-max_shift, max_shift + 1)
+    return torch.stack([distance.diagonal(-k, 1, 2).mean(1) for k in shifts if abs(k) < moments], 1)
+
+
+@torch.no_grad()
+def sync_distances(net: nn.Module, frames: Tensor, mel: Tensor, max_shift: int = MAX_SHIFT) -> Tensor:
+    """Whole clips, frames [B, T, 3, H, W] in [-1, 1] and mel [B, T * MELS_PER_FRAME, MELS] -> ``shift_distances``.
+
+    ``net`` gives unit vectors of moments by ``see(frames)`` and ``hear(mel)`` and says in ``field`` how many
+    frames a moment has (``tsd.nets.sync``). ValueError for clips in which a shift would have no moment left.
+    """
+    if frames.ndim != 5 or mel.shape != (len(frames), frames.shape[1] * MELS_PER_FRAME, MELS):
+        raise ValueError(
+            f"frames must be [B, T, 3, H, W] and mel [B, T * {MELS_PER_FRAME}, {MELS}] of the same time, "
+            f"got {list(frames.shape)} and {list(mel.shape)}"
+        )
+    if (needed := net.field + max_shift) > frames.shape[1]:
+        raise ValueError(
+            f"sync over shifts up to {max_shift} needs clips of {needed} frames or more, got {frames.shape[1]}: "
+            f"leave the clip out or lower max_shift"
+        )
+    return shift_distances(net.see(frames), net.hear(mel), max_shift)
+
+
+def summarise_shifts(distances: Tensor) -> SyncScores:
+    """Mean distances of shifts -S..S [..., 2 * S + 1] -> scores [...]."""
+    distance, nearest = distances.min(-1)
+    offset = (nearest - distances.shape[-1] // 2).float()
+    return SyncScores(offset, distance, distances.median(-1).values - distance)
+
+
+def sync_scores(net: nn.Module, frames: Tensor, mel: Tensor, max_shift: int = MAX_SHIFT) -> SyncScores:
+    """Scores of one clip, frames [T, 3, H, W] in [-1, 1] and mel [T * MELS_PER_FRAME, MELS].
+
+    ``offset`` is positive where the picture is late: frames delayed by 3 give +3. See ``sync_distances``.
+    """
+    return SyncScores(
+        *(score[0] for score in summarise_shifts(sync_distances(net, frames[None], mel[None], max_shift)))
+    )
+
+
+class Sync(PerClip):
+    """``sync_scores`` per clip, by the expert ``net``. ``update(frames [B, T, 3, H, W], mel)`` with the real sound.
+
+    ``sync_in_step`` is the share of clips whose offset is at most one frame.
+    """
+
+    columns = ("sync_offset", "sync_distance", "sync_confidence", "sync_in_step")
+
+    def __init__(self, net: nn.Module, max_shift: int = MAX_SHIFT, seed: int = 0, **kwargs):
+        super().__init__(seed, **kwargs)
+        self.net, self.max_shift = net, max_shift
+
+    def score(self, frames: Tensor, mel: Tensor) -> tuple[Tensor, ...]:
+        scores = summarise_shifts(sync_distances(self.net, frames, mel, self.max_shift))
+        return *scores, (scores.offset.abs() <= 1).float()
