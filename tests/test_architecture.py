@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[1]
 GROUND = {"clip": [], "diffusion": [], "flow": [], "losses": ["diffusion", "flow"], "metrics": ["clip", "flow"]}
 GROUND |= {"nets": ["clip", "diffusion", "flow"], "media": ["clip"], "checkpoint": ["nets"]}
 COMMANDS = ["command", "prepare.__main__", "train", "evaluate", "sample", "bench", "demo"]
-LAYERS = [[*GROUND], ["data", "modules"], ["prepare", "runtime"], ["callbacks"], ["protocols", "report"], COMMANDS]
+LAYERS = [[*GROUND], ["data", "modules"], ["prepare", "runtime"], ["callbacks"], ["report"], ["protocols"]]
+LAYERS += [["pairs"], ["page"], COMMANDS]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 FILES = sorted(path for path in (ROOT / "tsd").rglob("*.py") if path != ROOT / "tsd" / "__init__.py")
 

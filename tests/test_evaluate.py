@@ -1,4 +1,4 @@
-"""Protocols against nets whose answers are known, and the whole evaluation of a tiny chain on a tiny corpus."""
+"""From rows to a report, and the whole evaluation of a tiny chain on a tiny corpus."""
 
 import json
 import math
@@ -7,184 +7,28 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torchvision
 from fakes import LATENT_CHANNELS, LATENT_SIDE, SIDE, awake
 from hydra import compose, initialize_config_dir
 from mini_corpus import disc_frames, motion_of
 from omegaconf import DictConfig
 from PIL import Image
+from safetensors.torch import save_file
 from test_config import CONF
 
-from tsd import checkpoint, evaluate, protocols
-from tsd.clip import VISEMES, Clip, to_frames, viseme_windows
-from tsd.diffusion import S_MAX
+from tsd import checkpoint, evaluate
 from tsd.media.video import write_video
-from tsd.metrics import psnr
+from tsd.metrics import frechet_distance, gaussian
 from tsd.nets.denoiser import Denoiser
 from tsd.nets.identity import IdentityNet
 from tsd.nets.motion import MotionBank
 from tsd.nets.mouth import MouthNet
-from tsd.nets.vae import VAE, Appearance
+from tsd.nets.sync import SyncNet
+from tsd.nets.vae import VAE
 from tsd.nets.visemes import VisemeNet
 from tsd.prepare.manifests import write_manifests
-from tsd.protocols import Chain, Subject
-from tsd.report import RATIOS, number, sheet, summarise_rows
-from tsd.runtime.talker import Talker
-
-AA = VISEMES.index("aa")
-NUM_FRAMES, SIZE = 24, 16
-
-
-class FlatVAE:
-    """Latents are the frames themselves, at a scale that leaves room for noise."""
-
-    resolution = SIZE
-
-    def encode(self, frames):
-        return 10 * frames
-
-    def appearance(self, pictures):
-        return Appearance(pictures, self.encode(pictures))
-
-    def decode(self, z, appearance=None):
-        return (z / 10).clamp(-1, 1)
-
-
-class Obedient:
-    """A student that shows the reference, brighter by how much "aa" is being said; and notes what it was told."""
-
-    causal, told = True, None
-
-    def read_reference(self, condition):
-        return condition.reference_latent
-
-    def __call__(self, z_s, s, condition, reference, memory=None, return_memory=False):
-        Obedient.told = condition
-        said = condition.visemes[:, :, 4, AA, None, None, None]  # the middle of the window: the frame's own
-        eps_hat = (z_s - (reference[:, None] + 3 * said).expand_as(z_s)) / s[:, None, None, None, None]
-        return (eps_hat, []) if return_memory else eps_hat
-
-
-class Hears:
-    """Log-mel straight to logits: its first bands say how sure each viseme is."""
-
-    def __call__(self, mel):
-        return mel[:, ::4, : len(VISEMES)]
-
-
-def brightness(frames):
-    return frames.mean((1, 2, 3))
-
-
-def mel_of(said: torch.Tensor) -> torch.Tensor:
-    """[T] probability of "aa" -> a log-mel [T * 4, 80] in which ``Hears`` hears just that, the rest being silence."""
-    logits = torch.full((len(said), 80), -30.0)
-    logits[:, 0], logits[:, AA] = (1 - said).clamp_min(1e-6).log(), said.clamp_min(1e-6).log()
-    return logits.repeat_interleave(4, 0)
-
-
-@pytest.fixture
-def said():
-    generator = torch.Generator().manual_seed(1)
-    return torch.rand(2, NUM_FRAMES, generator=generator)
-
-
-@pytest.fixture
-def chain():
-    talker = Talker(FlatVAE(), Obedient(), Hears(), None, {"k1": protocols.equal_steps(S_MAX, 1)})
-    talker.schedules["k2"] = protocols.equal_steps(S_MAX, 2)
-    return Chain(talker, Obedient(), brightness, lambda frames: frames.flatten(1))
-
-
-@pytest.fixture
-def subject(chain, said):
-    """A picture that is brighter when "aa" is said, and whose "mouth" opens with it."""
-    generator = torch.Generator().manual_seed(0)
-    picture = 0.4 * torch.rand(3, SIZE, SIZE, generator=generator) - 0.2
-    frames = picture + 0.3 * said[0, :, None, None, None]
-    clip = Clip(
-        frames=frames[None],
-        reference=picture[None],
-        visemes=torch.zeros(1, NUM_FRAMES, 7, len(VISEMES)),  # never looked at: what is heard counts
-        motion=torch.zeros(1, NUM_FRAMES, 7),
-        reference_motion=torch.zeros(1, 7),
-        motion_known=torch.tensor([False]),
-        mismatch=torch.tensor([False]),
-        identity=torch.tensor([0]),
-        key=["a/1.mp4"],
-        start=torch.tensor([0]),
-        mel=mel_of(said[0])[None],
-        mouth_open=0.1 * said[:1],
-    )
-    return Subject.of(chain, clip, mel_of(said[1]), seed=0)
-
-
-def test_strength_is_the_one_with_the_wanted_psnr():
-    """Decoding is linear here, so PSNR = -20 log10(s / 20): in [0, 1] the noise has a std of s / 10 / 2."""
-    generator = torch.Generator().manual_seed(0)
-    probes = [(torch.zeros(8, 3, 32, 32), torch.randn(8, 3, 32, 32, generator=generator), None) for _ in range(2)]
-    s = protocols.find_strength(FlatVAE().decode, probes, 25.71)
-    assert s == pytest.approx(20 * 10 ** (-25.71 / 20), rel=0.01)
-    noisy = [psnr(FlatVAE().decode(z + s * eps)[None], z[None]) for z, eps, _ in probes]
-    assert float(sum(noisy) / 2) == pytest.approx(25.71, abs=0.005)
-    with pytest.raises(ValueError, match=r"noisy_psnr=90: .* gives 66\.\d\d\.\.\d.* dB; choose a value between"):
-        protocols.find_strength(FlatVAE().decode, probes, 90)
-
-
-@pytest.mark.parametrize("num_steps", [1, 2, 4, 8])
-def test_equal_steps(num_steps):
-    schedule = protocols.equal_steps(0.8, num_steps)
-    assert schedule.strengths[0] == 0.8 and schedule.etas == pytest.approx([0.8 / num_steps] * num_steps)
-
-
-def test_denoising_rows_of_a_net_that_knows_the_picture(chain, subject):
-    rows = protocols.denoise(chain, subject, 1.0, {"k1": 1, "k8": 8})
-    assert list(rows) == ["noisy", "teacher", "student.k1", "student.k8"]
-    assert rows["noisy"]["psnr_db"] == pytest.approx(26.0, abs=0.3)
-    for name in ("teacher", "student.k1", "student.k8"):
-        assert rows[name]["psnr_db"] > 60
-        assert rows[name]["psnr_gain_db"] == rows[name]["psnr_db"] - rows["noisy"]["psnr_db"]
-    assert rows["noisy"]["temporal_l1"] > 1.5 * rows["teacher"]["temporal_l1"]
-    told = Obedient.told
-    assert not told.motion_known.any() and not told.motion.any()
-    torch.testing.assert_close(told.visemes, viseme_windows(subject.visemes)[None])
-
-
-def test_noise_belongs_to_the_clip_and_the_seed(subject):
-    assert torch.equal(protocols.clip_noise("a", (2, 3), 0), protocols.clip_noise("a", (2, 3), 0))
-    assert not torch.equal(protocols.clip_noise("a", (2, 3), 0), protocols.clip_noise("b", (2, 3), 0))
-    assert not torch.equal(protocols.clip_noise("a", (2, 3), 0), protocols.clip_noise("a", (2, 3), 1))
-    noise = subject.noise()
-    assert noise.shape == subject.z.shape and not torch.equal(noise[0], noise[1])
-
-
-def test_speaking_follows_the_recognised_sound_and_not_anothers(chain, subject, said):
-    torch.testing.assert_close(subject.visemes[:, AA], said[0], atol=1e-3, rtol=0)
-    rows, videos = protocols.generate(chain, subject, ["k1", "k2"], teacher=True)
-    assert list(rows) == ["k1", "k2", "teacher"] and videos["k2"].shape == (NUM_FRAMES, SIZE, SIZE, 3)
-    expected = np.corrcoef(said)[0, 1]
-    for row in rows.values():
-        assert row["mouth_r"] > 0.99
-        assert row["mouth_r_shuffled"] == pytest.approx(expected, abs=0.03) and abs(expected) < 0.5
-        assert row["id_cosine_p5"] <= row["id_cosine"] <= 1
-        assert row["fps"] == pytest.approx(1000 / row["ms_per_frame"])
-    subject.other_visemes = None
-    assert "mouth_r_shuffled" not in protocols.generate(chain, subject, ["k1"], False)[0]["k1"]
-    alone = Chain(chain.talker)
-    assert not {"mouth_r", "id_cosine"} & set(protocols.generate(alone, subject, ["k1"], False)[0]["k1"])
-    assert "teacher" not in protocols.denoise(alone, subject, 1.0, {"k1": 1})
-
-
-def test_controls_show_the_faults_they_have(chain, subject):
-    rows = protocols.controls(chain, subject)
-    assert set(rows) == {"real", "recon", "shifted", "frozen", "blurred"}
-    assert rows["real"]["mouth_r"] > 0.999 and abs(rows["shifted"]["mouth_r"]) < 0.5
-    assert rows["frozen"]["mouth_r"] == rows["frozen"]["temporal_l1"] == rows["frozen"]["flicker_std"] == 0
-    assert rows["frozen"]["id_cosine"] == pytest.approx(1) and rows["real"]["id_cosine"] < 0.999
-    assert rows["blurred"]["sharpness"] < 0.9 * rows["real"]["sharpness"]
-    assert rows["real"]["psnr_db"] > 60 > rows["blurred"]["psnr_db"] and "psnr_db" not in rows["recon"]
-    assert rows["shifted"]["psnr_db"] < 30
-    subject.mouth_open = torch.full((NUM_FRAMES,), torch.nan)  # a corpus without truth
-    assert math.isnan(protocols.controls(chain, subject)["real"]["mouth_r"])
+from tsd.protocols import choice, judge
+from tsd.report import NOT_USABLE, RATIOS, add_frechet, number, sheet, summarise_rows, table, to_json, verdicts
 
 
 def test_statistics_are_ratios_of_means_and_count_what_is_missing():
@@ -206,6 +50,89 @@ def test_numbers_as_people_read_them():
     assert [number(*item) for item in values.items()] == ["25.71", "175", "0.951", "1.00", "–"]
 
 
+def paired(count: int, **columns) -> list[dict]:
+    """Clips with the rows real and shifted, whose mouth_r is drawn around the given means."""
+    rng = np.random.default_rng(0)
+    return [{row: {"mouth_r": mean + rng.normal(0, 0.05)} for row, mean in columns.items()} for _ in range(count)]
+
+
+def test_a_metric_that_does_not_rank_its_controls_is_not_usable():
+    good = verdicts(paired(20, real=0.9, shifted=0.2), {})["mouth_r"]
+    assert good["usable"] and [check["expected"] for check in good["checks"]] == ["real > shifted"]
+    check = good["checks"][0]
+    assert check["n"] == 20 and check["low"] < check["difference"] < check["high"] and check["holds"]
+    assert not verdicts(paired(20, real=0.2, shifted=0.9), {})["mouth_r"]["usable"]
+    undecided = [{"real": {"mouth_r": 0.9 + 0.1 * (-1) ** i}, "shifted": {"mouth_r": 0.89}} for i in range(20)]
+    unsure = verdicts(undecided, {})["mouth_r"]["checks"][0]
+    assert not unsure["holds"] and unsure["low"] < 0 < unsure["difference"]
+    assert verdicts(paired(1, real=0.9, shifted=0.2), {})["mouth_r"]["usable"], "one clip has no interval"
+    assert verdicts(paired(20, real=0.9), {}) == {}, "nothing to compare with"
+    frozen = [clip | {"frozen": {"mouth_r": 0.0}} for clip in paired(20, real=0.9)]
+    assert verdicts(frozen, {})["mouth_r"]["usable"]
+    frozen[3]["frozen"]["mouth_r"] = 0.1
+    assert not verdicts(frozen, {})["mouth_r"]["usable"], "equal means equal in every clip"
+
+
+def test_offsets_are_near_on_nine_clips_of_ten():
+    clips = [{"real": {"sync_offset": 1.0 - i % 3}, "shifted": {"sync_offset": 2.0 + i % 3}} for i in range(20)]
+    assert verdicts(clips, {})["sync_offset"]["usable"]
+    for wrong, usable in ((2, True), (3, False)):
+        broken = [{"real": {"sync_offset": 9.0}, "shifted": clip["shifted"]} for clip in clips[:wrong]] + clips[wrong:]
+        assert verdicts(broken, {})["sync_offset"]["usable"] == usable
+
+
+def test_ratios_are_as_good_as_their_numerator():
+    clips = [{"frozen": {"temporal_l1": still}, "recon": {"temporal_l1": 0.1}} for still in (0.0, 0.0)]
+    judged = verdicts(clips, {})
+    assert judged["temporal_l1_ratio"] is judged["temporal_l1"] and judged["temporal_l1"]["usable"]
+    clips = [
+        {"real": {"id_cosine_end": 0.9, "id_cosine_start": 1.0}, "fading": {"id_cosine_end": end}} for end in (1, 2)
+    ]
+    assert verdicts(clips, {}) == {}
+    for clip, end in zip(clips, (0.1, 0.2), strict=True):
+        clip["fading"] = {"id_cosine_end": end, "id_cosine_start": 1.0}
+    assert verdicts(clips, {})["id_ratio_end"]["checks"][0]["difference"] == pytest.approx(0.75)
+
+
+def test_tables_say_what_is_not_usable_and_not_available():
+    statistics = summarise_rows(paired(20, real=0.2, shifted=0.9))
+    columns = {"mouth_r": "mouth r", "lpips": "LPIPS", "id_cosine": "identity"}
+    judged = verdicts(paired(20, real=0.2, shifted=0.9), statistics)
+    lines = table(statistics, {"real": "*real*"}, columns, judged, {"lpips": "unavailable: no file"}).splitlines()
+    assert lines[0] == f"| | mouth r ({NOT_USABLE}) | LPIPS |" and lines[2].endswith("| unavailable |")
+
+
+def test_frechet_distance_is_that_of_the_same_clips():
+    rng = np.random.default_rng(0)
+    features = [{"real": rng.normal(size=4), "recon": rng.normal(size=4)} for _ in range(12)]
+    for clip in features[:5]:
+        clip["blurred"] = clip["real"] + 3
+    statistics = {row: {} for row in ("real", "recon", "blurred", "other")}
+    add_frechet(statistics, features)
+    sets = (torch.tensor(np.stack([clip[row] for clip in features])) for row in ("recon", "real"))
+    expected = float(frechet_distance(*(part for rows in sets for part in gaussian(rows))))
+    assert statistics["recon"]["fvd"]["mean"] == pytest.approx(expected) and statistics["recon"]["fvd"]["n"] == 12
+    assert statistics["blurred"]["fvd"]["mean"] == pytest.approx(4 * 9) and statistics["blurred"]["fvd"]["n"] == 5
+    assert statistics["real"] == statistics["other"] == {}
+    check = verdicts([], statistics, features=features)["fvd"]["checks"][0]
+    few = [clip for clip in features if "blurred" in clip]
+    add_frechet(alike := {"recon": {}, "blurred": {}}, few)
+    assert check["expected"] == "recon < blurred" and check["n"] == 1
+    assert check["difference"] == pytest.approx(alike["recon"]["fvd"]["mean"] - alike["blurred"]["fvd"]["mean"])
+
+
+def test_denoising_rows_stand_against_the_reconstruction_of_their_frames():
+    clips = [{"recon": {"temporal_l1": 1.0}, "denoise.recon": {"temporal_l1": 2.0}, "denoise.k": {"temporal_l1": 4.0}}]
+    assert summarise_rows(clips)["denoise.k"]["temporal_l1_ratio"]["mean"] == 2
+
+
+def test_nan_is_null_wherever_it_stands():
+    assert json.loads(to_json({"a": math.nan, "b": [{"c": math.inf, "d": 1.0}]})) == {
+        "a": None,
+        "b": [{"c": None, "d": 1}],
+    }
+
+
 def test_sheet_has_real_above_generated():
     real, generated = np.full((3, 8, 8, 3), 50, np.uint8), np.full((3, 8, 8, 3), 200, np.uint8)
     faces = [{"name": f"p{i}", "numbers": [0, 5, 9], "real": real, "generated": generated} for i in range(3)]
@@ -217,8 +144,8 @@ def test_sheet_has_real_above_generated():
 
 
 SCHEDULES = {"k1": [80.0], "k2": [80.0, 1.0]}
-STAGES = ("vae", "visemes", "identity", "mouth", "teacher", "student", "motion")
-TEST_CLIPS, CLIP_FRAMES = 4, 12
+STAGES = ("vae", "visemes", "identity", "mouth", "teacher", "student", "motion", "sync")
+TEST_CLIPS, CLIP_FRAMES = 4, 22
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +161,7 @@ def weights(tmp_path_factory):
         "mouth": (MouthNet, {"channels": 8}),
         "teacher": (Denoiser, {**latents, **small, "causal": False}),
         "student": (Denoiser, {**latents, **small, "causal": True}),
+        "sync": (SyncNet, {"dim": 8, "channels": 8}),
         "motion": (MotionBank, {"num_tracks": 2, "num_frames": 9}),
     }
     torch.manual_seed(0)
@@ -241,6 +169,8 @@ def weights(tmp_path_factory):
         net = awake(build(**kwargs))
         card = {"schedules": SCHEDULES} if stage == "student" else {}
         checkpoint.save(folder / f"{stage}.safetensors", stage, net, kwargs, card)
+    alexnet = torchvision.models.alexnet(weights=None)
+    save_file({f"features.{k}": v for k, v in alexnet.features.state_dict().items()}, folder / "alex.safetensors")
     return folder
 
 
@@ -268,6 +198,7 @@ def corpus(tmp_path_factory):
 def config(corpus, weights, out, *overrides) -> DictConfig:
     paths = [f"weights.{stage}={weights / stage}.safetensors" for stage in STAGES]
     base = [f"data.root={corpus}", f"out={out}", "schedules=[k1,k2]", "noisy_psnr=40", "workers=1"]
+    base.append(f"lpips.weights={weights / 'alex.safetensors'}")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("evaluate", [*base, *paths, *overrides])
 
@@ -283,29 +214,38 @@ def untimed(report: dict) -> dict:
     """A report without what a clock says."""
     if not isinstance(report, dict):
         return report
-    return {k: untimed(v) for k, v in report.items() if k not in ("fps", "ms_per_frame", "seconds")}
+    return {
+        k: untimed(v) for k, v in report.items() if k not in ("fps", "ms_per_frame", "seconds", "processor_seconds")
+    }
 
 
 def test_report_has_every_row_as_plain_numbers(finished):
     out, _ = finished
     report = json.loads(out.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert (report["clips"], report["identities"], report["split"]) == (TEST_CLIPS, 3, "test")
-    assert set(report["denoise"]) == {"strength", "noisy", "teacher", "student"}
+    assert set(report["denoise"]) == {"strength", "recon", "noisy", "teacher", "student"}
     assert set(report["denoise"]["student"]) == {"k1", "k2"} and set(report["generate"]) == {"k1", "k2", "teacher"}
     assert report["denoise"]["noisy"]["psnr_db"] == pytest.approx(40, abs=0.1)
     movement = {f"{name}{end}" for name in ("temporal_l1", "flicker_std", "flicker_mean_std") for end in ("", "_ratio")}
+    near = {"psnr_db", "ssim", "lpips", "warp_error", "warp_error_ratio"}
     for row in (report["denoise"]["teacher"], *report["denoise"]["student"].values()):
-        assert set(row) == movement | {"psnr_db", "psnr_gain_db"}
-    looks = movement | {"sharpness", "sharpness_ratio", "sharpness_ratio_end", "mouth_r"}
-    looks |= {"id_cosine", "id_cosine_p5", "id_cosine_start", "id_cosine_end", "id_ratio_end"}
+        assert set(row) == movement | near | {"psnr_gain_db"}
+    looks = movement | {"sharpness", "sharpness_ratio", "sharpness_ratio_end", "mouth_r", "motion", "motion_ratio"}
+    looks |= {"id_cosine", "id_cosine_p5", "id_cosine_slope", "id_cosine_start", "id_cosine_end", "id_ratio_end"}
+    looks |= {"sync_offset", "sync_confidence", "sync_distance"}
     spoken = report["generate"]["k2"]
-    assert looks | {"mouth_r_shuffled", "fps", "ms_per_frame"} <= set(spoken)
+    assert looks | {"mouth_r_shuffled", "fvd", "fps", "ms_per_frame"} <= set(spoken)
     assert all(isinstance(value, float) for value in spoken.values())
-    for name in ("real", "recon", "shifted", "frozen", "blurred"):
-        assert looks <= set(report[name])
+    for name in ("real", "recon", "shifted", "frozen", "blurred", "noisy", "swapped", "fading"):
+        assert looks | near - {"psnr_db"} <= set(report[name])
+    assert looks <= set(report["other_speech"])
     assert report["recon"]["temporal_l1_ratio"] == report["recon"]["sharpness_ratio"] == 1
-    assert report["frozen"]["flicker_std"] == 0 and report["frozen"]["mouth_r"] == 0
-    assert set(report["weights"]) == set(STAGES) and report["seconds"] > 0
+    assert report["real"]["motion_ratio"] == 1
+    assert report["frozen"]["flicker_std"] == report["frozen"]["mouth_r"] == report["frozen"]["motion"] == 0
+    assert set(report["viseme_swap"]["k2"]) == {"ratio"} and 0 <= report["cross_identity"]["k2"]["correct"] <= 1
+    assert report["controls"]["temporal_l1"]["usable"] and report["unavailable"] == report["long"] == {}
+    assert set(report["weights"]) == {*STAGES, "lpips"} and report["weights"]["identity"] in report["features"]
+    assert report["seconds"] > 0 and {"ssim", "lpips", "decoding"} <= set(report["processor_seconds"])
     summary = report["statistics"]["generate.k2"]["mouth_r"]
     assert set(summary) == {"n", "left_out", "mean", "std", "low", "high"}
     assert summary["n"] == TEST_CLIPS and summary["low"] <= summary["mean"] == spoken["mouth_r"] <= summary["high"]
@@ -314,9 +254,9 @@ def test_report_has_every_row_as_plain_numbers(finished):
 
 def test_tables_and_sheet_lie_beside_the_report_and_nothing_else(finished):
     out, report = finished
-    assert sorted(p.name for p in out.parent.iterdir()) == ["report.json", "report.md", "sheet.png"]
+    assert sorted(p.name for p in out.parent.iterdir()) == ["report.html", "report.json", "report.md", "sheet.png"]
     text = out.with_suffix(".md").read_text()
-    for row in ("noisy", "teacher", "student k1", "student k2", "*real*", "*frozen*", "teacher, 2 clips"):
+    for row in ("noisy latents", "teacher", "student k1", "student k2", "*real*", "*frozen*", "teacher, 2 clips"):
         assert f"| {row} |" in text
     assert f"{report['generate']['k2']['fps']:#.3g}".rstrip(".") in text and "4 clips of 3 people" in text
     with Image.open(out.with_name("sheet.png")) as picture:
@@ -325,20 +265,20 @@ def test_tables_and_sheet_lie_beside_the_report_and_nothing_else(finished):
 
 def test_an_interrupted_evaluation_goes_on_and_gives_the_same(corpus, weights, finished, tmp_path, monkeypatch):
     cfg = config(corpus, weights, tmp_path / "r.json", "teacher_samples=2")
-    real, judged = protocols.controls, []
+    real, judged = judge.controls, []
 
-    def stops_at_the_third(chain, subject):
+    def stops_at_the_third(chain, subject, *rest):
         if len(judged) == 2:
             raise KeyboardInterrupt
         judged.append(subject.key)
-        return real(chain, subject)
+        return real(chain, subject, *rest)
 
-    monkeypatch.setattr(protocols, "controls", stops_at_the_third)
+    monkeypatch.setattr(judge, "controls", stops_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         evaluate.evaluate(cfg)
     assert [p.name for p in tmp_path.iterdir()] == ["r.parts"]
     monkeypatch.setattr(
-        protocols, "controls", lambda chain, subject: judged.append(subject.key) or real(chain, subject)
+        judge, "controls", lambda c, subject, *rest: judged.append(subject.key) or real(c, subject, *rest)
     )
     report = evaluate.evaluate(cfg)
     assert len(judged) == len(set(judged)) == TEST_CLIPS
@@ -365,21 +305,64 @@ def test_two_at_a_time_give_the_same_and_threads_are_put_back(corpus, weights, f
         torch.set_num_threads(before)
 
 
-def test_what_is_null_is_left_out(corpus, weights, tmp_path):
-    nothing = [f"weights.{stage}=null" for stage in ("teacher", "mouth", "identity", "motion")]
+def test_what_is_null_is_left_out_and_said(corpus, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    nothing = [f"weights.{stage}=null" for stage in ("teacher", "mouth", "identity", "motion")] + ["lpips.weights=null"]
+    nothing += ["weights.sync=nowhere.safetensors", "viseme_swap=false", "cross_identity=false"]
     report = evaluate.evaluate(config(corpus, weights, tmp_path / "r.json", "clips=2", "schedules=[k1]", *nothing))
-    assert report["clips"] == 2 and set(report["denoise"]) == {"strength", "noisy", "student"}
-    assert not {"mouth_r", "mouth_r_shuffled", "id_cosine", "id_ratio_end"} & set(report["generate"]["k1"])
-    assert report["generate"]["k1"]["sharpness_ratio_end"] > 0
+    assert report["clips"] == 2 and set(report["denoise"]) == {"strength", "recon", "noisy", "student"}
+    spoken = report["generate"]["k1"]
+    assert not {"mouth_r", "mouth_r_shuffled", "id_cosine", "id_ratio_end", "sync_offset", "fvd"} & set(spoken)
+    assert spoken["sharpness_ratio_end"] > 0 and "viseme_swap" not in report and "cross_identity" not in report
     assert set(report["weights"]) == {"vae", "visemes", "student"}
+    assert set(report["unavailable"]) == {"mouth_r", "id_cosine", "sync_offset", "lpips"}
+    text = (tmp_path / "r.md").read_text()
+    assert "torchvision.models.alexnet(weights='DEFAULT')" in text and "`make train-sync`" in text
+    assert "lpips" not in report["denoise"]["student"]["k1"], "nothing random is scored"
+
+
+def test_a_few_clips_have_all_controls(corpus, weights, tmp_path):
+    report = evaluate.evaluate(config(corpus, weights, tmp_path / "r.json", "control_clips=2", "schedules=[k1]"))
+    counts = {
+        row: report["statistics"][row]["temporal_l1"]["n"] for row in ("real", "recon", "swapped", "other_speech")
+    }
+    assert counts == {"real": 4, "recon": 4, "swapped": 2, "other_speech": 2}
+    swap = report["statistics"]["viseme_swap.k1"]["ratio"]
+    assert swap["n"] + swap["left_out"] == 2
+    assert report["statistics"]["generate.k1"]["mouth_r_shuffled"]["n"] == 4
+
+
+def test_a_long_run_is_made_once(corpus, weights, tmp_path, monkeypatch):
+    cfg = config(corpus, weights, tmp_path / "r.json", "clips=1", "schedules=[k1]", "long_seconds=20")
+    made, real = [], judge.long_run
+    monkeypatch.setattr(judge, "long_run", lambda *arguments: made.append(len(arguments[2])) or real(*arguments))
+    monkeypatch.setattr(evaluate, "write_report", lambda *_: pytest.fail("cut here"))
+    with pytest.raises(pytest.fail.Exception):
+        evaluate.evaluate(cfg)
+    monkeypatch.undo()
+    monkeypatch.setattr(judge, "long_run", lambda *_: pytest.fail("made again"))
+    run = evaluate.evaluate(cfg)["long"]["k1"]
+    assert made == [500] and run["seconds"] == 20 and len(run["windows"]) == 2
+    assert run["id_ratio_end"] == pytest.approx(1, abs=0.5) and run["sharpness_ratio_end"] > 0
+    assert "| 10.0 |" in (tmp_path / "r.md").read_text()
 
 
 def test_all_that_is_wrong_is_said_at_once(corpus, weights, tmp_path):
     wrong = [f"weights.teacher={tmp_path}/none.safetensors", f"weights.mouth={weights}/identity.safetensors"]
-    wrong += ["split=trainval", "clips=0", "workers=0", "out=report.txt"]
+    wrong += ["split=trainval", "clips=0", "workers=0", "out=report.txt", "control_clips=0", "long_seconds=15"]
+    wrong += [f"lpips.weights={tmp_path}/none.pth"]
     with pytest.raises(ValueError) as error:
         evaluate.evaluate(config(corpus, weights, tmp_path / "r.json", *wrong))
-    for part in ("make train-teacher", "'identity'", "split=trainval", "clips=0", "workers=0", "out=report.txt"):
+    for part in (
+        "make train-teacher",
+        "'identity'",
+        "split=trainval",
+        "clips=0",
+        "workers=0",
+        "out=report.txt",
+        *wrong[-3:-1],
+        "none.pth",
+    ):
         assert part in str(error.value)
     with pytest.raises(ValueError, match="schedules=k3: the student's weights hold no such schedule; they hold k1, k2"):
         evaluate.evaluate(config(corpus, weights, tmp_path / "r.json", "schedules=[k1,k3]"))
@@ -394,18 +377,10 @@ def test_the_wrong_speech_is_of_another_person_and_faces_are_drawn_by_seed():
     entries = [SimpleNamespace(key=str(i)) for i in range(9)]
     dataset = SimpleNamespace(entries=entries, person=np.array([0, 0, 0, 1, 1, 1, 2, 2, 2]))
     for clip in range(9):
-        other = evaluate.partner(dataset, clip, 0)
-        assert dataset.person[other] != dataset.person[clip] and other == evaluate.partner(dataset, clip, 0)
-    assert evaluate.partner(SimpleNamespace(entries=entries, person=np.zeros(9)), 0, 0) is None
-    shown = [evaluate.shown_clips(dataset, list(range(9)), seed) for seed in range(5)]
+        other = choice.partner(dataset, clip, 0)
+        assert dataset.person[other] != dataset.person[clip] and other == choice.partner(dataset, clip, 0)
+    assert choice.partner(SimpleNamespace(entries=entries, person=np.zeros(9)), 0, 0) is None
+    shown = [choice.shown_clips(dataset, list(range(9)), seed) for seed in range(5)]
     assert all(len(clips) == 6 and len({dataset.person[c] for c in clips}) == 3 for clips in shown)
     assert len(set(map(tuple, shown))) > 1
-    assert evaluate.spread(10, 4) == [0, 2, 5, 7] and evaluate.spread(3, None) == evaluate.spread(3, 9) == [0, 1, 2]
-
-
-def test_generated_frames_are_scored_as_they_would_be_written(chain, subject):
-    rows, videos = protocols.generate(chain, subject, ["k2"], False)
-    assert videos["k2"].dtype == np.uint8
-    with torch.inference_mode():
-        again = protocols.look(chain, to_frames(videos["k2"]), subject)
-    assert {name: rows["k2"][name] for name in again} == again
+    assert choice.spread(10, 4) == [0, 2, 5, 7] and choice.spread(3, None) == choice.spread(3, 9) == [0, 1, 2]

@@ -2,34 +2,35 @@
 
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 
 import hydra
-import numpy as np
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from tqdm import tqdm
 
-from tsd import checkpoint, protocols
-from tsd.clip import to_frames, to_uint8
+from tsd import checkpoint
 from tsd.command import user_errors
 from tsd.data.dataset import ClipDataset
 from tsd.data.manifest import fingerprint
-from tsd.protocols import Chain, Subject
-from tsd.report import Parts, moments, nest, sheet, summarise_rows, to_markdown, write_report
+from tsd.metrics.lpips import find_weights, lpips_net
+from tsd.page import write_page
+from tsd.pairs.report import to_markdown as pairs_markdown
+from tsd.pairs.run import Settings as PairSettings
+from tsd.pairs.run import compare_folders
+from tsd.protocols import VERSION, Chain, Instruments, Judge, Plan, processor_seconds
+from tsd.protocols.choice import spread
+from tsd.protocols.long_run import WINDOW_SECONDS
+from tsd.report import Parts, add_frechet, nest, summarise_rows, to_markdown, verdicts, write_report
 from tsd.runtime.talker import Talker
 
 log = logging.getLogger(__name__)
 NEEDED = ("vae", "visemes", "student")
+OPTIONAL = ("sync",)
+"""Stages that evaluation does without where the weights file does not exist."""
+LEAST_SHUFFLED = 8
+"""Every schedule says the wrong speech in a quarter of the clips, but in at least so many."""
 SPLITS = ("train", "val", "test")
-PROBED_CLIPS, PROBED_FRAMES = 64, 192
-"""The noise strength is found on at most this many clips, and on about this many frames of all of them together."""
-SHOWN = 6
-"""Faces on the contact sheet."""
 
 
 def check(cfg: DictConfig) -> None:
@@ -37,7 +38,7 @@ def check(cfg: DictConfig) -> None:
     wrong = [f"weights.{stage}=<file> is missing" for stage in NEEDED if not cfg.weights[stage]]
     for stage, path in cfg.weights.items():
         try:
-            if path:
+            if path and (stage not in OPTIONAL or Path(path).is_file()):
                 checkpoint.read_header(path, stage)
         except (ValueError, FileNotFoundError) as error:
             wrong.append(str(error))
@@ -52,26 +53,62 @@ def check(cfg: DictConfig) -> None:
         wrong.append(f"split={cfg.split}: must be one of {', '.join(SPLITS)}")
     if cfg.clips is not None and cfg.clips < 1:
         wrong.append(f"clips={cfg.clips}: must be 1 or more, or null for all")
+    if cfg.control_clips is not None and cfg.control_clips < 1:
+        wrong.append(f"control_clips={cfg.control_clips}: must be 1 or more, or null for all")
     if cfg.teacher_samples and (cfg.teacher_samples < 0 or not cfg.weights.teacher):
         wrong.append(f"teacher_samples={cfg.teacher_samples}: must be 0 or more, and 0 without weights.teacher")
-    if cfg.workers < 1:
-        wrong.append(f"workers={cfg.workers}: must be 1 or more")
     if not cfg.schedules:
         wrong.append("schedules=[]: must name a schedule of the student, such as k2")
-    if not str(cfg.out).endswith(".json"):
-        wrong.append(f"out={cfg.out}: must end in .json")
-    if wrong:
+    if cfg.long_seconds % WINDOW_SECONDS or not (cfg.long_seconds == 0 or cfg.long_seconds >= 2 * WINDOW_SECONDS):
+        least = 2 * WINDOW_SECONDS
+        wrong.append(f"long_seconds={cfg.long_seconds}: must be 0, or a multiple of {WINDOW_SECONDS} from {least} on")
+    if wrong := wrong + check_shared(cfg):
         raise ValueError("; ".join(wrong))
 
 
-def load_chain(weights: dict[str, str | None]) -> Chain:
+def check_shared(cfg: DictConfig) -> list[str]:
+    """What is wrong with the arguments that both kinds of evaluation have."""
+    wrong = []
+    if cfg.lpips.weights:
+        try:
+            find_weights(cfg.lpips.weights, cfg.lpips.backbone)
+        except (ValueError, FileNotFoundError) as error:
+            wrong.append(str(error))
+    if cfg.workers < 1:
+        wrong.append(f"workers={cfg.workers}: must be 1 or more")
+    if not str(cfg.out).endswith(".json"):
+        wrong.append(f"out={cfg.out}: must end in .json")
+    return wrong
+
+
+def load_instruments(cfg: DictConfig) -> tuple[Instruments, dict[str, str]]:
+    """What measures, and {instrument: hash of its weights}; what has no weights is unavailable and says why."""
+    instruments, hashes = Instruments(), {}
+    for stage, metric in (("mouth", "mouth_r"), ("identity", "id_cosine"), ("sync", "sync_offset")):
+        path = cfg.weights.get(stage)
+        if path and Path(path).is_file():
+            setattr(instruments, stage, checkpoint.load(path, stage))
+            hashes[stage] = checkpoint.file_hash(path)
+        else:
+            reason = f"unavailable: no weights.{stage} ({path}); `make train-{stage}` writes them"
+            instruments.unavailable[metric] = reason
+    try:
+        path = find_weights(cfg.lpips.weights, cfg.lpips.backbone)
+        instruments.lpips = lpips_net(path, cfg.lpips.backbone)
+        hashes["lpips"] = checkpoint.file_hash(path)
+    except FileNotFoundError as error:
+        instruments.unavailable["lpips"] = f"unavailable: {error}"
+    return instruments, hashes
+
+
+def load_chain(weights: dict[str, str | None], instruments: Instruments) -> Chain:
     """The nets of weights files {stage: path or None}; refused where VAE and teacher or student do not fit."""
     talker = Talker.load(**{stage: weights[stage] for stage in (*NEEDED, "motion")})
     talker.vae.to(memory_format=torch.channels_last)  # its layers are a third faster so, the student's are not
-    others = {s: checkpoint.load(weights[s], s) for s in ("teacher", "mouth", "identity") if weights[s]}
-    if "teacher" in others:
-        checkpoint.check_latents(talker.vae, others["teacher"], weights["vae"], weights["teacher"])
-    return Chain(talker, **others)
+    teacher = checkpoint.load(weights["teacher"], "teacher") if weights["teacher"] else None
+    if teacher is not None:
+        checkpoint.check_latents(talker.vae, teacher, weights["vae"], weights["teacher"])
+    return Chain(talker, teacher, instruments)
 
 
 def open_dataset(cfg: DictConfig, resolution: int) -> ClipDataset:
@@ -81,155 +118,89 @@ def open_dataset(cfg: DictConfig, resolution: int) -> ClipDataset:
     return data.datasets[cfg.split]
 
 
-def spread(length: int, count: int | None) -> list[int]:
-    """``count`` numbers below ``length``, evenly spread; all where there are no more."""
-    count = min(count or length, length)
-    return [i * length // count for i in range(count)]
+def make_plan(cfg: DictConfig, num_clips: int) -> Plan:
+    """What is done to which of the split's clips."""
+    clips = spread(num_clips, cfg.clips)
+    by_teacher = [clips[i] for i in spread(len(clips), cfg.teacher_samples)] if cfg.teacher_samples else []
+    all_shuffled = [clips[i] for i in spread(len(clips), max(LEAST_SHUFFLED, len(clips) // 4))]
+    copied = {key: cfg[key] for key in ("noisy_psnr", "seed", "viseme_swap", "cross_identity", "long_seconds")}
+    with_controls = [clips[i] for i in spread(len(clips), cfg.control_clips)]
+    return Plan(clips, list(cfg.schedules), with_controls, all_shuffled, by_teacher, **copied)
 
 
-def partner(dataset: ClipDataset, clip: int, seed: int) -> int | None:
-    """A clip of another identity, whose speech stands in as the wrong one; None where there is none."""
-    others = np.flatnonzero(dataset.person != dataset.person[clip])
-    rng = np.random.default_rng(protocols.clip_seed(dataset.entries[clip].key, seed))
-    return int(rng.choice(others)) if len(others) else None
+def check_pairs(cfg: DictConfig) -> None:
+    """All bad arguments of a comparison of folders in one error; weights that do not exist are not needed there."""
+    wrong = [f"{key}=<folder> is missing: pairs= and real= go together" for key in ("pairs", "real") if not cfg[key]]
+    for stage in ("mouth", "identity", "sync"):
+        try:
+            if cfg.weights.get(stage) and Path(cfg.weights[stage]).is_file():
+                checkpoint.read_header(cfg.weights[stage], stage)
+        except ValueError as error:
+            wrong.append(str(error))
+    if cfg.length_tolerance < 0:
+        wrong.append(f"length_tolerance={cfg.length_tolerance}: must be 0 or more seconds")
+    if wrong := wrong + check_shared(cfg):
+        raise ValueError("; ".join(wrong))
 
 
-def shown_clips(dataset: ClipDataset, chosen: list[int], seed: int) -> list[int]:
-    """Clips for the contact sheet, drawn by the seed: of different people as long as there are any."""
-    drawn = np.random.default_rng(seed).permutation(chosen)
-    first = {dataset.person[clip]: clip for clip in drawn[::-1]}
-    order = [*first.values(), *(clip for clip in drawn if clip not in first.values())]
-    return sorted(int(clip) for clip in order[:SHOWN])
-
-
-def noise_strength(chain: Chain, dataset: ClipDataset, chosen: list[int], target: float, seed: int) -> float:
-    """``protocols.find_strength`` on a few frames of the chosen clips, with the very noise that ``denoise`` adds."""
-    probed = [chosen[i] for i in spread(len(chosen), PROBED_CLIPS)]
-    probes = []
-    for clip in tqdm(probed, desc="reading clips", unit="clip", leave=False, delay=1):
-        entry = dataset.entries[clip]
-        numbers = np.array(spread(entry.frames, -(-PROBED_FRAMES // len(probed))))
-        with torch.inference_mode():
-            z = chain.encode(to_frames(dataset.frames(clip, numbers)))
-            appearance = chain.talker.vae.appearance(to_frames(dataset.frames(clip, [0])))
-        eps = protocols.clip_noise(entry.key, (entry.frames, *z.shape[1:]), seed)
-        probes.append((z, eps[numbers], appearance))
-    return protocols.find_strength(chain.decode, probes, target)
-
-
-@dataclass
-class Evaluation:
-    """One evaluation under way: what every clip needs."""
-
-    cfg: DictConfig
-    chain: Chain
-    dataset: ClipDataset
-    parts: Parts
-    strength: float
-    by_teacher: set[int]
-    shown: list[int]
-    reading: Lock = field(default_factory=Lock)
-
-    @property
-    def shown_steps(self) -> str:
-        """The schedule whose frames the contact sheet shows."""
-        return "k2" if "k2" in self.cfg.schedules else self.cfg.schedules[0]
-
-    def subject(self, clip: int) -> Subject:
-        """Clip number ``clip`` of the split, read and made ready."""
-        seed, other = self.cfg.seed, partner(self.dataset, clip, self.cfg.seed)
-        with self.reading:
-            whole = self.dataset.whole_clip(clip)
-            mel = None if other is None else torch.from_numpy(self.dataset.log_mel(other))
-        return Subject.of(self.chain, whole, mel, seed)
-
-    def judge(self, clip: int) -> dict:
-        """The part of one clip: its rows {name: {column: value}}; read where it is finished, else made and kept."""
-        if done := self.parts.read(f"{clip:06d}"):
-            return done
-        begun = time.perf_counter()
-        chain, subject = self.chain, self.subject(clip)
-        steps = {name: chain.talker.schedule(name).num_steps for name in self.cfg.schedules}
-        denoised = protocols.denoise(chain, subject, self.strength, steps)
-        spoken, videos = protocols.generate(chain, subject, list(steps), clip in self.by_teacher)
-        rows = {f"denoise.{name}": row for name, row in denoised.items()}
-        rows |= {f"generate.{name}": row for name, row in spoken.items()}
-        rows |= protocols.controls(chain, subject)
-        if clip in self.shown:
-            numbers = moments(len(subject.frames))
-            real, generated = to_uint8(subject.frames[numbers]), videos[self.shown_steps][numbers]
-            self.parts.write_face(f"{clip:06d}", numbers=numbers, real=real, generated=generated)
-        part = {"key": subject.key, "rows": rows, "seconds": time.perf_counter() - begun}
-        self.parts.write(f"{clip:06d}", part)
-        return part
-
-    def judge_all(self, clips: list[int]) -> list[dict]:
-        """The parts of all ``clips`` in their order, ``workers`` at a time.
-
-        A clip a thread, one core each: the nets are too small for two cores to share one of their layers well.
-        """
-        bar = tqdm(total=len(clips), desc=f"evaluating {self.cfg.split}", unit="clip")
-        pool = ThreadPoolExecutor(self.cfg.workers, initializer=torch.set_num_threads, initargs=(1,))
-        with bar, pool:
-            running = [pool.submit(self.judge, clip) for clip in clips]
-            try:
-                for done in as_completed(running):
-                    done.result()
-                    bar.update()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        return [done.result() for done in running]
-
-    def sheet(self):
-        """Real and generated moments of the shown clips, as a picture."""
-        names = {clip: self.dataset.entries[clip].identity for clip in self.shown}
-        faces = [self.parts.read_face(f"{clip:06d}") | {"name": name} for clip, name in names.items()]
-        return sheet(
-            faces, f"real above, generated below: {self.shown_steps}, from noise, speech recognised from the sound"
-        )
+def evaluate_pairs(cfg: DictConfig) -> dict:
+    """Score the videos of ``pairs`` against those of ``real`` and write the report; returns it."""
+    check_pairs(cfg)
+    instruments, hashes = load_instruments(cfg)
+    networks = {name: f"weights.{name}, hash {digest}" for name, digest in hashes.items() if name != "lpips"}
+    if "lpips" in hashes:
+        networks["lpips"] = f"{cfg.lpips.backbone}, hash {hashes['lpips']}"
+    if "identity" in hashes:
+        networks["fvd"] = f"mean and std over time of the identity embedder {hashes['identity']}"
+    settings = PairSettings(cfg.crop, cfg.length_tolerance, cfg.seed)
+    folders = Path(cfg.pairs), Path(cfg.real)
+    comparison = compare_folders(*folders, Path(cfg.out), instruments, networks, hashes, settings, cfg.workers)
+    write_report(Path(cfg.out), comparison.report, comparison.sheet, pairs_markdown)
+    write_page(Path(cfg.out), comparison.report, comparison.sheet)
+    comparison.parts.remove()
+    return comparison.report
 
 
 def evaluate(cfg: DictConfig) -> dict:
     """Run every protocol over the clips and write the report; returns it. Finished clips of a cut run are kept."""
-    begun, threads = time.perf_counter(), torch.get_num_threads()
+    begun = time.perf_counter()
     check(cfg)
-    chain = load_chain(cfg.weights)
+    instruments, hashes = load_instruments(cfg)
+    chain = load_chain(cfg.weights, instruments)
     dataset = open_dataset(cfg, chain.talker.vae.resolution)
-    chosen = spread(len(dataset.entries), cfg.clips)
-    by_teacher = {chosen[i] for i in spread(len(chosen), cfg.teacher_samples)} if cfg.teacher_samples else set()
-    hashes = {stage: checkpoint.file_hash(path) for stage, path in cfg.weights.items() if path}
-    settings = {"split": cfg.split, "schedules": list(cfg.schedules), "noisy_psnr": cfg.noisy_psnr, "seed": cfg.seed}
-    settings |= {"teacher_samples": cfg.teacher_samples, "version": protocols.VERSION}
-    depends_on = {"clips": chosen, "data": [str(cfg.data.root), fingerprint(dataset.entries)], "weights": hashes}
-    parts = Parts(Path(cfg.out), settings | depends_on)
+    plan = make_plan(cfg, len(dataset.entries))
+    others = (stage for stage in (*NEEDED, "teacher", "motion") if cfg.weights[stage])
+    hashes |= {stage: checkpoint.file_hash(cfg.weights[stage]) for stage in others}
+    settings = {"split": cfg.split, "version": VERSION} | vars(plan)
+    data = [str(cfg.data.root), fingerprint(dataset.entries)]
+    parts = Parts(Path(cfg.out), settings | {"data": data, "weights": hashes})
+    judge = Judge(chain, dataset, plan, parts, cfg.workers)
+    clips, long_runs = judge.run()
 
-    try:
-        torch.set_num_threads(1)
-        found = parts.read("strength")
-        if found is None:
-            found = {"strength": noise_strength(chain, dataset, chosen, cfg.noisy_psnr, cfg.seed)}
-            parts.write("strength", found)
-        shown = shown_clips(dataset, chosen, cfg.seed)
-        evaluation = Evaluation(cfg, chain, dataset, parts, found["strength"], by_teacher, shown)
-        clips = evaluation.judge_all(chosen)
-    finally:
-        torch.set_num_threads(threads)
-
-    statistics = summarise_rows([clip["rows"] for clip in clips], cfg.seed)
-    rows = nest(statistics)
+    rows = [clip["rows"] for clip in clips]
+    statistics = summarise_rows(rows, cfg.seed)
+    features = [parts.read_arrays(f"{clip:06d}.features") for clip in plan.clips]
+    add_frechet(statistics, features)
+    tree = nest(statistics)
     report = {
         "clips": len(clips),
-        "identities": len({int(dataset.person[clip]) for clip in chosen}),
+        "identities": len({int(dataset.person[clip]) for clip in plan.clips}),
         "split": cfg.split,
-        "denoise": found | rows.pop("denoise"),
-        **rows,
+        "denoise": {"strength": judge.strength} | tree.pop("denoise"),
+        **tree,
+        "long": long_runs,
+        "controls": verdicts(rows, statistics, cfg.seed, features),
+        "unavailable": instruments.unavailable,
+        "features": f"mean and std over time of the identity embedder {hashes.get('identity')}",
         "statistics": statistics,
         "weights": hashes,
         "settings": settings,
+        "processor_seconds": processor_seconds(clips),
         "seconds": time.perf_counter() - begun,
     }
-    write_report(Path(cfg.out), report, evaluation.sheet())
+    picture = judge.sheet()
+    write_report(Path(cfg.out), report, picture)
+    write_page(Path(cfg.out), report, picture)
     parts.remove()
     return report
 
@@ -237,8 +208,11 @@ def evaluate(cfg: DictConfig) -> dict:
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
 @user_errors
 def main(cfg: DictConfig) -> None:
-    report = evaluate(cfg)
-    log.info("\n%s\n%s, tables and sheet.png beside it", to_markdown(report), cfg.out)
+    if cfg.pairs or cfg.real:
+        text = pairs_markdown(evaluate_pairs(cfg))
+    else:
+        text = to_markdown(evaluate(cfg))
+    log.info("\n%s\n%s, tables, page and sheet.png beside it", text, cfg.out)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,110 @@
+"""The chain of nets under test, and one clip made ready for it."""
+
+import zlib
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from tsd.clip import Clip
+from tsd.nets.vae import Appearance
+from tsd.protocols.clock import clock
+from tsd.protocols.instruments import BLOCK, Instruments, Truth
+from tsd.runtime.talker import Talker
+
+
+@dataclass
+class Chain:
+    """The nets under test, and what measures them; without a teacher its rows are left out."""
+
+    talker: Talker
+    teacher: nn.Module | None = None
+    instruments: Instruments = field(default_factory=Instruments)
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """[T, 3, R, R] -> [T, C, h, w]."""
+        return torch.cat([self.talker.vae.encode(block) for block in frames.split(BLOCK)])
+
+    def decode(self, z: Tensor, appearance: Appearance) -> Tensor:
+        """[T, C, h, w] of one speaker -> [T, 3, R, R] in [-1, 1]."""
+        return torch.cat([self.talker.vae.decode(block, appearance) for block in z.split(BLOCK)])
+
+    def visemes(self, mel: Tensor) -> Tensor:
+        """What the recogniser hears: log-mel [T * 4, 80] -> probabilities [T, V]."""
+        return self.talker.recogniser(mel[None])[0].softmax(-1)
+
+
+@dataclass
+class Portrait:
+    """A reference: picture [3, R, R] and motion [M], None where unknown."""
+
+    picture: Tensor
+    motion: Tensor | None
+
+    @classmethod
+    def of(cls, clip: Clip) -> "Portrait":
+        """The reference of a batch of one."""
+        return cls(clip.reference[0], clip.reference_motion[0] if clip.motion_known[0] else None)
+
+
+@dataclass
+class Other:
+    """A clip of another identity, repeated or cut to T frames: the wrong face and the wrong speech."""
+
+    portrait: Portrait
+    frames: Tensor
+    """[T, 3, R, R]"""
+    visemes: Tensor
+    """[T, V]"""
+
+
+@dataclass
+class Subject:
+    """One clip of T frames, made ready once for all protocols."""
+
+    key: str
+    seed: int
+    portrait: Portrait
+    truth: Truth
+    z: Tensor
+    recon: Tensor
+    appearance: Appearance
+    """Of the portrait."""
+    visemes: Tensor
+    """[T, V] recognised from the clip's own sound."""
+    other: Other | None
+    """None where the split holds only one identity."""
+
+    @classmethod
+    @torch.inference_mode()
+    def of(cls, chain: Chain, clip: Clip, other: Clip | None, seed: int) -> "Subject":
+        """Two clips as ``whole_clip`` gives them: batches of one, with their sound."""
+        frames, identity = clip.frames[0], chain.instruments.identity
+        with clock("recon"):
+            z, appearance = chain.encode(frames), chain.talker.vae.appearance(clip.reference)
+            recon = chain.decode(z, appearance)
+        mouth_open = clip.mouth_open[0] if clip.mouth_open is not None else None
+        embedding = identity(clip.reference) if identity is not None else None
+        if other is not None:
+            turns = torch.arange(len(frames)) % other.frames.shape[1]
+            other = Other(Portrait.of(other), other.frames[0, turns], chain.visemes(other.mel[0])[turns])
+        truth, visemes = Truth(frames, mouth_open, clip.mel[0], embedding), chain.visemes(clip.mel[0])
+        return cls(clip.key[0], seed, Portrait.of(clip), truth, z, recon, appearance, visemes, other)
+
+    @property
+    def own_seed(self) -> int:
+        """The seed of everything random about this clip, whatever is evaluated beside it."""
+        return clip_seed(self.key, self.seed)
+
+    def noise(self) -> Tensor:
+        """Unit noise [T, C, h, w], fresh in every frame."""
+        return clip_noise(self.key, self.z.shape, self.seed)
+
+
+def clip_seed(key: str, seed: int) -> int:
+    """The seed of everything random about one clip."""
+    return zlib.crc32(f"{seed} {key}".encode())
+
+
+def clip_noise(key: str, shape, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(clip_seed(key, seed)))

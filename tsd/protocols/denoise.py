@@ -1,0 +1,105 @@
+"""Table 1 of the paper: noise of one known strength is taken away again."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import trange
+
+from tsd.clip import MOTION
+from tsd.diffusion import S_MAX, S_MIN, Schedule, sample
+from tsd.metrics import psnr, warp_error
+from tsd.nets.vae import Appearance
+from tsd.protocols.chain import Chain, Subject
+from tsd.protocols.clock import clock
+from tsd.protocols.instruments import Row, compare, movement
+from tsd.runtime.talker import Talker
+
+STRENGTH_STEPS, CLOSE = 20, 0.005
+"""At most so many trials, until the PSNR is met to so many dB."""
+
+
+def find_strength(decode: Callable, probes: list[tuple[Tensor, Tensor, Appearance]], target: float) -> float:
+    """The noise strength s at which the mean over clips of PSNR(decode(z + s eps, a), decode(z, a)) is ``target`` dB.
+
+    ``probes``: z and eps [n, C, h, w] of some frames of each clip, and its appearance a. The PSNR falls with s: false
+    position over ln s in S_MIN..S_MAX, halving the end that stays (the Illinois rule). ValueError where the target
+    lies outside what this VAE gives there.
+    """
+    with torch.inference_mode():
+        clean = [decode(z, appearance) for z, _, appearance in probes]
+
+        def noisy_psnr(s: float) -> float:
+            noisy = (decode(z + s * eps, appearance) for z, eps, appearance in probes)
+            return float(np.mean([float(psnr(x[None], y[None])) for x, y in zip(noisy, clean, strict=True)]))
+
+        best, worst = noisy_psnr(S_MIN), noisy_psnr(S_MAX)
+        if not worst < target < best:
+            raise ValueError(
+                f"noisy_psnr={target:g}: with this VAE, noise of strength {S_MIN:g}..{S_MAX:g} gives "
+                f"{best:.2f}..{worst:.2f} dB; choose a value between"
+            )
+        low, high = (np.log(S_MIN), best - target), (np.log(S_MAX), worst - target)
+        for _ in trange(STRENGTH_STEPS, desc="finding the noise strength", leave=False, delay=1):
+            middle = (low[0] * high[1] - high[0] * low[1]) / (high[1] - low[1])
+            over = noisy_psnr(float(np.exp(middle))) - target
+            if abs(over) < CLOSE:
+                break
+            if over > 0:
+                low, high = (middle, over), (high[0], high[1] / 2)
+            else:
+                low, high = (low[0], low[1] / 2), (middle, over)
+    return float(np.exp(middle))
+
+
+def middle_half(num_frames: int) -> slice:
+    """The frames of a clip that are denoised."""
+    return slice(num_frames // 4, num_frames - num_frames // 4)
+
+
+def equal_steps(strength: float, num_steps: int) -> Schedule:
+    """K steps of one size from ``strength`` to 0: s_k = s (1 - k / K)."""
+    return Schedule(tuple(strength * (1 - k / num_steps) for k in range(num_steps)))
+
+
+@torch.inference_mode()
+def denoise(chain: Chain, subject: Subject, strength: float, steps: dict[str, int]) -> dict[str, Row]:
+    """Rows ``noisy``, ``teacher`` (one evaluation) and ``student.<name>`` for each K of ``steps``, by Algorithm 3 in
+    equal steps from ``strength``; all against ``recon``. As in the paper, the nets know the reference and the
+    (recognised) visemes, and nothing of the head's motion.
+
+    On the middle half of the clip, whose reconstruction is the row ``recon`` here: half the time, and the same number
+    of clips."""
+    num_frames = len(subject.z)
+    half = middle_half(num_frames)
+    truth = replace(subject.truth, frames=subject.truth.frames[half])
+    flow, visible = subject.truth.flow
+    truth.flow = flow[:, half.start : half.stop - 1], visible[:, half.start : half.stop - 1]
+    recon, z_s = subject.recon[half], (subject.z + strength * subject.noise())[half]
+    unknown = torch.zeros(len(MOTION))
+    track = unknown.expand(1, num_frames, -1)
+    condition = Talker.condition(subject.appearance.latent, unknown, False, subject.visemes[None], track)
+    condition = replace(condition, visemes=condition.visemes[:, half], motion=condition.motion[:, half])
+
+    def score(z: Tensor) -> Row:
+        with clock("decoding"):
+            video = chain.decode(z, subject.appearance)
+        return compare(chain.instruments, video, recon, truth) | movement(video)
+
+    warped = warp_error(recon[None], *truth.flow)
+    rows = {"recon": movement(recon) | {"warp_error": float(warped)}, "noisy": score(z_s)}
+    runs = [("teacher", chain.teacher, 1)] if chain.teacher is not None else []
+    runs += [(f"student.{name}", chain.talker.student, num_steps) for name, num_steps in steps.items()]
+    for name, net, num_steps in runs:
+        reference = net.read_reference(condition)
+
+        def predict(z: Tensor, s: Tensor, _: int, net=net, reference=reference) -> Tensor:
+            return net(z, s, condition, reference)
+
+        with clock("denoising"):
+            z = sample(predict, z_s[None], equal_steps(strength, num_steps))[0]
+        rows[name] = score(z)
+        rows[name]["psnr_gain_db"] = rows[name]["psnr_db"] - rows["noisy"]["psnr_db"]
+    return rows

@@ -1,0 +1,88 @@
+"""Speaking from pure noise, as ``tsd.sample`` does: the clip's own speech, and another person's in its place."""
+
+import time
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsd.clip import to_frames, to_uint8
+from tsd.diffusion import Schedule, karras_schedule
+from tsd.protocols.chain import Chain, Portrait, Subject
+from tsd.protocols.clock import clock
+from tsd.protocols.instruments import BLOCK, Row, look, opening
+from tsd.runtime.talker import Speaker, Talker
+
+CHUNK = 25
+"""Frames through the student at a time; what comes out does not depend on it."""
+
+TEACHER_STEPS = 20
+
+OTHER_EVERY = 3
+"""Where only the mouth of a wrong speech is read, every third frame is decoded: openings last longer than that."""
+
+
+def make_ready(talker: Talker, portrait: Portrait) -> Speaker:
+    """A portrait as the talker takes it: 8 bits per colour, as in a picture file."""
+    motion = portrait.motion
+    return talker.speaker(to_uint8(portrait.picture), None if motion is None else motion.numpy())
+
+
+def speak(
+    talker: Talker, portrait: Portrait, visemes: Tensor, schedule: Schedule, seed: int, every: int = 1
+) -> tuple[np.ndarray, float]:
+    """uint8 [ceil(T / every), R, R, 3]: every ``every``-th frame of the portrait saying ``visemes`` [T, V] from pure
+    noise, the head moved by the bank; and the seconds it took, reference and decoding included."""
+    begun = time.perf_counter()
+    speaker = make_ready(talker, portrait)
+    track = talker.motion(speaker, len(visemes), seed)
+    with clock("speaking"):
+        latents = torch.cat(list(talker.latents(speaker, visemes, track, schedule, seed, chunk=CHUNK)))
+    with clock("decoding"):
+        frames = [talker.decode(block, speaker.appearance) for block in latents[::every].split(BLOCK)]
+    return np.concatenate(frames), time.perf_counter() - begun
+
+
+def runs(chain: Chain, steps: list[str], teacher: bool) -> dict[str, tuple[Talker, Schedule]]:
+    """Who speaks: the student with each schedule, and ``teacher`` in many steps."""
+    talker = chain.talker
+    found = {name: (talker, talker.schedule(name)) for name in steps}
+    if teacher:
+        many = Talker(talker.vae, chain.teacher, talker.recogniser, talker.motion_bank)
+        found["teacher"] = (many, karras_schedule(TEACHER_STEPS))
+    return found
+
+
+@torch.inference_mode()
+def generate(
+    chain: Chain, subject: Subject, steps: list[str], teacher: bool, main: str
+) -> tuple[dict[str, Row], np.ndarray]:
+    """From pure noise: a row for each of ``runs``, and the frames uint8 [T, R, R, 3] of the schedule ``main``."""
+    rows, kept = {}, None
+    for name, (talker, schedule) in runs(chain, steps, teacher).items():
+        video, seconds = speak(talker, subject.portrait, subject.visemes, schedule, subject.own_seed)
+        rows[name] = look(chain.instruments, to_frames(video), subject.truth)
+        rows[name] |= {"ms_per_frame": 1000 * seconds / len(video), "fps": len(video) / seconds}
+        kept = video if name == main else kept
+    return rows, kept
+
+
+@torch.inference_mode()
+def say_other(
+    chain: Chain, subject: Subject, steps: list[str], teacher: bool, whole: str | None
+) -> tuple[dict[str, float], np.ndarray | None]:
+    """The same pictures and seeds saying another identity's visemes: ``mouth_r_shuffled`` of each of ``runs``, against
+    this clip's truth, and all frames uint8 [T, R, R, 3] of the schedule ``whole``. Nothing where there is no other."""
+    measured, kept = {}, None
+    if subject.other is None:
+        return measured, kept
+    mouth_open = subject.truth.mouth_open if chain.instruments.mouth is not None else None
+    for name, (talker, schedule) in runs(chain, steps, teacher).items():
+        if name != whole and mouth_open is None:
+            continue
+        every = 1 if name == whole else OTHER_EVERY
+        video, _ = speak(talker, subject.portrait, subject.other.visemes, schedule, subject.own_seed, every)
+        kept = video if name == whole else kept
+        if mouth_open is not None:
+            measured[name] = opening(chain.instruments, to_frames(video), mouth_open[::every])
+    return measured, kept
