@@ -1,0 +1,103 @@
+"""Any video at 25 frames a second, by its time stamps: other rates, 29.97 and variable ones, without drift."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+
+from tsd.clip import FPS
+from tsd.media.video import open_media
+
+LONGEST_STILL = 10.0
+"""Seconds between two time stamps above which they are taken to be broken: nobody talks through a still picture."""
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """When the frames of a video are shown, and their size."""
+
+    times: np.ndarray
+    """float64 [n] seconds since the first frame, rising."""
+    end: float
+    """Seconds after which the last frame is over."""
+    height: int
+    width: int
+
+    @property
+    def fps(self) -> float:
+        """Frames a second, on average."""
+        return len(self.times) / self.end
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames the video has at 25 frames a second."""
+        return max(1, round(self.end * FPS))
+
+    def numbers(self) -> np.ndarray:
+        """int [num_frames]: of each frame at 25 frames a second, the number of the source's frame nearest in time.
+
+        Frames are repeated or left out, never mixed: a mixture of two pictures is a blur that nobody made. The
+        distance in time is at most half the source's frame at every moment, so nothing drifts.
+        """
+        middles = (self.times[1:] + self.times[:-1]) / 2
+        return np.searchsorted(middles, np.arange(self.num_frames) / FPS)
+
+
+def read_timeline(path: str | Path) -> Timeline:
+    """The time stamps of a video, every frame of which is decoded once.
+
+    Raises FileNotFoundError, or ValueError for what is no video, breaks off, changes its size or has time
+    stamps that cannot be.
+    """
+    times, durations, shape = [], [], None
+    with open_media(path) as container:
+        if not container.streams.video:
+            raise ValueError(f"{path}: holds no video; give a video file such as an mp4")
+        stream = container.streams.video[0]
+        usual = 1 / float(stream.average_rate or stream.guessed_rate or FPS)
+        for frame in _decode(container, path):
+            time = frame.time
+            if time is None:  # containers without time stamps: frames follow each other at the stated rate
+                time = times[-1] + usual if times else 0.0
+            if times and not 0 < time - times[-1] <= LONGEST_STILL:
+                raise ValueError(
+                    f"{path}: time stamps go from {times[-1]:.3f} s to {time:.3f} s at frame {len(times)}; "
+                    "re-encode the video"
+                )
+            shape = shape or (frame.height, frame.width)
+            if (frame.height, frame.width) != shape:
+                raise ValueError(f"{path}: the picture changes its size at frame {len(times)}; re-encode the video")
+            times.append(time)
+            durations.append(float((frame.duration or 0) * (frame.time_base or 0)))
+        if not times or len(times) < stream.frames:
+            raise ValueError(
+                f"{path}: the video is broken after frame {len(times)} of {stream.frames or 'an unknown number'}; "
+                "write or copy it again"
+            )
+    last = durations[-1] if 0 < durations[-1] <= LONGEST_STILL else usual
+    stamps = np.array(times) - times[0]
+    return Timeline(stamps, float(stamps[-1] + last), *shape)
+
+
+def resampled_frames(path: str | Path, timeline: Timeline) -> Iterator[np.ndarray]:
+    """The frames uint8 [H, W, 3] RGB of a video at 25 frames a second, one after the other.
+
+    ``timeline``: the video's own. One frame is in memory at a time.
+    """
+    counts = np.bincount(timeline.numbers(), minlength=len(timeline.times))
+    with open_media(path) as container:
+        for count, frame in zip(counts, _decode(container, path), strict=False):
+            if count:
+                picture = frame.to_ndarray(format="rgb24")
+                yield from (picture for _ in range(count))
+
+
+def _decode(container, path) -> Iterator[av.VideoFrame]:
+    """Decoded frames in the order they are shown, on one thread: whoever reads many videos reads them side by side."""
+    container.streams.video[0].codec_context.thread_count = 1
+    try:
+        yield from container.decode(video=0)
+    except av.error.FFmpegError as error:
+        raise ValueError(f"{path}: the video is broken and cannot be decoded; write or copy it again") from error
