@@ -31,8 +31,9 @@ def find_weights(path: str | os.PathLike | None, backbone: str) -> Path:
     name, file = CACHED[backbone]
     found = Path(path) if path is not None else Path(torch.hub.get_dir()) / "checkpoints" / file
     if not found.is_file():
+        shown = str(found).replace(str(Path.home()), "~", 1)  # this sentence goes into reports that are shown around
         raise FileNotFoundError(
-            f"no {name} weights at {found}; run torchvision.models.{name}(weights='DEFAULT') once with a network, "
+            f"no {name} weights at {shown}; run torchvision.models.{name}(weights='DEFAULT') once with a network, "
             f"or give lpips.weights=FILE (safetensors or .pth with features.*)"
         )
     return found
