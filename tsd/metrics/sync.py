@@ -18,7 +18,7 @@ class SyncScores(NamedTuple):
     offset: Tensor
     """Frames, float: positive where the picture is late (the sound early), as in SyncNet's public code."""
     distance: Tensor
-    """In [0, 2]: mean distance at that offset. Low is in step."""
+    """In [0, 2]: mean distance at that offset, see ``shift_distances``. Low is in step."""
     confidence: Tensor
     """Median over shifts of the mean distance, minus its minimum; 0 where no shift is better than another."""
 
@@ -26,14 +26,20 @@ class SyncScores(NamedTuple):
 def shift_distances(seen: Tensor, heard: Tensor, max_shift: int = MAX_SHIFT) -> Tensor:
     """Unit vectors of the moments [B, P, D] -> [B, 2 * max_shift + 1] mean distances in [0, 2].
 
-    Entry k + max_shift compares the picture of moment i + k with the sound of moment i, over all i where
-    both exist (SyncNet's code pads with zeros instead, which blunts large shifts).
+    Entry k + max_shift compares the picture of moment i + k with the sound of moment i, over all i where both
+    exist. Large shifts lose the sounds of one end, often silence that is near to any closed mouth, so each sound's
+    distance is taken relative to its mean over shifts, and the mean over all sounds is added again: a picture that
+    stands still is equally far at all shifts, and entry max_shift is the plain mean. (SyncNet's code pads with zeros
+    instead.) P must be more than max_shift.
     """
-    moments = seen.shape[1]
-    cosine = torch.einsum("bpd,bqd->bpq", seen.float(), heard.float())
+    cosine = torch.einsum("bpd,bsd->bps", seen.float(), heard.float())
     distance = (2 - 2 * cosine).clamp_min(0).sqrt()
+    moment = torch.arange(seen.shape[1], device=seen.device)
+    compared = (moment[:, None] - moment).abs() <= max_shift
+    usual = (distance * compared).sum(1) / compared.sum(0)
+    relative = distance - usual[:, None]
     shifts = range(-max_shift, max_shift + 1)
-    return torch.stack([distance.diagonal(-k, 1, 2).mean(1) for k in shifts if abs(k) < moments], 1)
+    return torch.stack([relative.diagonal(-k, 1, 2).mean(1) for k in shifts], 1) + usual.mean(1, keepdim=True)
 
 
 @torch.no_grad()
@@ -41,7 +47,7 @@ def sync_distances(net: nn.Module, frames: Tensor, mel: Tensor, max_shift: int =
     """Whole clips, frames [B, T, 3, H, W] in [-1, 1] and mel [B, T * MELS_PER_FRAME, MELS] -> ``shift_distances``.
 
     ``net`` gives unit vectors of moments by ``see(frames)`` and ``hear(mel)`` and says in ``field`` how many
-    frames a moment has (``tsd.nets.sync``). ValueError for clips in which a shift would have no moment left.
+    frames a moment has (``tsd.nets.sync``). ValueError for clips of fewer than field + max_shift frames.
     """
     if frames.ndim != 5 or mel.shape != (len(frames), frames.shape[1] * MELS_PER_FRAME, MELS):
         raise ValueError(
