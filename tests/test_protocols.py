@@ -21,7 +21,7 @@ from tsd.report.statistics import summarise_rows
 from tsd.runtime.talker import Talker
 
 AA = VISEMES.index("aa")
-NUM_FRAMES, SIZE = 24, 32
+NUM_FRAMES, SIZE = 40, 32
 MOUTH = (slice(20, 27), slice(12, 20))
 """Rows and columns of the mouth: brighter when "aa" is said, and inside ``swaps.MOUTH``."""
 
@@ -175,7 +175,7 @@ def test_denoising_rows_of_a_net_that_knows_the_picture(chain, subject):
         for metric in ("temporal_l1", "warp_error"):
             assert rows[name][metric] == pytest.approx(rows["recon"][metric], rel=1e-3)
             assert rows["noisy"][metric] > 1.5 * rows[name][metric]
-    told, half = Obedient.told, slice(6, 18)
+    told, half = Obedient.told, slice(10, 30)
     assert not told.motion_known.any() and not told.motion.any()
     torch.testing.assert_close(told.visemes, viseme_windows(subject.visemes)[None, half])
     assert "teacher" not in protocols.denoise(Chain(chain.talker), subject, 1.0, {"k1": 1})
@@ -238,6 +238,12 @@ def test_shifted(rows):
     assert rows["real"]["mouth_r"] > 0.999 and abs(rows["shifted"]["mouth_r"]) < 0.5
     assert (rows["real"]["sync_offset"], rows["shifted"]["sync_offset"]) == (0, 3)
     assert rows["shifted"]["psnr_db"] < 40 < rows["real"]["psnr_db"] and "psnr_db" not in rows["recon"]
+
+
+def test_clips_too_short_for_shifts_have_no_offset(chain, subject):
+    truth = replace(subject.truth, mel=subject.truth.mel[: 4 * 32])
+    assert math.isnan(protocols.look(Instruments(sync=Hearing()), truth.frames[:32], truth)["sync_offset"])
+    assert protocols.look(Instruments(sync=Hearing()), subject.truth.frames, subject.truth)["sync_offset"] == 0
 
 
 def test_swapped_identity_and_speech(rows):

@@ -13,6 +13,7 @@ from tsd import checkpoint
 from tsd.command import user_errors
 from tsd.data.dataset import ClipDataset
 from tsd.data.manifest import fingerprint
+from tsd.metrics.facenet import FaceNet
 from tsd.metrics.lpips import find_weights, lpips_net
 from tsd.page import write_page
 from tsd.pairs.report import to_markdown as pairs_markdown
@@ -30,6 +31,8 @@ OPTIONAL = ("sync",)
 """Stages that evaluation does without where the weights file does not exist."""
 LEAST_SHUFFLED = 8
 """Every schedule says the wrong speech in a quarter of the clips, but in at least so many."""
+FACENET_EVERY = 10
+"""FaceNet looks at every tenth frame: it is a hundred times the work of the embedder trained here."""
 SPLITS = ("train", "val", "test")
 
 
@@ -74,6 +77,8 @@ def check_shared(cfg: DictConfig) -> list[str]:
             find_weights(cfg.lpips.weights, cfg.lpips.backbone)
         except (ValueError, FileNotFoundError) as error:
             wrong.append(str(error))
+    if cfg.identity.weights and not Path(cfg.identity.weights).is_file():
+        wrong.append(f"identity.weights={cfg.identity.weights}: no such file; null takes weights.identity")
     if cfg.workers < 1:
         wrong.append(f"workers={cfg.workers}: must be 1 or more")
     if not str(cfg.out).endswith(".json"):
@@ -92,6 +97,13 @@ def load_instruments(cfg: DictConfig) -> tuple[Instruments, dict[str, str]]:
         else:
             reason = f"unavailable: no weights.{stage} ({path}); `make train-{stage}` writes them"
             instruments.unavailable[metric] = reason
+    if cfg.identity.weights:
+        instruments.identity, instruments.identity_every = FaceNet(cfg.identity.weights), FACENET_EVERY
+        hashes["identity"] = checkpoint.file_hash(cfg.identity.weights)
+        instruments.unavailable.pop("id_cosine", None)
+    if "identity" in hashes:
+        name = "facenet-pytorch's InceptionResnetV1" if cfg.identity.weights else "weights.identity"
+        instruments.embedder = f"{name}, hash {hashes['identity']}"
     try:
         path = find_weights(cfg.lpips.weights, cfg.lpips.backbone)
         instruments.lpips = lpips_net(path, cfg.lpips.backbone)
@@ -151,7 +163,8 @@ def evaluate_pairs(cfg: DictConfig) -> dict:
     if "lpips" in hashes:
         networks["lpips"] = f"{cfg.lpips.backbone}, hash {hashes['lpips']}"
     if "identity" in hashes:
-        networks["fvd"] = f"mean and std over time of the identity embedder {hashes['identity']}"
+        networks["identity"] = instruments.embedder
+        networks["fvd"] = f"mean and std over time of {instruments.embedder}"
     settings = PairSettings(cfg.crop, cfg.length_tolerance, cfg.seed)
     folders = Path(cfg.pairs), Path(cfg.real)
     comparison = compare_folders(*folders, Path(cfg.out), instruments, networks, hashes, settings, cfg.workers)
@@ -191,7 +204,7 @@ def evaluate(cfg: DictConfig) -> dict:
         "long": long_runs,
         "controls": verdicts(rows, statistics, cfg.seed, features),
         "unavailable": instruments.unavailable,
-        "features": f"mean and std over time of the identity embedder {hashes.get('identity')}",
+        "features": f"mean and std over time of {instruments.embedder}",
         "statistics": statistics,
         "weights": hashes,
         "settings": settings,

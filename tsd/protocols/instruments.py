@@ -57,6 +57,8 @@ class Instruments:
     sync: nn.Module | None = None
     """The sync expert of ``tsd.nets.sync``."""
     lpips: nn.Module | None = None
+    embedder: str = "none"
+    """The name of ``identity`` in reports."""
     identity_every: int = 3
     """The embedder looks at every third frame: a person changes slowly."""
     unavailable: dict[str, str] = field(default_factory=dict)
@@ -116,7 +118,7 @@ def sync(instruments: Instruments, video: Tensor, mel: Tensor) -> Row:
     """Offset in frames (positive: the picture is late), confidence and distance against the real sound [T * 4, 80];
     nan where the clip is too short for shifts of MAX_SHIFT."""
     names = ("sync_offset", "sync_confidence", "sync_distance")
-    if len(video) < instruments.sync.field + MAX_SHIFT:
+    if len(video) < instruments.sync.field + 2 * MAX_SHIFT:
         return dict.fromkeys(names, float("nan"))
     with clock("sync"):
         scores = sync_scores(instruments.sync, video, mel)
