@@ -320,6 +320,18 @@ def test_blocks_give_what_whole_videos_give(folders, monkeypatch, block):
     assert expected["sync_distance"] > 0.1
 
 
+def test_blocks_that_are_equal_add_no_error():
+    real = np.stack([scene(t / 25) for t in range(40)])
+    video = real.copy()
+    video[-1, 0, :8] ^= 1
+    video, real = to_frames(video)[None], to_frames(real)[None]
+    tally = scoring.Tally(Instruments(), None, 40)
+    for begin in range(0, 40, 8):
+        block = slice(max(0, begin - 1), begin + 8)
+        tally.add(video[:, block], real[:, block], begin, metrics.real_flow(real[:, block]))
+    assert 85 < tally.row(tally, None)["psnr_db"] == pytest.approx(float(metrics.psnr(video, real)), abs=0.01)
+
+
 def test_shifted_and_swapped_rows_are_those_videos(folders):
     ready = ready_pair(folders, "25")
     path = folders[1] / "bad" / "short.mp4"

@@ -45,6 +45,8 @@ def chain_page(report: dict, sheet: Image.Image | None) -> str:
     generate = {name: title(name) for name in statistics if name.startswith("generate.")}
     controls = {name: name.replace("_", " ") for name in CONTROLS}
     same_pose = {name: text for name, text in controls.items() if name != "other_speech"}
+    if own := denoise.pop("denoise.recon", None):  # the reconstruction of the very frames that were denoised
+        same_pose["denoise.recon"] = f"{own}, same frames"
     return document(
         "Evaluation",
         f"{report['clips']} clips of {report['identities']} people, split {report['split']}. Grey rows are controls: "
@@ -57,8 +59,8 @@ def chain_page(report: dict, sheet: Image.Image | None) -> str:
         ),
         section(
             f"Denoising, from noise of strength {report['denoise']['strength']:.3f}",
-            html_table(report, denoise | same_pose, DENOISE_COLUMNS, controls),
-            charts(report, DENOISE_COLUMNS, denoise | same_pose, controls),
+            html_table(report, denoise | same_pose, DENOISE_COLUMNS, same_pose),
+            charts(report, DENOISE_COLUMNS, denoise | same_pose, same_pose),
         ),
         section("Exchanged speech and faces", exchanged(report)),
         *(long_run(name, run) for name, run in report.get("long", {}).items()),

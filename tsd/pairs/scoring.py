@@ -201,7 +201,7 @@ class Videos:
 
 def hear(net: nn.Module | None, ready: ReadyPair) -> Tensor | None:
     """Vectors [1, P, D] that the sync expert gives to the real sound; None without a net, a sound or enough frames."""
-    if net is None or ready.wave is None or ready.num_frames < net.field + MAX_SHIFT:
+    if net is None or ready.wave is None or ready.num_frames < net.field + 2 * MAX_SHIFT:
         return None
     return net.hear(torch.from_numpy(log_mel(ready.wave))[None])
 
