@@ -145,7 +145,7 @@ def test_sheet_has_real_above_generated():
 
 SCHEDULES = {"k1": [80.0], "k2": [80.0, 1.0]}
 STAGES = ("vae", "visemes", "identity", "mouth", "teacher", "student", "motion", "sync")
-TEST_CLIPS, CLIP_FRAMES = 4, 22
+TEST_CLIPS, CLIP_FRAMES = 4, 14
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +234,7 @@ def test_report_has_every_row_as_plain_numbers(finished):
     looks |= {"id_cosine", "id_cosine_p5", "id_cosine_slope", "id_cosine_start", "id_cosine_end", "id_ratio_end"}
     spoken = report["generate"]["k2"]
     assert looks | {"mouth_r_shuffled", "fvd", "sync_offset", "fps", "ms_per_frame"} <= set(spoken)
-    short = {"sync_offset", "sync_confidence", "sync_distance"}  # 22 frames are too few for shifts of 15
+    short = {"sync_offset", "sync_confidence", "sync_distance"}  # 14 frames are too few for shifts of 15
     assert all(isinstance(value, float) for name, value in spoken.items() if name not in short)
     assert all(spoken[name] is None for name in short)
     for name in ("real", "recon", "shifted", "frozen", "blurred", "noisy", "swapped", "fading"):

@@ -10,7 +10,7 @@ import torch
 from tsd import protocols
 from tsd.clip import FPS, VISEMES, Clip, to_frames, to_uint8, viseme_windows
 from tsd.diffusion import S_MAX
-from tsd.metrics import psnr
+from tsd.metrics import psnr, real_flow, warp_error
 from tsd.nets.vae import Appearance
 from tsd.protocols import Chain, Instruments, Subject, swaps
 from tsd.protocols.clock import clock
@@ -176,6 +176,8 @@ def test_denoising_rows_of_a_net_that_knows_the_picture(chain, subject):
             assert rows[name][metric] == pytest.approx(rows["recon"][metric], rel=1e-3)
             assert rows["noisy"][metric] > 1.5 * rows[name][metric]
     told, half = Obedient.told, slice(10, 30)
+    flow = real_flow(subject.truth.frames[None, half])
+    assert rows["recon"]["warp_error"] == pytest.approx(float(warp_error(subject.recon[None, half], *flow)))
     assert not told.motion_known.any() and not told.motion.any()
     torch.testing.assert_close(told.visemes, viseme_windows(subject.visemes)[None, half])
     assert "teacher" not in protocols.denoise(Chain(chain.talker), subject, 1.0, {"k1": 1})

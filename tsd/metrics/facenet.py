@@ -39,7 +39,9 @@ class FaceNet(nn.Module):
             wanted = self.net.state_dict()
             self.net.load_state_dict({name: given[name].to(value.dtype) for name, value in wanted.items()})
         except Exception as error:  # every reader has its own; the remedy is the same
-            raise ValueError(f"{path} is no InceptionResnetV1 state dict: give identity.weights another file") from error
+            raise ValueError(
+                f"{path} is no InceptionResnetV1 state dict: give identity.weights another file"
+            ) from error
         self.eval().requires_grad_(False)
 
     def forward(self, frames: Tensor) -> Tensor:
