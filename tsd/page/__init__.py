@@ -110,6 +110,8 @@ SCORES = ("psnr_db", "ssim", "lpips", "motion_ratio", "sharpness_ratio", "id_cos
 def title(row: str) -> str:
     """generate.k2 -> student k2; denoise.student.k2 likewise."""
     leaf = row.split(".")[-1]
+    if row == "denoise.noisy":
+        return "noisy latents"
     return f"student {leaf}" if leaf[:1] == "k" and leaf[1:].isdigit() else leaf
 
 
