@@ -16,6 +16,7 @@ from tsd.nets.denoiser import Denoiser
 from tsd.nets.identity import IdentityNet
 from tsd.nets.motion import MotionBank
 from tsd.nets.mouth import MouthNet
+from tsd.nets.sync import SyncNet
 from tsd.nets.vae import VAE
 from tsd.nets.visemes import VisemeNet
 
@@ -28,6 +29,7 @@ ARGUMENTS = {
     "teacher": DENOISER | {"causal": False},
     "student": DENOISER | {"causal": True},
     "mouth": {"channels": 8},
+    "sync": {"dim": 8, "channels": 8, "field": 5},
     "motion": {"num_tracks": 3, "num_frames": 5},
 }
 
@@ -251,4 +253,4 @@ def test_a_vae_and_a_denoiser_of_other_latents():
 
 
 def test_every_net_of_the_door_is_covered_here():
-    assert set(checkpoint.NETS.values()) == {VAE, VisemeNet, IdentityNet, Denoiser, MouthNet, MotionBank}
+    assert set(checkpoint.NETS.values()) == {VAE, VisemeNet, IdentityNet, Denoiser, MouthNet, SyncNet, MotionBank}

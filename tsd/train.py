@@ -1,4 +1,4 @@
-"""Train one stage: ``python -m tsd.train stage=vae|visemes|identity|mouth|teacher|student``."""
+"""Train one stage: ``python -m tsd.train stage=vae|visemes|identity|mouth|sync|teacher|student``."""
 
 import logging
 import shutil
