@@ -4,6 +4,8 @@ Every metric here scores whole clips and keeps one short row per clip, so a spli
 number of devices changes nothing but the order of the rows, and the order is sorted away.
 """
 
+from abc import abstractmethod
+from collections.abc import Callable
 from typing import TypedDict
 
 import numpy as np
@@ -92,9 +94,9 @@ class PerClip(Metric):
         # One flat list, not [n, columns]: torchmetrics lets a device without clips gather a tensor of shape [0].
         self.add_state("rows", default=[], dist_reduce_fx="cat")
 
+    @abstractmethod
     def score(self, *inputs) -> tuple[Tensor, ...]:
         """One tensor [B] for each of ``columns``."""
-        raise NotImplementedError
 
     def update(self, *inputs) -> None:
         """Score a batch of whole clips; the arguments are those of ``score``."""
@@ -121,15 +123,13 @@ class AgainstBase(PerClip):
     """
 
     name: str
+    measure: Callable[[Tensor], Tensor]
+    """[B, T, 3, H, W] in [-1, 1] -> [B]."""
 
     def __init__(self, seed: int = 0, **kwargs):
         super().__init__(seed, **kwargs)
         self.columns = (self.name, f"{self.name}_base")
         self.ratios = {f"{self.name}_ratio": self.columns}
-
-    def measure(self, video: Tensor) -> Tensor:
-        """[B, T, 3, H, W] in [-1, 1] -> [B]."""
-        raise NotImplementedError
 
     def score(self, video: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
         return self.measure(video), self.measure(base)

@@ -13,14 +13,12 @@ from tsd.clip import to_frames
 from tsd.media.audio import log_mel
 from tsd.media.timeline import Timeline
 from tsd.metrics import (
-    identity_cosines,
     lpips_distance,
     motion_magnitude,
     pearson,
     psnr,
     real_flow,
     sharpness,
-    slope_per_minute,
     ssim,
     start_middle_end,
     temporal_l1,
@@ -31,7 +29,7 @@ from tsd.metrics.sync import MAX_SHIFT, shift_distances, summarise_shifts
 from tsd.metrics.temporal import flicker_mean_std, frame_differences
 from tsd.pairs.reading import ReadyPair
 from tsd.protocols.controls import BLUR, SHIFT
-from tsd.protocols.instruments import EVERY, FEATURES, Instruments, Row
+from tsd.protocols.instruments import EVERY, FEATURES, Instruments, Row, identity_row
 
 VERSION = 1
 """Raise it when a number changes its meaning: partial results of another version are not used."""
@@ -160,14 +158,8 @@ class Tally:
 
     def who(self, reference: Tensor) -> Row:
         """``IdentityCosine``'s columns against ``reference`` [1, D], and FEATURES."""
-        embeddings, every = self.track("embedding"), self.instruments.identity_every
-        cosines = identity_cosines(embeddings, reference)
-        start, _, end = start_middle_end(cosines, every)
-        spread, mean = torch.std_mean(embeddings[0], 0, correction=0)
-        row = {"id_cosine": float(cosines.mean()), "id_cosine_p5": float(cosines.quantile(0.05))}
-        row |= {"id_cosine_slope": float(slope_per_minute(cosines, every))}
-        row |= {"id_cosine_start": float(start), "id_cosine_end": float(end)}
-        return row | {FEATURES: torch.cat([mean, spread]).tolist()}
+        row = identity_row(self.track("embedding"), reference, self.instruments.identity_every)
+        return row | {FEATURES: row[FEATURES].tolist()}
 
 
 class Videos:

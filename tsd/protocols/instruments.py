@@ -106,9 +106,15 @@ def who(instruments: Instruments, video: Tensor, embedding: Tensor) -> Row:
     every = instruments.identity_every
     with clock("identity"):
         embeddings = embed_frames(instruments.identity, video[None], every, BLOCK)
-        cosines = identity_cosines(embeddings, embedding)
-        start, _, end = start_middle_end(cosines, every)
-        spread, mean = torch.std_mean(embeddings[0], 0, correction=0)
+        return identity_row(embeddings, embedding, every)
+
+
+def identity_row(embeddings: Tensor, reference: Tensor, every: int) -> Row:
+    """``IdentityCosine``'s columns, and FEATURES, of every ``every``-th frame's embeddings [1, N, D] against
+    ``reference`` [1, D]."""
+    cosines = identity_cosines(embeddings, reference)
+    start, _, end = start_middle_end(cosines, every)
+    spread, mean = torch.std_mean(embeddings[0], 0, correction=0)
     row = {"id_cosine": float(cosines.mean()), "id_cosine_p5": float(cosines.quantile(0.05))}
     row |= {"id_cosine_slope": float(slope_per_minute(cosines, every))}
     return row | {"id_cosine_start": float(start), "id_cosine_end": float(end), FEATURES: torch.cat([mean, spread])}
