@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_dir
 from test_config import CONF
 from torch import nn
 
-from tsd import bench
-from tsd.bench import Setting
+from tsd.bench import __main__ as bench
+from tsd.bench.__main__ import Setting
 from tsd.diffusion import Schedule
 from tsd.runtime.talker import Talker
 

@@ -12,7 +12,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from tsd.bench import bench
+from tsd.bench.__main__ import bench
 from tsd.demo import compose
 from tsd.evaluate import evaluate
 from tsd.prepare.manifests import write_atomic

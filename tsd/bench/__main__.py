@@ -200,7 +200,7 @@ def to_markdown(report: dict) -> str:
     )
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="bench")
+@hydra.main(version_base="1.3", config_path="../../conf", config_name="bench")
 @user_errors
 def main(cfg: DictConfig) -> None:
     report = bench(cfg)
