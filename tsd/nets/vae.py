@@ -28,6 +28,11 @@ class Appearance:
         return Appearance(self.picture[rows], self.latent[rows])
 
 
+def repeat(x: Tensor, count: int) -> Tensor:
+    """[B, ...] -> [B * count, ...], each entry ``count`` times in a row; one entry is not copied."""
+    return x.expand(count, *x.shape[1:]) if len(x) == 1 else x.repeat_interleave(count, 0)
+
+
 class VAE(nn.Module):
     """Encoder and light decoder, ``2 ** len(channels)`` times smaller latents.
 
@@ -105,16 +110,21 @@ class VAE(nn.Module):
         """z [B * T, C, h, w] -> pictures, not clamped (so that gradients flow), and the moved reference, both
         [B * T, 3, H, W]."""
         count = len(z) // len(appearance.picture)
-        picture, latent = (x.repeat_interleave(count, 0) for x in (appearance.picture, appearance.latent))
-        x = torch.cat([z, latent.to(z)], 1)
+        picture, latent = (repeat(x, count) for x in (appearance.picture, appearance.latent))
+        # channels_last: on a processor the narrow layers at half size are twice as fast as in the usual layout.
+        x = torch.cat([z, latent.to(z)], 1).contiguous(memory_format=torch.channels_last)
         for layer in self.decoder:
             x = layer(x)
-        flow = F.interpolate(self.to_flow(x).float(), scale_factor=4, mode="bilinear", align_corners=False)
+        # Two channels are resized and moved faster in planes.
+        flow = F.interpolate(self.to_flow(x).float().contiguous(), scale_factor=4, mode="bilinear", align_corners=False)
         moved = warp(picture, flow * FLOW_SCALE * self.resolution)
-        x = self.paint(self.widen(x) + self.enter_moved(F.pixel_unshuffle(moved, 2)))
+        cells = F.pixel_unshuffle(moved, 2)
+        x = self.paint(self.widen(x) + self.enter_moved(cells.contiguous(memory_format=torch.channels_last)))
         painted, share = self.to_picture(x).float().split([12, 4], 1)
-        share = F.pixel_shuffle(share, 2).sigmoid()
-        return share * F.pixel_shuffle(painted, 2) + (1 - share) * moved, moved
+        # Painted and moved are mixed at half size, each colour's four pixels by the same four shares.
+        colours = (x.unflatten(1, (3, 4)) for x in (cells, painted))
+        mixed = torch.lerp(*colours, share.sigmoid()[:, None])
+        return F.pixel_shuffle(mixed.flatten(1, 2), 2), moved
 
     def normalise(self, latent: Tensor) -> Tensor:
         """Latents [N, C, h, w] to zero mean and unit std per channel."""
