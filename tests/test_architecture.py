@@ -10,7 +10,14 @@ ROOT = Path(__file__).parents[1]
 GROUND = {"clip": [], "diffusion": [], "flow": [], "losses": ["diffusion", "flow"], "metrics": ["clip", "flow"]}
 GROUND |= {"nets": ["clip", "diffusion", "flow"], "media": ["clip"], "checkpoint": ["nets"]}
 COMMANDS = ["command", "prepare.__main__", "train", "evaluate", "sample", "bench", "demo"]
-LAYERS = [[*GROUND], ["data", "modules"], ["prepare", "runtime"], ["callbacks"], ["report"], ["protocols"]]
+LAYERS = [
+    [*GROUND],
+    ["data", "modules"],
+    ["prepare", "runtime"],
+    ["callbacks", "loggers", "resume"],
+    ["report"],
+    ["protocols"],
+]
 LAYERS += [["pairs"], ["page"], COMMANDS]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 FILES = sorted(path for path in (ROOT / "tsd").rglob("*.py") if path != ROOT / "tsd" / "__init__.py")
@@ -44,7 +51,7 @@ def test_layers(path):
         if package in ("hydra", "omegaconf"):
             assert top, f"{module} imports {name}: only commands know Hydra"
         if package in ("lightning", "pytorch_lightning"):
-            knows = me in ("modules", "callbacks") or module == "tsd.data.datamodule" or top
+            knows = me in ("modules", "callbacks", "loggers", "resume") or module == "tsd.data.datamodule" or top
             assert knows, f"{module} imports {name}: nets, losses, metrics, media and runtime work with torch alone"
         if package == "tsd" and (other := part_of(name)) != me:
             allowed = other in GROUND[me] if me in GROUND else top or RANK[other] < RANK[me]

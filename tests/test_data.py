@@ -2,6 +2,7 @@ import pickle
 import shutil
 import time
 from dataclasses import replace
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -30,8 +31,8 @@ def entries(root):
 
 
 def _epoch(loader, epoch: int) -> list[Clip]:
-    loader.sampler.set_epoch(epoch)
-    return list(loader)
+    loader.sampler.start = epoch * len(loader.dataset)
+    return list(islice(loader, len(loader.dataset) // loader.batch_size))
 
 
 def _same(a: Clip, b: Clip) -> bool:
@@ -219,7 +220,7 @@ def test_missing_tracks_are_reported_once(tmp_path, caplog):
     data = ClipDataModule(root, resolution=32, window=6)
     data.setup("fit")
     data.setup("fit")
-    list(data.train_dataloader())
+    next(iter(data.train_dataloader()))
     assert [r.message for r in caplog.records] == ["train: 1 of 4 clips have no visemes: their visemes are zeros"]
 
 
@@ -259,7 +260,7 @@ def test_batches_from_memory_are_quick(root):
     data = ClipDataModule(root, resolution=64, window=8, batch_size=8, windows_per_clip=8, mel=True)
     loader = data.train_dataloader()
     _epoch(loader, 0)
-    quickest = min(_timed(lambda: _epoch(loader, 1)) for _ in range(5)) / len(loader)
+    quickest = min(_timed(lambda: _epoch(loader, 1)) for _ in range(5)) / (len(loader.dataset) // 8)
     assert quickest < 0.02, f"{quickest * 1000:.1f} ms a batch"
 
 

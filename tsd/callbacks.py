@@ -1,4 +1,4 @@
-"""What watches a training: metrics, pictures, and the configuration inside every checkpoint."""
+"""What watches a training: metrics and pictures."""
 
 from pathlib import Path
 
@@ -72,14 +72,3 @@ class ContactSheet(L.Callback):
             if isinstance(logger, WandbLogger):
                 logger.log_image("val/sheet", [str(sheet)], step=step)
                 logger.log_video("val/video", [str(video)], step=step, format=["mp4"])
-
-
-class KeepConfig(L.Callback):
-    """Puts the run's configuration into every checkpoint, as plain lists, dicts, numbers and strings, so that
-    checkpoints load with ``weights_only=True``."""
-
-    def __init__(self, config: dict):
-        self.config = config
-
-    def on_save_checkpoint(self, trainer, module, checkpoint):
-        checkpoint["config"] = self.config

@@ -1,4 +1,4 @@
-"""Train one stage: ``python -m tsd.train stage=vae|visemes|identity|mouth|sync|teacher|student``."""
+"""Train one stage: ``python -m tsd.train stage=vae|visemes|identity|mouth|sync|lipreader|teacher|student``."""
 
 import logging
 import shutil
@@ -14,9 +14,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from tsd import checkpoint
-from tsd.callbacks import KeepConfig
 from tsd.command import user_errors
 from tsd.prepare.latents import cache_latents
+from tsd.resume import Requeue, Resume, SafeCheckpointIO, read_checkpoint
 
 log = logging.getLogger(__name__)
 for noisy in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
@@ -64,7 +64,6 @@ def precision(wanted: str) -> str:
 def train(cfg: DictConfig) -> Path:
     """Run one stage to its ``weights.safetensors`` and return that path. Finished runs are kept, cut ones resumed."""
     out, weights = Path(cfg.out), Path(cfg.out) / "weights.safetensors"
-    last = out / "checkpoints" / "last.ckpt"
     if cfg.overwrite:
         weights.unlink(missing_ok=True)
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
@@ -84,19 +83,22 @@ def train(cfg: DictConfig) -> Path:
     data = build(cfg.data, **cached_latents(cfg, nets))
     config = OmegaConf.to_container(cfg, resolve=True)
     callbacks = [c for c in build(cfg.callbacks).values() if c is not None]
+    resume = Resume(out / "checkpoints", config, cfg.checkpoint_every)
     trainer = build(
         cfg.trainer,
         precision=precision(cfg.trainer.precision),
         val_check_interval=validation_interval(cfg.trainer.max_steps, cfg.trainer.val_check_interval),
-        callbacks=[*callbacks, KeepConfig(config)],
+        callbacks=[*callbacks, resume],
+        plugins=[SafeCheckpointIO()],
         logger=list(build(cfg.logger).values()),
         default_root_dir=str(out),
     )
     log.info("stage %s: %.2f M parameters, up to %s steps, into %s", cfg.stage.name, size(net), trainer.max_steps, out)
-    trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    return finish(cfg, module, trainer, weights)
+    try:
+        trainer.fit(module, data, ckpt_path=str(resume.path) if resume.path.exists() else None)
+    except SystemExit as end:  # what Lightning makes of Ctrl-C
+        raise end if isinstance(end, Requeue) else KeyboardInterrupt from None
+    return finish(cfg, module, trainer, resume, weights)
 
 
 def validation_interval(max_steps: int, wanted: int) -> int:
@@ -113,15 +115,14 @@ def size(net: torch.nn.Module) -> float:
     return sum(p.numel() for p in net.parameters()) / 1e6
 
 
-def finish(cfg: DictConfig, module, trainer: L.Trainer, weights: Path) -> Path:
+def finish(cfg: DictConfig, module, trainer: L.Trainer, resume: Resume, weights: Path) -> Path:
     """Export the best checkpoint's net (the last one's where nothing was monitored)."""
-    best = trainer.checkpoint_callback.best_model_path if trainer.checkpoint_callback else ""
-    if best:
-        module.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
+    best = getattr(trainer.checkpoint_callback, "best_model_path", "") or resume.path
+    module.load_state_dict(read_checkpoint(best)["state_dict"])
     card = {
         "steps": int(trainer.global_step),
         "seed": int(cfg.seed),
-        "metrics": {k: float(v) for k, v in trainer.callback_metrics.items()},
+        "metrics": resume.metrics | {k: float(v) for k, v in trainer.callback_metrics.items()},
         "stands_on": {name: checkpoint.file_hash(cfg.weights[name]) for name in module.frozen},
         "loss": OmegaConf.to_container(cfg.loss, resolve=True),
     }

@@ -1,11 +1,14 @@
 """One LightningDataModule for every stage."""
 
 import logging
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import count
 from pathlib import Path
 
 import lightning
 import torch
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, Sampler
 
 from tsd.data.dataset import ClipDataset, collate
 from tsd.data.latents import LatentCache
@@ -18,14 +21,25 @@ PEOPLE = {"all": slice(None), "even": slice(0, None, 2), "odd": slice(1, None, 2
 """Which identities of the sorted ones of the training split."""
 
 
-class EpochSampler(DistributedSampler):
-    """Shuffled (epoch, number) pairs: what a window shows then depends on nothing but the pair and the seed.
+class EndlessSampler(Sampler):
+    """Shuffled (epoch, number) pairs without end: what a window shows depends on the pair and the seed alone.
 
-    A DistributedSampler, so that Lightning leaves it in place on several devices and tells it the epoch.
+    length: items of the dataset; every ``length`` pairs are one epoch in an order of its own. start: pairs taken
+    before, on all devices together, so that a resumed training goes on where it was. rank, world: this device takes
+    every ``world``-th pair from ``start + rank`` on, so that all devices together take what one would.
     """
 
-    def __iter__(self):
-        return ((self.epoch, number) for number in super().__iter__())
+    def __init__(self, length: int, seed: int, start: int = 0, rank: int = 0, world: int = 1):
+        self.length, self.seed, self.start, self.rank, self.world = length, seed, start, rank, world
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        @lru_cache(1)
+        def order(epoch: int) -> list[int]:
+            return torch.randperm(self.length, generator=torch.Generator().manual_seed(self.seed + epoch)).tolist()
+
+        for position in count(self.start + self.rank, self.world):
+            epoch, place = divmod(position, self.length)
+            yield epoch, order(epoch)[place]
 
 
 class ClipDataModule(lightning.LightningDataModule):
@@ -46,7 +60,8 @@ class ClipDataModule(lightning.LightningDataModule):
         cache_mb: memory for decoded clips, all workers together.
         seed: of windows, references, mirroring and order.
 
-    ``datasets`` maps a split to its ``ClipDataset`` after ``setup``.
+    ``datasets`` maps a split to its ``ClipDataset`` after ``setup``. Training batches have no end, and the position
+    in them is part of a checkpoint. ``batch_size`` counts per device.
     """
 
     def __init__(
@@ -96,6 +111,7 @@ class ClipDataModule(lightning.LightningDataModule):
         self.num_workers, self.seed = num_workers, seed
         self.cache_bytes = cache_mb * 2**20 // max(1, num_workers)
         self.datasets: dict[str, ClipDataset] = {}
+        self.batches_taken = 0
 
     def setup(self, stage: str | None = None) -> None:
         """Read the manifests that ``stage`` needs; says once what the clips lack."""
@@ -139,17 +155,25 @@ class ClipDataModule(lightning.LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,  # their memories of decoded clips outlive the epoch
             pin_memory=torch.cuda.is_available(),
+            # Its own, so that the training's random numbers are the same for any number of workers.
+            generator=torch.Generator().manual_seed(self.seed),
             **options,
         )
 
     def train_dataloader(self) -> DataLoader:
         self.setup("fit")
-        dataset, trainer = self.datasets["train"], self.trainer
+        trainer = self.trainer
         world, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
-        sampler = EpochSampler(dataset, num_replicas=world, rank=rank, shuffle=True, seed=self.seed)
-        return self._loader(
-            "train", self.batch_size, sampler=sampler, drop_last=len(dataset) >= self.batch_size * world
-        )
+        start = self.batches_taken * self.batch_size * world
+        sampler = EndlessSampler(len(self.datasets["train"]), self.seed, start, rank, world)
+        return self._loader("train", self.batch_size, sampler=sampler)
+
+    def state_dict(self) -> dict[str, int]:
+        """Batches that the training has taken on every device."""
+        return {"batches_taken": self.trainer.fit_loop.total_batch_idx + 1 if self.trainer else self.batches_taken}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.batches_taken = int(state["batches_taken"])
 
     def val_dataloader(self) -> DataLoader:
         return self._loader("val", self.val_batch_size)

@@ -26,7 +26,7 @@ class ClipDataset(Dataset):
 
     Training draws the window, the reference and the mirroring from a generator seeded by (seed, epoch,
     item), so a run is the same for every number of workers and every resumption; items are (epoch, number)
-    pairs as ``EpochSampler`` gives them. Otherwise everything is fixed: item j is window j // clips of clip
+    pairs as ``EndlessSampler`` gives them. Otherwise everything is fixed: item j is window j // clips of clip
     j % clips, windows spread evenly, the reference the clip's first frame (its last one when the window
     begins near the first).
 

@@ -39,6 +39,10 @@ class Stage(L.LightningModule):
         """Named scalar terms of one batch; names are fields of LossWeights."""
         raise NotImplementedError(f"{type(self).__name__} must say what its losses are")
 
+    def on_train_batch_start(self, clip: Clip, _: int) -> None:
+        # Lightning would log a term again and again after the batch that had it (a student's terms change midway).
+        self.trainer.fit_loop.epoch_loop._results.clear()
+
     def training_step(self, clip: Clip, _: int) -> Tensor:
         terms = self.step_losses(clip)
         total = self.loss.total(terms)

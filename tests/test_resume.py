@@ -1,0 +1,202 @@
+"""A training killed at any moment and started again ends with the very bits of one that was left alone."""
+
+import multiprocessing
+import os
+import pickle
+import random
+import resource
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import config, ground
+
+from tsd import checkpoint, resume
+from tsd.loggers import CSVLog, read_rows
+from tsd.train import train
+
+FORK = multiprocessing.get_context("fork")
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return ground(tmp_path_factory.mktemp("ground"))
+
+
+@pytest.fixture(scope="module")
+def whole(root, tmp_path_factory) -> dict[str, Path]:
+    """Runs that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    for stage in ("teacher", "student"):
+        run(config(root, folder / stage, f"stage={stage}")).join()
+    return {stage: folder / stage for stage in ("teacher", "student")}
+
+
+def run(cfg):
+    """A training in a process of its own, which shares this one's imports."""
+    process = FORK.Process(target=train, args=(cfg,))
+    process.start()
+    return process
+
+
+def steps_of(out: Path) -> int:
+    return max((int(row["step"]) + 1 for row in read_rows(out / "logs" / "metrics.csv")), default=0)
+
+
+def killed(cfg, number: int, at_step: int | None = None, after: float | None = None) -> int:
+    """Send the signal at a step or after seconds; returns the steps done then, -1 if it had ended before."""
+    process, begun = run(cfg), time.monotonic()
+    while process.is_alive():
+        late = after is not None and time.monotonic() - begun >= after
+        if late or (at_step is not None and steps_of(Path(cfg.out)) >= at_step):
+            os.kill(process.pid, number)
+            break
+        time.sleep(0.001)
+    process.join()
+    return -1 if process.exitcode == 0 else steps_of(Path(cfg.out))
+
+
+def same(a, b) -> bool:
+    """Bit for bit, all the way down."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b) and a.dtype == b.dtype
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b or (a != a and b != b)
+
+
+def assert_identical(out: Path, expected: Path):
+    ours, theirs = (resume.read_checkpoint(folder / "checkpoints" / "last.ckpt") for folder in (out, expected))
+    parts = ["state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "random"]
+    for part in [*parts, "ClipDataModule", "global_step"]:
+        assert same(ours[part], theirs[part]), part
+    for name, state in ours["callbacks"].items():
+        if not name.startswith("ModelCheckpoint"):  # its paths differ
+            assert same(state, theirs["callbacks"][name]), name
+    assert (out / "weights.safetensors").read_bytes() == (expected / "weights.safetensors").read_bytes()
+    rows, wanted = (read_rows(folder / "logs" / "metrics.csv") for folder in (out, expected))
+    assert [row for row in rows if row not in wanted] == []
+    # Killed between the checkpoint of a step and the log of its losses, a run lacks that row.
+    assert len(wanted) - len(rows) <= 1 and [r for r in rows if "val/total" in r] == [
+        r for r in wanted if "val/total" in r
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stage", "steps"), [("teacher", (1, 3)), ("teacher", (4,)), ("teacher", (12,)), ("student", (7, 9))]
+)
+def test_killed_and_started_again(root, whole, tmp_path, stage, steps):
+    cfg = config(root, tmp_path / stage, f"stage={stage}")
+    for step in steps:
+        killed(cfg, signal.SIGKILL, at_step=step)
+    train(cfg)
+    assert_identical(tmp_path / stage, whole[stage])
+
+
+@pytest.mark.slow
+def test_fifty_kills_at_random_moments(root, whole, tmp_path):
+    generator, steps = random.Random(0), []
+    begun = time.monotonic()
+    run(config(root, tmp_path / "timed", "stage=teacher")).join()
+    seconds = time.monotonic() - begun
+    while len(steps) < 50:
+        cfg = config(root, tmp_path / f"{len(steps)}", "stage=teacher", "overwrite=false")
+        step = killed(cfg, signal.SIGKILL, after=generator.uniform(0.1, 1.0) * seconds)
+        if step < 1:
+            continue  # before the first step, or after the last: nothing that resuming could get wrong
+        steps.append(step)
+        run(cfg).join()
+        assert_identical(Path(cfg.out), whole["teacher"])
+    print("killed after steps", sorted(steps))
+
+
+def test_sigterm_writes_a_checkpoint_and_ends_with_75(root, whole, tmp_path):
+    cfg = config(root, tmp_path / "t", "stage=teacher", "checkpoint_every=1000")
+    process = run(cfg)
+    while steps_of(tmp_path / "t") < 5:
+        time.sleep(0.001)
+    process.terminate()
+    process.join()
+    assert process.exitcode == 75 and not (tmp_path / "t" / "weights.safetensors").exists()
+    assert resume.read_checkpoint(tmp_path / "t" / "checkpoints" / "last.ckpt")["global_step"] >= 5
+    train(cfg)
+    assert_identical(tmp_path / "t", whole["teacher"])
+
+
+def test_any_number_of_workers_gives_the_same_numbers(root, whole, tmp_path):
+    train(config(root, tmp_path / "w", "stage=teacher", "data.num_workers=2"))
+    assert_identical(tmp_path / "w", whole["teacher"])
+
+
+def test_what_stopped_early_does_not_go_on(root, tmp_path):
+    # A learning rate of nearly nothing: no validation is better than the first one.
+    cfg = config(root, tmp_path / "e", "stage=teacher", "callbacks.early_stopping.patience=1", "optimizer.lr=1e-12")
+    first = train(cfg).read_bytes()
+    (tmp_path / "e" / "weights.safetensors").unlink()  # killed between the last step and the export
+    assert train(cfg).read_bytes() == first
+    assert checkpoint.read_header(tmp_path / "e" / "weights.safetensors")["card"]["steps"] < STEPS
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
+    path, io = tmp_path / "last.ckpt", resume.SafeCheckpointIO()
+    io.save_checkpoint({"state_dict": {"a": torch.ones(3)}, "config": {}, "random": {}}, path)
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="was not written and the one before it is whole"):
+            io.save_checkpoint({"state_dict": {"a": torch.ones(10**6)}}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_random_states_come_back(tmp_path):
+    path = tmp_path / "r.pt"
+    torch.save(resume.random_states(), path)
+
+    def drawn():
+        return torch.rand(2).tolist(), np.random.rand(2).tolist(), random.random(), random.gauss(0, 1)
+
+    first = drawn()
+    resume.set_random_states(torch.load(path, weights_only=True))
+    assert drawn() == first
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def test_checkpoints_never_run_code(root, tmp_path):
+    cfg = config(root, tmp_path / "b", "stage=teacher")
+    last = tmp_path / "b" / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(parents=True)
+    torch.save({"state_dict": {}, "config": {}, "random": Bomb(tmp_path / "it ran")}, last)
+    with pytest.raises(ValueError, match="last.ckpt is no checkpoint of this project"):
+        train(cfg)
+    assert not (tmp_path / "it ran").exists()
+    pickle.loads(pickle.dumps(Bomb(tmp_path / "it ran")))
+    assert (tmp_path / "it ran").exists(), "the bomb must be live"
+
+
+def test_the_log_is_rewound(tmp_path):
+    log = CSVLog(tmp_path)
+    for step in range(4):
+        log.log_metrics({"train/total": torch.tensor(float(step)), "epoch": 0}, step)
+    log.log_metrics({"val/psnr": 3.0}, 3)
+    again = CSVLog(tmp_path)
+    again.rewind(2)
+    again.log_metrics({"val/psnr": 4.0}, 2)
+    rows = [{"step": "0", "train/total": "0.0"}, {"step": "1", "train/total": "1.0"}, {"step": "2", "val/psnr": "4.0"}]
+    assert read_rows(tmp_path / "metrics.csv") == rows

@@ -1,0 +1,57 @@
+"""Trainings of seconds: a corpus of discs, nets that fit a thimble, and the weights that the last stages stand on."""
+
+from pathlib import Path
+
+import torch
+from fakes import LATENT_CHANNELS, LATENT_SIDE, SIDE, awake
+from mini_corpus import disc_corpus
+
+from tsd import checkpoint
+from tsd.demo import compose
+
+SMALL = [
+    "trainer.max_steps=12",
+    "trainer.val_check_interval=4",
+    "trainer.limit_val_batches=1",
+    "trainer.log_every_n_steps=1",
+    "trainer.enable_progress_bar=false",
+    "trainer.precision=32-true",
+    "checkpoint_every=2",
+    f"model.resolution={SIDE}",
+    f"model.vae.latent_channels={LATENT_CHANNELS}",
+    "model.vae.channels=[8,16]",
+    "model.vae.decoder_blocks=1",
+    "model.identity.channels=8",
+    "model.mouth.channels=8",
+    *(f"model.{stage}.channels=[8,8]" for stage in ("teacher", "student")),
+    *(f"model.{stage}.latent_size={LATENT_SIDE}" for stage in ("teacher", "student")),
+    "model.teacher.emb_channels=16",
+    "model.student.emb_channels=16",
+    "data.window=3",
+    "data.batch_size=2",
+    "data.windows_per_clip=1",
+]
+STAGES = ("vae", "identity", "teacher", "student")
+
+
+def ground(root: Path) -> Path:
+    """A corpus of four people in ``root/corpus``, and untrained weights of every stage in ``root/<stage>``."""
+    disc_corpus(root / "corpus")
+    cfg = compose("train", SMALL)
+    for stage in STAGES:
+        torch.manual_seed(STAGES.index(stage))
+        arguments = {k: v for k, v in cfg.model[stage].items() if k != "_target_"}
+        arguments["channels"] = list(arguments["channels"]) if stage != "identity" else arguments["channels"]
+        net = awake(checkpoint.NETS[stage](**arguments))
+        checkpoint.save(root / stage / "weights.safetensors", stage, net, arguments, {})
+    return root
+
+
+def arguments(root: Path, out: Path, *extra: str) -> list[str]:
+    """Overrides of a training of seconds on top of ``ground(root)``."""
+    weights = [f"weights.{stage}={root / stage / 'weights.safetensors'}" for stage in STAGES]
+    return [f"out={out}", f"data.root={root / 'corpus'}", *weights, *SMALL, *extra]
+
+
+def config(root: Path, out: Path, *extra: str):
+    return compose("train", arguments(root, out, *extra))
