@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all lint prepare train-vae train-visemes train-identity train-mouth train-sync \
+.PHONY: help setup demo test test-all lint prepare train-vae train-visemes train-identity train-mouth train-sync train-lipreader \
 	train-teacher train-student evaluate sample bench paper readme clean
 
 help:  ## show this list
@@ -51,6 +51,9 @@ train-mouth: $(INSTALLED)  ## the measure of mouth opening; needs prepare
 
 train-sync: $(INSTALLED)  ## the measure of lips in step with sound; needs prepare
 	$(PY) -m tsd.train stage=sync $(ARGS)
+
+train-lipreader: $(INSTALLED)  ## the measure of visemes in mouths; needs prepare
+	$(PY) -m tsd.train stage=lipreader $(ARGS)
 
 train-teacher: $(INSTALLED)  ## the many-step denoiser; needs train-vae and train-identity
 	$(PY) -m tsd.train stage=teacher $(ARGS)

@@ -10,15 +10,18 @@ from fakes import fake_clip, fake_denoiser, fake_vae, part_of
 from tsd import losses
 from tsd.diffusion import S_MAX, Schedule, noise_weight
 from tsd.losses import LossWeights
+from tsd.modules.augmentation import other_voices
 from tsd.modules.base import WARMUP, clip_noise, mouth_region
 from tsd.modules.denoiser import VALIDATION_STRENGTHS
 from tsd.modules.identity import IdentityModule
+from tsd.modules.lipreader import LipReaderModule
 from tsd.modules.mouth import MouthModule
 from tsd.modules.student import StudentModule
 from tsd.modules.teacher import TeacherModule
 from tsd.modules.vae import VAEModule
 from tsd.modules.visemes import VisemeModule
 from tsd.nets.identity import IdentityNet
+from tsd.nets.lipreader import LipReader
 from tsd.nets.mouth import MouthNet
 from tsd.nets.visemes import VisemeNet
 
@@ -66,6 +69,7 @@ def small_stage(name: str):
         "visemes": lambda: VisemeModule(VisemeNet(16, 2), LossWeights(), ADAMW),
         "identity": lambda: IdentityModule(fake_identity(), LossWeights(), ADAMW),
         "mouth": lambda: MouthModule(MouthNet(8), LossWeights(), ADAMW),
+        "lipreader": lambda: LipReaderModule(LipReader(8), LossWeights(), ADAMW),
     }
     return trained_by(build[name]())
 
@@ -75,7 +79,7 @@ def clip_for(stage) -> object:
 
 
 STAGES = {
-    **{name: partial(small_stage, name) for name in ("vae", "visemes", "identity", "mouth")},
+    **{name: partial(small_stage, name) for name in ("vae", "visemes", "identity", "mouth", "lipreader")},
     "teacher": lambda: trained_by(teacher()),
     "student matching": lambda: student(done=0.1),
     "student on its own steps": lambda: student(done=0.9),
@@ -388,7 +392,7 @@ def test_sound_is_changed_but_not_its_time():
     torch.manual_seed(0)
     mel = torch.zeros(64, 40, 80)
     mel[:, 20:] = 5.0
-    heard = VisemeModule.augment(mel)
+    heard = other_voices(mel)
     assert heard.shape == mel.shape and not torch.allclose(heard, mel, atol=0.1)
     step = heard.mean(2).diff(dim=1)
     assert (step.argmax(1) == 19).all(), "the onset stays in its column"

@@ -19,6 +19,7 @@ from torch import nn
 
 from tsd.nets.denoiser import Denoiser
 from tsd.nets.identity import IdentityNet
+from tsd.nets.lipreader import LipReader
 from tsd.nets.motion import MotionBank
 from tsd.nets.mouth import MouthNet
 from tsd.nets.sync import SyncNet
@@ -33,6 +34,7 @@ NETS = {
     "student": Denoiser,
     "mouth": MouthNet,
     "sync": SyncNet,
+    "lipreader": LipReader,
     "motion": MotionBank,
 }
 LARGEST_ARGUMENT, MAX_ARGUMENTS = 1024, 64

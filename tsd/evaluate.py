@@ -27,8 +27,10 @@ from tsd.runtime.talker import Talker
 
 log = logging.getLogger(__name__)
 NEEDED = ("vae", "visemes", "student")
-OPTIONAL = ("sync",)
+OPTIONAL = ("sync", "lipreader")
 """Stages that evaluation does without where the weights file does not exist."""
+INSTRUMENTS = {"mouth": "mouth_r", "identity": "id_cosine", "sync": "sync_offset", "lipreader": "viseme_accuracy"}
+"""Measuring stages, and a column that is unavailable without each."""
 LEAST_SHUFFLED = 8
 """Every schedule says the wrong speech in a quarter of the clips, but in at least so many."""
 FACENET_EVERY = 10
@@ -89,7 +91,7 @@ def check_shared(cfg: DictConfig) -> list[str]:
 def load_instruments(cfg: DictConfig) -> tuple[Instruments, dict[str, str]]:
     """What measures, and {instrument: hash of its weights}; what has no weights is unavailable and says why."""
     instruments, hashes = Instruments(), {}
-    for stage, metric in (("mouth", "mouth_r"), ("identity", "id_cosine"), ("sync", "sync_offset")):
+    for stage, metric in INSTRUMENTS.items():
         path = cfg.weights.get(stage)
         if path and Path(path).is_file():
             setattr(instruments, stage, checkpoint.load(path, stage))

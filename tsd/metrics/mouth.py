@@ -61,7 +61,7 @@ class VisemeAccuracy(PerClip):
     """
 
     columns = ("viseme_accuracy", "viseme_accuracy_real")
-    ratios = {"viseme_accuracy_ratio": columns}
+    ratios = {"viseme_ratio": columns}
     higher_is_better = True
 
     def score(self, read: Tensor, read_real: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tsd.clip import Clip
+from tsd.modules.augmentation import other_voices, worn
 from tsd.modules.base import Stage
-from tsd.modules.visemes import VisemeModule
+from tsd.nets.lower_face import lower_face
 from tsd.nets.sync import SyncNet
 
 TEMPERATURE = 0.07
@@ -43,12 +44,12 @@ class SyncModule(Stage):
         return {"total": total, "accuracy": accuracy, **{k: total.new_tensor(v) for k, v in chance.items()}}
 
     def training_step(self, clip: Clip, _: int) -> Tensor:
-        values = self.contrast(clip, self.worn(self.net.cut(clip.frames)), VisemeModule.augment(self.heard(clip)))
+        values = self.contrast(clip, worn(lower_face(clip.frames)), other_voices(self.heard(clip)))
         self.log_dict({f"train/{k}": v.detach() for k, v in values.items()}, batch_size=len(clip))
         return values["total"]
 
     def validation_step(self, clip: Clip, _: int) -> dict[str, Tensor]:
-        values = self.contrast(clip, self.net.cut(clip.frames), self.heard(clip))
+        values = self.contrast(clip, lower_face(clip.frames), self.heard(clip))
         self.log_dict({f"val/{k}": v for k, v in values.items()}, batch_size=len(clip), prog_bar=True)
         return {"identity": clip.identity}
 
@@ -57,12 +58,3 @@ class SyncModule(Stage):
         if clip.mel is None:
             raise ValueError("stage=sync listens: set data.mel=true")
         return clip.mel
-
-    @staticmethod
-    def worn(mouths: Tensor) -> Tensor:
-        """Mouths [B, T, 3, h, w] as a generator might give them: other colours and contrast, blurred, noisy."""
-        draw = lambda *shape: torch.randn(len(mouths), 1, *shape, device=mouths.device)  # noqa: E731
-        blurred = F.avg_pool2d(mouths.flatten(0, 1), 5, stride=1, padding=2, count_include_pad=False).view_as(mouths)
-        mouths = torch.lerp(mouths, blurred, draw(1, 1, 1).abs().clamp(max=1))
-        mouths = mouths * (1 + 0.2 * draw(1, 1, 1)) + 0.1 * draw(3, 1, 1)
-        return mouths + 0.1 * draw(1, 1, 1) * torch.randn_like(mouths)

@@ -88,7 +88,9 @@ class Subject:
         if other is not None:
             turns = torch.arange(len(frames)) % other.frames.shape[1]
             other = Other(Portrait.of(other), other.frames[0, turns], chain.visemes(other.mel[0])[turns])
-        truth, visemes = Truth(frames, mouth_open, clip.mel[0], embedding), chain.visemes(clip.mel[0])
+        labels = clip.viseme_labels[0] if clip.viseme_labels is not None else None
+        truth = Truth(frames, mouth_open, labels, clip.mel[0], embedding)
+        visemes = chain.visemes(clip.mel[0])
         return cls(clip.key[0], seed, Portrait.of(clip), truth, z, recon, appearance, visemes, other)
 
     @property

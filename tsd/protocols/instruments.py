@@ -25,6 +25,7 @@ from tsd.metrics import (
     ssim,
     start_middle_end,
     temporal_l1,
+    viseme_accuracy,
     warp_error,
 )
 from tsd.metrics.sync import MAX_SHIFT, sync_scores
@@ -56,6 +57,8 @@ class Instruments:
     """Faces [N, 3, H, W] -> embeddings [N, D]."""
     sync: nn.Module | None = None
     """The sync expert of ``tsd.nets.sync``."""
+    lipreader: nn.Module | None = None
+    """Faces [B, T, 3, H, W] -> viseme logits [B, T, V]."""
     lpips: nn.Module | None = None
     embedder: str = "none"
     """The name of ``identity`` in reports."""
@@ -73,6 +76,8 @@ class Truth:
     """[T, 3, R, R] in [-1, 1]."""
     mouth_open: Tensor | None = None
     """[T] the true opening; nan where unknown."""
+    visemes: Tensor | None = None
+    """[T, V] of the frames, as ``Clip.viseme_labels``; all-zero where unknown."""
     mel: Tensor | None = None
     """[T * 4, 80] log-mel of its sound."""
     embedding: Tensor | None = None
@@ -145,6 +150,10 @@ def look(instruments: Instruments, video: Tensor, truth: Truth) -> Row:
         row |= who(instruments, video, truth.embedding)
     if instruments.mouth is not None and truth.mouth_open is not None:
         row["mouth_r"] = opening(instruments, video, truth.mouth_open)
+    if instruments.lipreader is not None and truth.visemes is not None:
+        with clock("visemes"):
+            read = instruments.lipreader(video[None])
+        row["viseme_accuracy"] = float(viseme_accuracy(read, truth.visemes[None]))
     if instruments.sync is not None and truth.mel is not None:
         row |= sync(instruments, video, truth.mel)
     return row

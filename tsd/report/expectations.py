@@ -39,6 +39,12 @@ EXPECTED: dict[str, list[Expectation]] = {
         ("real", ">", "other_speech"),
         ("frozen", "=", 0.0),
     ],
+    "viseme_accuracy": [
+        ("real", ">", "shifted"),
+        ("real", ">", "swapped"),
+        ("real", ">", "other_speech"),
+        ("real", ">", "frozen"),
+    ],
     "sync_offset": [("real", "≈", 0.0), ("shifted", "≈", 3.0)],
     "sync_confidence": [("real", ">", "swapped"), ("real", ">", "frozen")],
     "sync_distance": [("real", "<", "swapped"), ("real", "<", "frozen")],

@@ -11,6 +11,7 @@ RATIOS = {
     "flicker_mean_std_ratio": ("flicker_mean_std", "recon", "flicker_mean_std"),
     "warp_error_ratio": ("warp_error", "recon", "warp_error"),
     "motion_ratio": ("motion", "real", "motion"),
+    "viseme_ratio": ("viseme_accuracy", "real", "viseme_accuracy"),
     "sharpness_ratio": ("sharpness", "recon", "sharpness"),
     "sharpness_ratio_end": ("sharpness_end", None, "sharpness_start"),
     "id_ratio_end": ("id_cosine_end", None, "id_cosine_start"),

@@ -14,6 +14,8 @@ DENOISE_COLUMNS |= {"warp_error_ratio": "warp error ratio"}
 GENERATE_COLUMNS = {
     "mouth_r": "mouth r",
     "mouth_r_shuffled": "r, other speech",
+    "viseme_accuracy": "viseme accuracy",
+    "viseme_ratio": "viseme ratio",
     "id_cosine": "identity",
     "id_cosine_p5": "identity p5",
     "id_cosine_slope": "identity slope/min",
