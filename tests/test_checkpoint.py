@@ -14,6 +14,7 @@ from torch import nn
 from tsd import checkpoint
 from tsd.nets.denoiser import Denoiser
 from tsd.nets.identity import IdentityNet
+from tsd.nets.lipreader import LipReader
 from tsd.nets.motion import MotionBank
 from tsd.nets.mouth import MouthNet
 from tsd.nets.sync import SyncNet
@@ -254,4 +255,5 @@ def test_a_vae_and_a_denoiser_of_other_latents():
 
 
 def test_every_net_of_the_door_is_covered_here():
-    assert set(checkpoint.NETS.values()) == {VAE, VisemeNet, IdentityNet, Denoiser, MouthNet, SyncNet, MotionBank}
+    covered = {VAE, VisemeNet, IdentityNet, Denoiser, MouthNet, SyncNet, LipReader, MotionBank}
+    assert set(checkpoint.NETS.values()) == covered

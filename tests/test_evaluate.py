@@ -189,8 +189,10 @@ def corpus(tmp_path_factory):
         opening = rng.uniform(0, 0.1, CLIP_FRAMES).astype(np.float32)
         truth = {"mouth_open": opening, "mouth_box": box, "motion": motion_of(CLIP_FRAMES, person)}
         np.savez(root / f"{stem}.truth.npz", **truth)
+        np.save(root / f"{stem}.npy", np.arange(CLIP_FRAMES) % 15)
         files = {"video": f"{stem}.mp4", "motion": f"{stem}.truth.npz", "truth": f"{stem}.truth.npz"}
-        records.append({**files, "identity": f"p{person}", "frames": CLIP_FRAMES, "viseme_source": "none"})
+        files["visemes"] = f"{stem}.npy"
+        records.append({**files, "identity": f"p{person}", "frames": CLIP_FRAMES, "viseme_source": "npy"})
     write_manifests(root, records, val_ratio=0.0, test_ratio=0.0)
     manifests = root / "manifests"
     (manifests / "lrs3_train.jsonl").rename(manifests / "lrs3_test.jsonl")

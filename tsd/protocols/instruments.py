@@ -150,7 +150,7 @@ def look(instruments: Instruments, video: Tensor, truth: Truth) -> Row:
         row |= who(instruments, video, truth.embedding)
     if instruments.mouth is not None and truth.mouth_open is not None:
         row["mouth_r"] = opening(instruments, video, truth.mouth_open)
-    if instruments.lipreader is not None and truth.visemes is not None:
+    if instruments.lipreader is not None and truth.visemes is not None and truth.visemes.any():
         with clock("visemes"):
             read = instruments.lipreader(video[None])
         row["viseme_accuracy"] = float(viseme_accuracy(read, truth.visemes[None]))
