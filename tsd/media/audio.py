@@ -9,7 +9,8 @@ import librosa
 import numpy as np
 
 from tsd.clip import FPS, MELS, MELS_PER_FRAME, SAMPLE_RATE
-from tsd.media.video import open_media
+from tsd.media.atomic import replacing
+from tsd.media.container import LONGEST, open_media
 
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
 HOP = SAMPLES_PER_FRAME // MELS_PER_FRAME
@@ -18,6 +19,12 @@ WINDOW = 400
 
 SILENCE = 1e-4
 """Peak amplitude (-80 dB) below which a file is taken to be silent."""
+
+GAP = 0.04
+"""Seconds that time stamps may run ahead of the samples before silence is put between: coarse clocks stay below."""
+
+LOWEST_RATE, HIGHEST_RATE = 4_000, 384_000
+"""Samples a second that a recording may have."""
 
 FLOOR = 1e-6
 LOG_MEAN, LOG_STD = -4.2, 1.8
@@ -37,9 +44,11 @@ def load_audio(path: str | Path, silent_ok: bool = False) -> np.ndarray:
         if not container.streams.audio:
             raise ValueError(f"{path}: holds no sound; give a file with an audio track")
         try:
-            wave = _decode(container)
+            wave = _decode(path, container)
         except av.error.FFmpegError as error:
             raise ValueError(f"{path}: the sound is broken and cannot be decoded; replace the file") from error
+    if not np.isfinite(wave).all():
+        raise ValueError(f"{path}: the sound holds values that are no numbers; replace the file")
     if not len(wave):
         raise ValueError(f"{path}: the sound is empty (0 samples); record or copy it again")
     if not silent_ok and np.abs(wave).max() < SILENCE:
@@ -47,18 +56,29 @@ def load_audio(path: str | Path, silent_ok: bool = False) -> np.ndarray:
     return wave
 
 
-def _decode(container) -> np.ndarray:
+def _decode(path: Path, container) -> np.ndarray:
+    """Samples by their time stamps: where a recorder dropped some there is silence, so that nothing drifts."""
     stream = container.streams.audio[0]
+    if not LOWEST_RATE <= (stream.rate or 0) <= HIGHEST_RATE:
+        raise ValueError(f"{path}: sound of {stream.rate} samples a second cannot be; record or copy it again")
     resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-    pieces, begin = [], None
+    pieces, begin, num_samples = [], None, 0
     for frame in container.decode(stream):
         if begin is None:
             begin = frame.time or 0.0
-        pieces += [out.to_ndarray()[0] for out in resampler.resample(frame)]
+        gap = round((frame.time - begin) * SAMPLE_RATE) - num_samples if frame.time is not None else 0
+        if gap > GAP * SAMPLE_RATE:
+            _bounded(path, num_samples + gap)
+            pieces.append(np.zeros(gap, np.float32))
+            num_samples += gap
+        for out in resampler.resample(frame):
+            pieces.append(out.to_ndarray()[0])
+            num_samples += len(pieces[-1])
+        _bounded(path, num_samples)
     if begin is None:
         return np.zeros(0, np.float32)
     pieces += [out.to_ndarray()[0] for out in resampler.resample(None)]
-    wave = np.concatenate(pieces).astype(np.float32)
+    wave = np.concatenate(pieces).astype(np.float32, copy=False)
     if stream.duration:  # codecs fill their last block up with zeros
         num_samples = round(float(stream.duration * stream.time_base) * SAMPLE_RATE)
         if 0 < len(wave) - num_samples <= 2048:
@@ -66,8 +86,14 @@ def _decode(container) -> np.ndarray:
     if container.streams.video:
         video = container.streams.video[0]
         lead = round((begin - float((video.start_time or 0) * video.time_base)) * SAMPLE_RATE)
+        _bounded(path, len(wave) + abs(lead))
         wave = np.pad(wave, (lead, 0)) if lead > 0 else wave[-lead:]
     return np.clip(wave, -1, 1)
+
+
+def _bounded(path: Path, num_samples: int) -> None:
+    if num_samples > LONGEST * SAMPLE_RATE:
+        raise ValueError(f"{path}: the sound is longer than {LONGEST:g} s; cut it into parts")
 
 
 @cache
@@ -97,11 +123,8 @@ def log_mel(wave: np.ndarray) -> np.ndarray:
 
 def write_wav(path: str | Path, wave: np.ndarray) -> None:
     """float32 [N] in [-1, 1] at 16 kHz -> 16-bit mono wav; the file appears when it is complete."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.part")
-    with wavfile.open(str(temporary), "wb") as file:
+    with replacing(path) as temporary, wavfile.open(str(temporary), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)
         file.writeframes((np.clip(wave, -1, 1) * 32767).astype("<i2").tobytes())
-    temporary.replace(path)

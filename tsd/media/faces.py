@@ -131,7 +131,14 @@ def crop_face(
     The eyes' midpoint comes to ``eyes_at``, the mouth's ``eyes_to_mouth`` sides away; a head that leans more
     than MAX_ROLL is turned back. Beyond the picture's edges its border is repeated.
     """
-    left, right, _, mouth_left, mouth_right = face.points.astype(np.float64)
+    to_unit = framing(face.points, eyes_at, eyes_to_mouth)
+    points = face.points @ to_unit[:, :2].T + to_unit[:, 2]
+    return cut_out(image, to_unit, size), landmarks_to_motion(points)
+
+
+def framing(points: np.ndarray, eyes_at: tuple = EYES_AT, eyes_to_mouth: float = EYES_TO_MOUTH) -> np.ndarray:
+    """[5, 2] pixels -> float64 [2, 3], the affine map from pixels to units of the side of the framed picture."""
+    left, right, _, mouth_left, mouth_right = points.astype(np.float64)
     eyes, mouth = (left + right) / 2, (mouth_left + mouth_right) / 2
     scale = eyes_to_mouth / max(np.linalg.norm(mouth - eyes), 1e-6)
     lean = np.arctan2(right[1] - left[1], right[0] - left[0])
@@ -139,15 +146,17 @@ def crop_face(
     cos, sin = scale * np.cos(turn), scale * np.sin(turn)
     to_unit = np.array([[cos, -sin, 0.0], [sin, cos, 0.0]])
     to_unit[:, 2] = np.array(eyes_at) - to_unit[:, :2] @ eyes
+    return to_unit
 
-    fine = size * max(1, int(np.ceil(1 / (scale * size))))  # warp at full detail first: warping alone would alias
+
+def cut_out(image: np.ndarray, to_unit: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [H, W, 3] -> [size, size, 3]: what ``to_unit`` [2, 3] maps to the unit square; borders are repeated."""
+    scale = np.sqrt(abs(np.linalg.det(to_unit[:, :2])))
+    fine = size * max(1, int(np.ceil(1 / (scale * size) - 1e-9)))  # at full detail first: warping alone would alias
     picture = cv2.warpAffine(
         image, _pixels(to_unit, fine), (fine, fine), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    if fine != size:
-        picture = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
-    points = face.points @ to_unit[:, :2].T + to_unit[:, 2]
-    return picture, landmarks_to_motion(points)
+    return picture if fine == size else cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def _pixels(to_unit: np.ndarray, size: int) -> np.ndarray:

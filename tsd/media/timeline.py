@@ -8,7 +8,7 @@ import av
 import numpy as np
 
 from tsd.clip import FPS
-from tsd.media.video import open_media
+from tsd.media.container import LONGEST, open_media, pixel_aspect, upright
 
 LONGEST_STILL = 10.0
 """Seconds between two time stamps above which they are taken to be broken: nobody talks through a still picture."""
@@ -16,7 +16,7 @@ LONGEST_STILL = 10.0
 
 @dataclass(frozen=True)
 class Timeline:
-    """When the frames of a video are shown, and their size."""
+    """When the frames of a video are shown, and their size as it is seen: turned upright, pixels square."""
 
     times: np.ndarray
     """float64 [n] seconds since the first frame, rising."""
@@ -51,7 +51,7 @@ def read_timeline(path: str | Path) -> Timeline:
     Raises FileNotFoundError, or ValueError for what is no video, breaks off, changes its size or has time
     stamps that cannot be.
     """
-    times, durations, shape = [], [], None
+    times, durations, coded = [], [], None
     with open_media(path) as container:
         if not container.streams.video:
             raise ValueError(f"{path}: holds no video; give a video file such as an mp4")
@@ -66,9 +66,13 @@ def read_timeline(path: str | Path) -> Timeline:
                     f"{path}: time stamps go from {times[-1]:.3f} s to {time:.3f} s at frame {len(times)}; "
                     "re-encode the video"
                 )
-            shape = shape or (frame.height, frame.width)
-            if (frame.height, frame.width) != shape:
+            coded = coded or (frame.height, frame.width)
+            if (frame.height, frame.width) != coded:
                 raise ValueError(f"{path}: the picture changes its size at frame {len(times)}; re-encode the video")
+            if not times:
+                shape = upright(frame, pixel_aspect(stream)).shape[:2]
+            elif time - times[0] > LONGEST:
+                raise ValueError(f"{path}: the video is longer than {LONGEST:g} s; cut it into parts")
             times.append(time)
             durations.append(float((frame.duration or 0) * (frame.time_base or 0)))
         if not times or len(times) < stream.frames:
@@ -88,15 +92,15 @@ def resampled_frames(path: str | Path, timeline: Timeline) -> Iterator[np.ndarra
     """
     counts = np.bincount(timeline.numbers(), minlength=len(timeline.times))
     with open_media(path) as container:
+        aspect = pixel_aspect(container.streams.video[0])
         for count, frame in zip(counts, _decode(container, path), strict=False):
             if count:
-                picture = frame.to_ndarray(format="rgb24")
+                picture = upright(frame, aspect)
                 yield from (picture for _ in range(count))
 
 
 def _decode(container, path) -> Iterator[av.VideoFrame]:
-    """Decoded frames in the order they are shown, on one thread: whoever reads many videos reads them side by side."""
-    container.streams.video[0].codec_context.thread_count = 1
+    """Decoded frames in the order they are shown."""
     try:
         yield from container.decode(video=0)
     except av.error.FFmpegError as error:

@@ -1,9 +1,6 @@
-"""Video files: frames out (decord, else PyAV), frames and sound in (PyAV; ffmpeg comes inside its wheel)."""
+"""Video files: what they hold, frames out, frames and sound in (PyAV; ffmpeg comes inside its wheel)."""
 
-import os
-import tempfile
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,11 +10,10 @@ import cv2
 import numpy as np
 
 from tsd.clip import FPS, SAMPLE_RATE
-
-try:
-    import decord
-except (ImportError, OSError):  # wheels exist for x86_64 Linux only; PyAV decodes the same frames elsewhere
-    decord = None
+from tsd.media import backends
+from tsd.media.atomic import replacing
+from tsd.media.backends import BACKENDS
+from tsd.media.container import open_media
 
 
 @dataclass(frozen=True)
@@ -29,20 +25,6 @@ class VideoInfo:
     height: int
     width: int
     has_audio: bool
-
-
-@contextmanager
-def open_media(path: str | Path):
-    """An open PyAV container; a missing or unreadable file is one clear error naming the file."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        container = av.open(str(path))
-    except (av.error.FFmpegError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a readable media file; convert it to mp4 or wav, or remove it") from error
-    with container:
-        yield container
 
 
 def video_info(path: str | Path) -> VideoInfo:
@@ -89,10 +71,14 @@ def read_frames(path: str | Path, indices: Sequence[int] | None = None, size: in
     resampled. Raises FileNotFoundError, or ValueError for no video, a frame that does not exist or a
     stream that cannot be decoded.
     """
-    if decord is None:
-        frames = _read_pyav(path, indices)
-    else:
-        frames = _read_decord(path, indices)
+    info = video_info(path)
+    numbers = range(info.num_frames) if indices is None else [int(i) for i in indices]
+    if wrong := [i for i in numbers if not 0 <= i < info.num_frames]:
+        raise ValueError(f"{path}: has {info.num_frames} frames, so frame {wrong[0]} does not exist")
+    try:
+        frames = BACKENDS["pyav" if backends.decord is None else "decord"](Path(path), numbers)
+    except ValueError as error:
+        raise broken(path, f": {error}") from error
     return frames if size is None else resize_square(frames, size)
 
 
@@ -109,13 +95,18 @@ def resize_square(frames: np.ndarray, size: int) -> np.ndarray:
 
 
 def write_video(
-    path: str | Path, frames: np.ndarray, audio: np.ndarray | None = None, fps: int | Fraction = FPS
+    path: str | Path,
+    frames: np.ndarray,
+    audio: np.ndarray | None = None,
+    fps: int | Fraction = FPS,
+    keyframe_every: int = 250,
 ) -> None:
     """Write an mp4: H.264 (yuv420p, crf 18) and, with ``audio``, AAC 16 kHz mono.
 
     Args:
         frames: uint8 [T, H, W, 3] RGB, even H and W.
         audio: float32 [N] in [-1, 1] at 16 kHz; cut or padded with silence to exactly T / fps seconds.
+        keyframe_every: frames; few make a window out of the middle quick to read, and the file larger.
 
     The file appears under its name only when it is complete.
     """
@@ -124,22 +115,14 @@ def write_video(
         raise ValueError(f"{path}: frames must be uint8 [T, H, W, 3], got {frames.dtype} {list(frames.shape)}")
     if frames.shape[1] % 2 or frames.shape[2] % 2:
         raise ValueError(f"{path}: H.264 needs an even height and width, got {frames.shape[1]} x {frames.shape[2]}")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(suffix=".mp4", prefix=f".{path.stem}.", dir=path.parent)
-    os.close(handle)
-    try:
-        _encode(temporary, frames, audio, Fraction(fps))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary:
+        _encode(str(temporary), frames, audio, Fraction(fps), keyframe_every)
 
 
-def _encode(path: str, frames: np.ndarray, audio: np.ndarray | None, fps: Fraction) -> None:
-    with av.open(path, "w") as container:
-        video = container.add_stream("libx264", rate=fps, options={"crf": "18", "preset": "veryfast", "threads": "1"})
+def _encode(path: str, frames: np.ndarray, audio: np.ndarray | None, fps: Fraction, keyframe_every: int) -> None:
+    with av.open(path, "w", format="mp4") as container:
+        options = {"crf": "18", "preset": "veryfast", "threads": "1", "g": str(keyframe_every)}
+        video = container.add_stream("libx264", rate=fps, options=options)
         video.height, video.width, video.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         if audio is not None:
             sound = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono", options={"b": "96k"})
@@ -163,40 +146,3 @@ def broken(path: str | Path, detail: str = "") -> ValueError:
     return ValueError(
         f"{path}: the video is broken{detail}; replace the file, or remove it and run `python -m tsd.prepare` again"
     )
-
-
-def _check_indices(path, indices, num_frames: int) -> list[int]:
-    if indices is None:
-        return list(range(num_frames))
-    indices = [int(i) for i in indices]
-    if wrong := [i for i in indices if not 0 <= i < num_frames]:
-        raise ValueError(f"{path}: has {num_frames} frames, so frame {wrong[0]} does not exist")
-    return indices
-
-
-def _read_decord(path, indices) -> np.ndarray:
-    info = video_info(path)
-    try:
-        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
-        indices = _check_indices(path, indices, min(len(reader), info.num_frames))
-        return reader.get_batch(indices).asnumpy()
-    except (decord.DECORDError, RuntimeError) as error:
-        raise broken(path) from error
-
-
-def _read_pyav(path, indices) -> np.ndarray:
-    info = video_info(path)
-    wanted = _check_indices(path, indices, info.num_frames)
-    last, needed, found = max(wanted, default=-1), set(wanted), {}
-    with open_media(path) as container:
-        try:
-            for i, frame in enumerate(container.decode(video=0)):
-                if i in needed:
-                    found[i] = frame.to_ndarray(format="rgb24")
-                if i >= last:
-                    break
-        except av.error.FFmpegError as error:
-            raise broken(path, f" at frame {len(found)}") from error
-    if missing := sorted(needed - found.keys()):
-        raise broken(path, f" at frame {missing[0]} of {info.num_frames}")
-    return np.stack([found[i] for i in wanted])

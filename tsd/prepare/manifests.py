@@ -1,8 +1,6 @@
 """Which person goes into which split, and the manifests that say so."""
 
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from io import BytesIO
@@ -11,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tsd.data.manifest import manifest_path
+from tsd.media.atomic import replacing
 
 SPLITS = ("train", "val", "test")
 
@@ -68,13 +67,5 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
