@@ -189,7 +189,7 @@ def corpus(tmp_path_factory):
         opening = rng.uniform(0, 0.1, CLIP_FRAMES).astype(np.float32)
         truth = {"mouth_open": opening, "mouth_box": box, "motion": motion_of(CLIP_FRAMES, person)}
         np.savez(root / f"{stem}.truth.npz", **truth)
-        np.save(root / f"{stem}.npy", np.arange(CLIP_FRAMES) % 15)
+        np.save(root / f"{stem}.npy", np.arange(1, CLIP_FRAMES + 1))
         files = {"video": f"{stem}.mp4", "motion": f"{stem}.truth.npz", "truth": f"{stem}.truth.npz"}
         files["visemes"] = f"{stem}.npy"
         records.append({**files, "identity": f"p{person}", "frames": CLIP_FRAMES, "viseme_source": "npy"})
