@@ -176,31 +176,30 @@ def files(folder, card=None, **arguments) -> dict[str, str]:
 
 def test_load(tmp_path):
     paths = files(tmp_path)
-    teacher = paths.pop("teacher")
-    t = Talker.load(**paths)
+    t = Talker.load(paths)
     assert t.schedule("k2") == Schedule((80.0, 1.0)) and t.student.causal and not t.student.training
     assert len(spoken(t)) == FRAMES
-    only_decodes = Talker.load(paths["vae"], paths["student"])
-    assert only_decodes.recogniser is None and only_decodes.motion_bank is None
-    taught = Talker.load(paths["vae"], teacher, stage="teacher")
+    only_decodes = Talker.load({"vae": paths["vae"], "student": None})
+    assert only_decodes.recogniser is None and only_decodes.student is None
+    taught = Talker.load({"vae": paths["vae"], "teacher": paths["teacher"]})
     assert not taught.student.causal and taught.schedules == {}
 
 
 def test_load_refuses_weights_of_another_stage_or_size(tmp_path):
     paths = files(tmp_path, student={"latent_size": 16})
     with pytest.raises(ValueError, match=r"works on latents of 4 channels at 16x16, but .* makes 4 at 8x8"):
-        Talker.load(paths["vae"], paths["student"])
+        Talker.load({"vae": paths["vae"], "student": paths["student"]})
     with pytest.raises(ValueError, match="holds weights of stage 'teacher', but stage 'student' is needed"):
-        Talker.load(paths["vae"], paths["teacher"])
+        Talker.load({"vae": paths["vae"], "student": paths["teacher"]})
     with pytest.raises(FileNotFoundError, match="make train-visemes"):
-        Talker.load(paths["vae"], files(tmp_path)["student"], visemes=tmp_path / "none")
+        Talker.load(files(tmp_path) | {"visemes": tmp_path / "none"})
 
 
 @pytest.mark.parametrize("schedules", [5, [1], {"k2": 5}, {"k2": ["a"]}, {"k2": [1.0, 2.0]}, {"k2": None}], ids=str)
 def test_schedules_that_are_none_are_refused_with_the_file(tmp_path, schedules):
     paths = files(tmp_path, card={"schedules": schedules})
     with pytest.raises(ValueError, match="student.safetensors"):
-        Talker.load(paths["vae"], paths["student"])
+        Talker.load({"vae": paths["vae"], "student": paths["student"]})
 
 
 def test_the_runtime_imports_no_training_code():

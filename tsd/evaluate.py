@@ -117,7 +117,7 @@ def load_instruments(cfg: DictConfig) -> tuple[Instruments, dict[str, str]]:
 
 def load_chain(weights: dict[str, str | None], instruments: Instruments) -> Chain:
     """The nets of weights files {stage: path or None}; refused where VAE and teacher or student do not fit."""
-    talker = Talker.load(**{stage: weights[stage] for stage in (*NEEDED, "motion")})
+    talker = Talker.load({stage: weights[stage] for stage in (*NEEDED, "motion")})
     talker.vae.to(memory_format=torch.channels_last)  # its layers are a third faster so, the student's are not
     teacher = checkpoint.load(weights["teacher"], "teacher") if weights["teacher"] else None
     if teacher is not None:

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -14,16 +15,19 @@ from omegaconf import DictConfig
 from PIL import Image
 from tqdm import tqdm
 
-from tsd import checkpoint
-from tsd.clip import FPS, to_frames
+from tsd.clip import FPS, to_frames, to_uint8
 from tsd.command import user_errors
-from tsd.media.audio import load_audio
-from tsd.media.faces import crop_face, find_face, load_picture
+from tsd.media.audio import SAMPLES_PER_FRAME, load_audio
 from tsd.media.video import write_video
 from tsd.runtime.talker import Talker
 
 log = logging.getLogger(__name__)
 CHOICES = {"mode": ("e1", "e2", "decode"), "start": ("noise", "reference"), "motion": ("natural", "still")}
+CHUNK = 8
+"""Frames at a time: a file need not be waited for, and the decoder works on one block."""
+PNG_LEVEL = 1
+"""Of compression: half the time of the usual 6, files a fifth larger."""
+
 NEEDED = {"e1": ("reference", "audio"), "e2": ("reference", "audio"), "decode": ("latents",)}
 
 
@@ -47,27 +51,23 @@ def check(cfg: DictConfig) -> None:
         raise ValueError("; ".join(wrong))
 
 
-def speak(cfg: DictConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Latents [T, C, h, w] of the reference speaking the audio, and the crop uint8 [R, R, 3] it was read from."""
-    talker = Talker.load(**{stage: cfg.weights[stage] for stage in ("vae", "visemes", "student", "motion")})
-    schedule = talker.schedule(steps_of(cfg))
+def load(cfg: DictConfig) -> Talker:
+    """The talker of ``cfg.export`` where that is given, else of ``cfg.weights``; says who computes what."""
+    weights = {stage: cfg.weights[stage] for stage in ("vae", "visemes", "student", "motion")}
+    talker = Talker.load(cfg.export or weights, cfg.backend)
+    log.info("computed by %s", ", ".join(f"{backend} ({stage})" for stage, backend in talker.backends.items()))
+    return talker
+
+
+def speak(cfg: DictConfig, talker: Talker) -> Iterator[np.ndarray]:
+    """Frames uint8 [n, R, R, 3], or with mode=e2 latents [n, C, h, w], of the reference speaking the audio."""
     wave = load_audio(cfg.audio)
-    picture = load_picture(cfg.reference)
-    crop, motion = crop_face(picture, find_face(picture, cfg.reference), talker.vae.resolution)
-    speaker = talker.speaker(crop, motion)
-    visemes = talker.visemes(wave)
-    num_frames = len(visemes)
-    track = talker.motion(speaker, num_frames, cfg.seed)
-    if cfg.motion == "still":
-        track = speaker.motion.expand(num_frames, -1)
-    start, schedule = talker.start(speaker, schedule) if cfg.start == "reference" else (None, schedule)
-    pieces = talker.latents(speaker, visemes, track, schedule, cfg.seed, start)
-    latents = []
+    talker.set_reference(cfg.reference)
+    num_frames = -(-len(wave) // SAMPLES_PER_FRAME)
     with tqdm(total=num_frames, unit="frame", desc=f"speaking, {steps_of(cfg)}", delay=2) as bar:
-        for piece in pieces:
-            latents.append(piece)
+        for piece in talker.stream([wave], steps_of(cfg), CHUNK, cfg.seed, cfg.mode, cfg.motion, cfg.start):
             bar.update(len(piece))
-    return torch.cat(latents).numpy(), crop
+            yield piece
 
 
 def read_latents(path: str, vae) -> tuple[np.ndarray, np.ndarray]:
@@ -91,31 +91,31 @@ def read_latents(path: str, vae) -> tuple[np.ndarray, np.ndarray]:
     return z, crop
 
 
-def decode(vae_path: str, z: np.ndarray, crop: np.ndarray) -> np.ndarray:
-    """Latents [T, C, h, w] of the face on ``crop`` -> frames uint8 [T, H, W, 3], in blocks of 8."""
-    talker = Talker(checkpoint.load(vae_path, "vae"), None)
+def decode(talker: Talker, z: np.ndarray, crop: np.ndarray) -> Iterator[np.ndarray]:
+    """Latents [T, C, h, w] of the face on ``crop`` -> frames uint8 [n, H, W, 3]."""
     with torch.inference_mode():
         appearance = talker.vae.appearance(to_frames(crop)[None])
-    blocks = tqdm(torch.from_numpy(z).split(8), unit="block", desc="decoding", delay=2)
-    return np.concatenate([talker.decode(block, appearance) for block in blocks])
+    for block in tqdm(torch.from_numpy(z).split(CHUNK), unit="block", desc="decoding", delay=2):
+        yield talker.decode(block, appearance)
 
 
-def write(folder: Path, frames: np.ndarray | None, z: np.ndarray, crop: np.ndarray, cfg: DictConfig) -> None:
-    """What a run leaves: latents.npz (e2), or sample.mp4 and frames/; all of it or nothing."""
+def write(folder: Path, made: np.ndarray, crop: np.ndarray | None, cfg: DictConfig, backends: dict[str, str]) -> None:
+    """What a run leaves: latents.npz where there is a ``crop`` to decode them with, else sample.mp4 and frames/; all
+    of it or nothing."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".part-") as temporary:
         work = Path(temporary) / "run"
         work.mkdir()
-        if frames is None:
-            np.savez(work / "latents.npz", latents=z, reference=crop)
+        if crop is not None:
+            np.savez(work / "latents.npz", latents=made, reference=crop)
         else:
-            write_video(work / "sample.mp4", frames, load_audio(cfg.audio) if cfg.audio else None)
+            write_video(work / "sample.mp4", made, load_audio(cfg.audio) if cfg.audio else None)
             (work / "frames").mkdir()
-            for i, frame in enumerate(frames):
-                Image.fromarray(frame).save(work / "frames" / f"{i:06d}.png")
+            for i, frame in enumerate(made):
+                Image.fromarray(frame).save(work / "frames" / f"{i:06d}.png", compress_level=PNG_LEVEL)
         keys = ("reference", "audio", "latents", "mode", "start", "motion", "seed")
-        card = {key: cfg[key] for key in keys} | {"steps": steps_of(cfg), "frames": len(z), "fps": FPS}
-        (work / "sample.json").write_text(json.dumps(card, indent=2) + "\n")
+        card = {key: cfg[key] for key in keys} | {"steps": steps_of(cfg), "frames": len(made), "fps": FPS}
+        (work / "sample.json").write_text(json.dumps(card | {"backends": backends}, indent=2) + "\n")
         if folder.exists():
             if not (folder / "sample.json").is_file():
                 raise ValueError(f"name={folder.name}: {folder} holds something else than a sample; give another name")
@@ -126,15 +126,14 @@ def write(folder: Path, frames: np.ndarray | None, z: np.ndarray, crop: np.ndarr
 def run(cfg: DictConfig) -> Path:
     """Make one sample and return its folder."""
     check(cfg)
-    if cfg.mode == "decode":
-        z, crop = read_latents(cfg.latents, checkpoint.load(cfg.weights.vae, "vae"))
-    else:
-        z, crop = speak(cfg)
-    frames = None if cfg.mode == "e2" else decode(cfg.weights.vae, z, crop)
+    talker = load(cfg)
+    pieces = decode(talker, *read_latents(cfg.latents, talker.vae)) if cfg.mode == "decode" else speak(cfg, talker)
+    made = np.concatenate(list(pieces))
+    crop = to_uint8(talker.reference.appearance.picture[0]) if cfg.mode == "e2" else None
     stem = "_".join(Path(cfg[key]).stem for key in ("reference", "audio", "latents") if cfg[key])
     folder = Path(cfg.out) / (cfg.name or f"{stem}_{steps_of(cfg)}_{cfg.mode}")
-    write(folder, frames, z, crop, cfg)
-    log.info("%d frames (%.1f s) in %s", len(z), len(z) / FPS, folder)
+    write(folder, made, crop, cfg, talker.backends)
+    log.info("%d frames (%.1f s) in %s", len(made), len(made) / FPS, folder)
     return folder
 
 

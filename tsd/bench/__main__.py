@@ -146,7 +146,7 @@ def bench(cfg: DictConfig) -> dict:
     """Count and time the chain of ``cfg.weights``; writes ``cfg.out`` and its table, returns the report."""
     check(cfg)
     threads = torch.get_num_threads()
-    talker = Talker.load(**{stage: cfg.weights[stage] for stage in ("vae", "visemes", "student", "motion")})
+    talker = Talker.load({stage: cfg.weights[stage] for stage in ("vae", "visemes", "student", "motion")})
     for name in cfg.schedules:
         talker.schedule(name)
     settings = [Setting(name, mode, chunk) for mode in ("e1", "e2") for chunk in cfg.chunks for name in cfg.schedules]

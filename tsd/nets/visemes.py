@@ -52,6 +52,15 @@ class VisemeNet(nn.Module):
     def look_ahead_ms(self) -> float:
         return self.look_ahead * 1000 / FPS
 
+    @property
+    def past(self) -> int:
+        """Frames before its own that an output depends on: what a stream has to keep."""
+        columns, jump = 0, 1
+        for conv in (layer.conv for layer in self.modules() if isinstance(layer, CausalConv)):
+            columns += (conv.kernel_size[0] - 1) * conv.dilation[0] * jump
+            jump *= conv.stride[0]
+        return max(0, -(-(columns + 1 - jump) // jump) - self.look_ahead)
+
     def forward(self, mel: Tensor) -> Tensor:
         """mel [B, T * MELS_PER_FRAME, MELS] -> logits [B, T, V]. Beyond the end the last column is repeated."""
         x = F.pad(mel.transpose(1, 2), (0, self.look_ahead * MELS_PER_FRAME), mode="replicate")

@@ -1,43 +1,36 @@
-"""A face and speech in, frames out. Torch only: this is what an application imports."""
+"""A face and speech in, frames out. No training code: this is what an application imports."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tsd import checkpoint
 from tsd.clip import MELS_PER_FRAME, MOTION, VISEMES, to_frames, to_uint8, viseme_windows
-from tsd.diffusion import Schedule, sample
-from tsd.media.audio import log_mel
-from tsd.nets.denoiser import Condition, Reference
+from tsd.diffusion import Schedule
+from tsd.media.audio import SAMPLES_PER_FRAME, load_audio, log_mel
+from tsd.media.faces import crop_face, find_face, load_picture
+from tsd.nets.denoiser import Condition
 from tsd.nets.vae import Appearance
+from tsd.runtime import loading
+from tsd.runtime.hearing import Hearing, look_ahead_ms
+from tsd.runtime.speaking import Speaker, Speaking
 
 REFERENCE_START = 5.0
 """Noise strength on the reference's latent when a video begins from it. Our choice."""
 
 
-@dataclass
-class Speaker:
-    """A reference made ready: its picture and latent, motion [M], and the features every frame uses."""
-
-    appearance: Appearance
-    motion: Tensor
-    known: bool
-    reference: Reference
-
-    @property
-    def latent(self) -> Tensor:
-        """[1, C, h, w]"""
-        return self.appearance.latent
-
-
 class Talker:
-    """Visemes, student and VAE of one chain.
+    """Visemes, student and VAE of one chain, whoever computes them.
 
-    >>> talker = Talker.load(vae, student, visemes, motion)                              # doctest: +SKIP
+    >>> talker = Talker.load("outputs/export")                                           # doctest: +SKIP
+    >>> talker.set_reference("face.png")                                                 # doctest: +SKIP
+    >>> for frames in talker.stream(microphone):                                         # doctest: +SKIP
+    ...     show(frames)
+
+    Or part by part, as evaluation needs it:
+
     >>> speaker, visemes = talker.speaker(crop, crop_motion), talker.visemes(wave)       # doctest: +SKIP
     >>> track = talker.motion(speaker, len(visemes))                                     # doctest: +SKIP
     >>> for z in talker.latents(speaker, visemes, track, talker.schedule("k2")):         # doctest: +SKIP
@@ -47,27 +40,81 @@ class Talker:
     def __init__(self, vae, student, visemes=None, motion=None, schedules: dict[str, Schedule] | None = None):
         self.vae, self.student, self.recogniser, self.motion_bank = vae, student, visemes, motion
         self.schedules = schedules or {}
+        self.backends: dict[str, str] = {}
+        """{stage: who computes it}"""
+        self.reference: Speaker | None = None
 
     @classmethod
-    def load(cls, vae: str | Path, student: str | Path, visemes=None, motion=None, stage: str = "student") -> "Talker":
-        """Read weights files; ``visemes`` and ``motion`` are needed only to speak, not to decode.
+    def load(
+        cls,
+        source: str | Path | Mapping[str, str | Path | None],
+        backend: str | Mapping[str, str] = "auto",
+        threads: int | None = None,
+    ) -> "Talker":
+        """Trained nets at work.
 
-        ``stage="teacher"`` takes a teacher in the student's place."""
-        net = checkpoint.load(student, stage)
-        decoder = checkpoint.load(vae, "vae")
-        checkpoint.check_latents(decoder, net, vae, student)
-        card = checkpoint.read_header(student)["card"]
-        try:
-            schedules = {name: Schedule(tuple(s)) for name, s in card.get("schedules", {}).items()}
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ValueError(f"{student} has a card with schedules that are none ({error}): train it again") from error
-        return cls(
-            decoder,
-            net,
-            checkpoint.load(visemes, "visemes") if visemes else None,
-            checkpoint.load(motion, "motion") if motion else None,
-            schedules,
-        )
+        source: what `python -m tsd.export` wrote (its folder or card.json), a folder of weights, or weights files by
+        stage: {"vae": …, "student" or "teacher": …, "visemes": …, "motion": …}; the last two are needed only to
+        speak. Weights are run by PyTorch. backend: for an export ``auto`` (per stage the fastest that is installed),
+        one of ``runtime.backends.available()``, or {stage: backend}. threads: of ONNX Runtime and OpenVINO; PyTorch's
+        are set by ``torch.set_num_threads``, and are the default.
+        """
+        nets = loading.load(source, backend, threads)
+        talker = cls(nets.vae, nets.student, nets.visemes, nets.motion, nets.schedules)
+        talker.backends = nets.backends
+        return talker
+
+    def set_reference(self, image: str | Path | np.ndarray) -> Speaker:
+        """The face that ``stream`` and ``video`` let speak: a picture of one person, a file or uint8 [H, W, 3].
+
+        Raises ValueError or FileNotFoundError where there is no such picture, no face, or several.
+        """
+        name, picture = ("picture", image) if isinstance(image, np.ndarray) else (image, load_picture(image))
+        self.reference = self.speaker(*crop_face(picture, find_face(picture, name), self.vae.resolution))
+        return self.reference
+
+    @property
+    def look_ahead_ms(self) -> float:
+        """Sound after a frame's own 40 ms that has to be there before the frame can be made."""
+        return look_ahead_ms(self.recogniser)
+
+    def stream(
+        self,
+        audio: Iterable[np.ndarray],
+        steps: str = "k2",
+        chunk: int = 1,
+        seed: int = 0,
+        mode: str = "e1",
+        motion: str = "natural",
+        start: str = "noise",
+    ) -> Iterator[np.ndarray]:
+        """Frames uint8 [<= chunk, R, R, 3] as soon as the sound for them is there; mode ``e2``: latents float32
+        [<= chunk, C, h, w], to be decoded later.
+
+        audio: pieces of any size, float32 [N] at 16 kHz; a file's pieces give the frames that the whole file gives,
+        whatever ``chunk`` is: larger ones cost less per frame and are ready later. Memory does not grow with time.
+        motion: ``natural``, or ``still``. start: ``noise``, or ``reference``.
+        """
+        speaker, schedule = self.reference, self.schedule(steps)
+        if speaker is None:
+            raise ValueError("no face yet: call set_reference with a picture first")
+        if self.recogniser is None or not self.student.causal:
+            raise ValueError("this talker cannot stream: it takes a recogniser and a causal student")
+        begin, schedule = self.start(speaker, schedule) if start == "reference" else (None, schedule)
+        hearing, speaking = Hearing(self.recogniser, chunk), Speaking(self.student, speaker, schedule, seed)
+        cycle = self.motion_cycle(speaker, seed) if motion == "natural" else speaker.motion[None]
+        done = 0
+        for windows in heard(hearing, audio, chunk):
+            for part in windows.split(chunk) if len(windows) else ():
+                track = cycle[(done + torch.arange(len(part))) % len(cycle)]
+                z = speaking(part, track, begin)
+                done += len(part)
+                yield z.numpy() if mode == "e2" else self.decode(z, speaker.appearance)
+
+    def video(self, audio: str | Path | np.ndarray, steps: str = "k2", chunk: int = 8, **options) -> np.ndarray:
+        """All frames uint8 [T, R, R, 3] (mode ``e2``: latents) of a file or float32 [N] at 16 kHz; see ``stream``."""
+        wave = audio if isinstance(audio, np.ndarray) else load_audio(audio)
+        return np.concatenate(list(self.stream([wave], steps, chunk, **options)))
 
     def schedule(self, steps: str) -> Schedule:
         """The schedule the student was trained with under this name (``k1``, ``k2``, …)."""
@@ -105,6 +152,11 @@ class Talker:
             return speaker.motion.expand(num_frames, -1)
         return self.motion_bank.replay(speaker.motion, num_frames, seed)
 
+    def motion_cycle(self, speaker: Speaker, seed: int = 0) -> Tensor:
+        """The motion [P, M] that ``motion`` repeats for ever."""
+        length = 1 if self.motion_bank is None else self.motion_bank.tracks.shape[1]
+        return self.motion(speaker, max(1, 2 * length - 2), seed)
+
     def start(self, speaker: Speaker, schedule: Schedule) -> tuple[Tensor, Schedule]:
         """Begin from the reference instead of from noise: its latent, and the schedule from REFERENCE_START on."""
         return speaker.latent, schedule.starting_at(min(REFERENCE_START, schedule.strengths[0]))
@@ -126,28 +178,24 @@ class Talker:
         noise of the schedule's first strength added, instead of from noise alone. A causal net carries its
         memory from chunk to chunk, so the result does not depend on ``chunk``; any other net sees the whole.
         """
-        shape = speaker.latent.shape
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))[:, None]
         windows = viseme_windows(visemes)
-        num_frames = len(visemes)
-        chunk = chunk if self.student.causal else num_frames
-        memories: list[list[Tensor] | None] = [None] * schedule.num_steps
-        known = torch.tensor([speaker.known])
-        for begin in range(0, num_frames, chunk):
-            here = slice(begin, min(begin + chunk, num_frames))
-            condition = Condition(windows[None, here], motion[None, here], known, speaker.latent, speaker.motion[None])
-            count = condition.motion.shape[1]
-            z = schedule.strengths[0] * noise.expand(-1, count, -1, -1, -1)
-            if start is not None:
-                z = z + (start if len(start) == 1 else start[here])[None]
-
-            def predict(z_s: Tensor, s: Tensor, k: int, condition=condition) -> Tensor:
-                eps_hat, memories[k] = self.student(z_s, s, condition, speaker.reference, memories[k], True)
-                return eps_hat
-
-            yield sample(predict, z, schedule)[0]
+        chunk = chunk if self.student.causal else len(visemes)
+        speaking = Speaking(self.student, speaker, schedule, seed)
+        for begin in range(0, len(visemes), chunk):
+            here = slice(begin, begin + chunk)
+            first = start if start is None or len(start) == 1 else start[here]
+            yield speaking(windows[here], motion[here], first)
 
     @torch.inference_mode()
     def decode(self, z: Tensor, appearance: Appearance) -> np.ndarray:
         """Latents [T, C, h, w] of a speaker of this appearance -> frames uint8 [T, H, W, 3]."""
         return to_uint8(self.vae.decode(z, appearance))
+
+
+def heard(hearing: Hearing, audio: Iterable[np.ndarray], chunk: int) -> Iterator[Tensor]:
+    """Viseme windows [n, W, V] of a stream's pieces, long pieces cut so that no more than needed is held."""
+    for piece in audio:
+        piece = np.asarray(piece, np.float32)
+        for begin in range(0, len(piece), chunk * SAMPLES_PER_FRAME):
+            yield hearing.push(piece[begin : begin + chunk * SAMPLES_PER_FRAME])
+    yield hearing.finish()

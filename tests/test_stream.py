@@ -1,0 +1,117 @@
+"""Streaming: pieces of any size give the whole's frames, with bounded memory and a stated look-ahead."""
+
+import numpy as np
+import pytest
+import torch
+from fakes import SIDE, fake_motion
+from test_talker import portrait, talker
+
+from tsd.clip import SAMPLE_RATE, VISEMES, viseme_windows
+from tsd.nets.visemes import VisemeNet
+from tsd.runtime.hearing import Hearing, look_ahead_ms
+from tsd.runtime.talker import Talker
+
+
+def wave(samples: int, seed: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.1, samples).astype(np.float32)
+
+
+def pieces(sound: np.ndarray, size: int) -> list[np.ndarray]:
+    return [sound[i : i + size] for i in range(0, len(sound), size)]
+
+
+def ready(causal: bool = True) -> Talker:
+    """A talker with a face, found elsewhere."""
+    t = talker(causal)
+    t.reference = t.speaker(portrait(), fake_motion().numpy())
+    return t
+
+
+@pytest.mark.parametrize("look_ahead, blocks", [(0, 1), (2, 4), (3, 4), (4, 2)])
+@pytest.mark.parametrize("samples", [1, 640, 641, 759, 760, 33_333])
+def test_heard_in_pieces_as_in_one(look_ahead, blocks, samples):
+    torch.manual_seed(0)
+    t = Talker(None, None, VisemeNet(8, blocks, look_ahead).eval())
+    sound = wave(samples)
+    whole = viseme_windows(t.visemes(sound))
+    for size, chunk in ((97, 1), (640, 1), (1000, 3), (samples, 8)):
+        hearing = Hearing(t.recogniser, chunk)
+        windows = torch.cat([*(hearing.push(piece) for piece in pieces(sound, size)), hearing.finish()])
+        assert windows.shape == whole.shape and (windows - whole).abs().max() < 1e-5, (size, chunk)
+
+
+def test_the_past_that_is_kept_is_all_that_is_needed():
+    """One frame less, and what is heard changes."""
+    torch.manual_seed(0)
+    net = VisemeNet(8, 4, 2).eval().double()
+    mel = torch.randn(1, 60 * 4, 80).double()
+    past, frame = net.past, 40
+
+    def at(kept: int) -> torch.Tensor:
+        return net(mel[:, 4 * (frame - kept) :])[0, kept]
+
+    whole = net(mel)[0, frame]
+    assert (at(past) - whole).abs().max() < 1e-14 < (at(past - 1) - whole).abs().max()
+
+
+@pytest.mark.parametrize("size", [160, 640, 1111, 16_000])
+@pytest.mark.parametrize("mode", ["e1", "e2"])
+def test_streamed_frames_are_those_of_the_whole(size, mode):
+    t, sound = ready(), wave(20_000)
+    visemes = t.visemes(sound)
+    track = t.motion(t.reference, len(visemes), seed=5)
+    z = torch.cat(list(t.latents(t.reference, visemes, track, t.schedule("k2"), seed=5)))
+    for chunk in (1, 8):
+        out = np.concatenate(list(t.stream(pieces(sound, size), "k2", chunk, seed=5, mode=mode)))
+        if mode == "e2":
+            assert out.shape == z.shape and np.abs(out - z.numpy()).max() < 1e-4
+        else:
+            # 1e-4 of a latent is less than a level of grey, but may lie across the edge between two
+            assert np.abs(out.astype(int) - t.decode(z, t.reference.appearance)).max() <= 1
+            assert out.shape == (len(visemes), SIDE, SIDE, 3)
+
+
+def test_motion_repeats_for_ever():
+    t = ready()
+    cycle = t.motion_cycle(t.reference, seed=2)
+    turns = cycle[torch.arange(3 * len(cycle)) % len(cycle)]
+    assert torch.equal(turns, t.motion(t.reference, 3 * len(cycle), seed=2)) and len(cycle) == 18
+
+
+def test_video_of_a_wave_and_still_and_begun_from_the_reference():
+    t, sound = ready(), wave(9000)
+    video = t.video(sound)
+    assert video.shape == (15, SIDE, SIDE, 3) and video.dtype == np.uint8
+    assert not np.array_equal(video, t.video(sound, motion="still"))
+    assert not np.array_equal(video, t.video(sound, start="reference"))
+
+
+@pytest.mark.parametrize("chunk", [1, 8])
+def test_a_frame_comes_as_soon_as_its_look_ahead_is_heard(chunk):
+    t = ready()
+    needed = round((40 * chunk + t.look_ahead_ms) * SAMPLE_RATE / 1000)
+    assert t.look_ahead_ms == look_ahead_ms(t.recogniser) == 40 * (2 + 2) + 7.5
+    hearing = Hearing(t.recogniser)
+    assert not len(hearing.push(wave(needed - 1))) - (chunk - 1)
+    assert len(hearing.push(wave(1))) == 1
+
+
+def test_memory_does_not_grow():
+    torch.manual_seed(0)
+    hearing, sizes = Hearing(VisemeNet(8, 4, 3).eval()), []
+    for _ in range(300):
+        hearing.push(wave(1000))
+        sizes.append(len(hearing.wave) + hearing.mel.size + hearing.visemes.numel())
+    assert max(sizes[150:]) <= max(sizes[50:150])
+    assert len(hearing.visemes) < 10 and hearing.visemes.shape[1] == len(VISEMES)
+
+
+def test_what_cannot_stream_says_why():
+    with pytest.raises(ValueError, match="no face yet: call set_reference"):
+        next(talker().stream([wave(100)]))
+    with pytest.raises(ValueError, match="cannot stream"):
+        next(ready(causal=False).stream([wave(100)]))
+    with pytest.raises(ValueError, match="no face found"):
+        talker().set_reference(np.zeros((200, 200, 3), np.uint8))
+    with pytest.raises(FileNotFoundError, match="no such picture"):
+        talker().set_reference("none.png")

@@ -1,0 +1,101 @@
+"""Who computes an exported graph: ONNX Runtime or OpenVINO, behind one call. (PyTorch runs the nets themselves.)"""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import numpy as np
+
+Graph = Callable[..., list[np.ndarray]]
+"""graph(*inputs) -> outputs: arrays in the order of the graph's own inputs and outputs."""
+
+PRECISIONS = {"torch": ("fp32",), "onnxruntime": ("fp32", "int8"), "openvino": ("fp32", "bf16", "int8")}
+SHAPES = 4
+"""Shapes of inputs that OpenVINO keeps a compiled graph for."""
+
+
+def available() -> list[str]:
+    """Every backend that is installed here, in each of its precisions: ``torch``, ``onnxruntime-int8``, …"""
+    return [
+        name if precision == "fp32" else f"{name}-{precision}"
+        for name, precisions in PRECISIONS.items()
+        if find_spec(name)
+        for precision in precisions
+        if precision != "bf16" or has_bf16()
+    ]
+
+
+def has_bf16() -> bool:
+    """Whether OpenVINO computes in bfloat16 on this processor rather than emulating it."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def parse(backend: str) -> tuple[str, str]:
+    """``openvino-bf16`` -> ("openvino", "bf16"). Raises ValueError for what is unknown or not installed."""
+    name, _, precision = backend.partition("-")
+    precision = precision or "fp32"
+    if precision not in PRECISIONS.get(name, ()):
+        known = ", ".join(available())
+        raise ValueError(f"backend={backend}: no such backend; here are {known}")
+    if not find_spec(name):
+        raise ValueError(f"backend={backend}: {name} is not installed; run `pip install {name}` or take backend=torch")
+    return name, precision
+
+
+def open_graph(backend: str, model: bytes, threads: int, fixed: bool = False) -> Graph:
+    """An ONNX model made ready to run on ``threads`` threads.
+
+    ``fixed``: its inputs come in few shapes, worth compiling for each where the backend can.
+    """
+    name, precision = parse(backend)
+    if name == "onnxruntime":
+        return OnnxRuntimeGraph(model, threads)
+    return OpenVinoGraph(model, threads, precision, fixed)
+
+
+class OnnxRuntimeGraph:
+    """ONNX Runtime on the processor."""
+
+    def __init__(self, model: bytes, threads: int):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 3
+        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.inputs = [entry.name for entry in self.session.get_inputs()]
+
+    def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        return self.session.run(None, dict(zip(self.inputs, inputs, strict=True)))
+
+
+class OpenVinoGraph:
+    """OpenVINO on the processor, one stream; fp32 stays fp32 where the processor could do bfloat16."""
+
+    def __init__(self, model: bytes, threads: int, precision: str, fixed: bool):
+        import openvino
+
+        self.core, self.model, self.fixed = openvino.Core(), model, fixed
+        self.options = {
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        self.requests: dict[tuple, object] = {}
+
+    def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        shapes = tuple(x.shape for x in inputs) if self.fixed else ()
+        if shapes not in self.requests:
+            if len(self.requests) == SHAPES:
+                del self.requests[next(iter(self.requests))]
+            self.requests[shapes] = self._compile(shapes)
+        request = self.requests[shapes]
+        request.infer(dict(enumerate(inputs)), share_inputs=True)
+        return [tensor.data.copy() for tensor in request.output_tensors]
+
+    def _compile(self, shapes: tuple):
+        model = self.core.read_model(self.model)
+        if shapes:
+            model.reshape(dict(enumerate(map(list, shapes))))
+        return self.core.compile_model(model, "CPU", self.options).create_infer_request()

@@ -1,0 +1,65 @@
+"""What `python -m tsd.export` leaves beside the graphs: a card with everything an application has to know."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tsd.diffusion import Schedule
+
+NAME, FORMAT = "card.json", 1
+PLAIN = re.compile(r"[A-Za-z0-9_]+(-[a-z0-9]+)?\.(onnx|safetensors)")
+"""Files of an export lie beside its card: no name leads elsewhere."""
+KINDS = {"resolution": int, "latents": dict, "look_ahead": int, "past": int, "schedules": dict, "files": dict}
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@dataclass(frozen=True)
+class Card:
+    """A card read and checked; ``content`` as tsd.export documents it."""
+
+    folder: Path
+    content: dict
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Card":
+        """The card of an export, given by its folder or itself. Raises FileNotFoundError or ValueError."""
+        path = Path(path)
+        path = path / NAME if path.is_dir() else path
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file; `make export` writes it")
+        try:
+            content = json.loads(path.read_text())
+        except (OSError, ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is not a readable card ({error}): export or copy it again") from error
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise ValueError(f"{path} is no card of format {FORMAT}: export it again with this version")
+        wrong = [key for key, kind in KINDS.items() if not isinstance(content.get(key), kind)]
+        if wrong:
+            raise ValueError(f"{path} holds no usable {', '.join(wrong)}: export it again")
+        if strange := [name for name in content["files"] if not PLAIN.fullmatch(name)]:
+            raise ValueError(f"{path} names {strange[0]}, which is no file of an export: export it again")
+        return cls(path.parent, content)
+
+    @property
+    def schedules(self) -> dict[str, Schedule]:
+        try:
+            return {name: Schedule(tuple(strengths)) for name, strengths in self.content["schedules"].items()}
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self.folder / NAME} holds schedules that are none ({error}): export again") from error
+
+    def file(self, name: str) -> Path:
+        """A file of the export, refused where it is not what the card was written for."""
+        path = self.folder / name
+        if name not in self.content["files"]:
+            known = ", ".join(self.content["files"])
+            raise ValueError(f"{self.folder} holds no {name}; it holds {known}: export it again with what you need")
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file; export or copy the folder again, whole")
+        if sha256(path.read_bytes()) != self.content["files"][name]:
+            raise ValueError(f"{path} is not the file that {NAME} was written for (SHA-256 differs): export it again")
+        return path

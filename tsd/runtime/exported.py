@@ -1,0 +1,112 @@
+"""Exported graphs in the place of the nets they came from: a Talker does not see the difference."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsd.nets.denoiser import Condition, Reference
+from tsd.nets.vae import Appearance
+from tsd.runtime.backends import Graph, open_graph
+from tsd.runtime.card import Card
+
+BLOCK = 8
+"""Frames that the decoder takes at a time; fewer are filled up, so that it meets no more shapes than two."""
+
+
+def file_of(graph: str, backend: str) -> str:
+    """The file of a graph for a backend: int8 has its own."""
+    return f"{graph}-int8.onnx" if backend.endswith("-int8") else f"{graph}.onnx"
+
+
+class Exported:
+    """Graphs of one export on one backend."""
+
+    def __init__(self, card: Card, backend: str, threads: int):
+        self.card, self.backend, self.threads = card, backend, threads
+
+    def open(self, graph: str, fixed: bool = False) -> Graph:
+        model = self.card.file(file_of(graph, self.backend)).read_bytes()
+        try:
+            return open_graph(self.backend, model, self.threads, fixed)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"{self.card.folder}: {self.backend} cannot read {graph} ({reason})") from error
+
+
+def run(graph: Graph, *inputs: Tensor) -> list[Tensor]:
+    return [torch.from_numpy(out) for out in graph(*(np.ascontiguousarray(x.numpy()) for x in inputs))]
+
+
+class ExportedRecogniser(Exported):
+    """``VisemeNet``: log-mel [1, 4 T, 80] -> logits [1, T, V]."""
+
+    def __init__(self, card: Card, backend: str, threads: int):
+        super().__init__(card, backend, threads)
+        self.look_ahead, self.past = card.content["look_ahead"], card.content["past"]
+        self.graph = self.open("recogniser")
+
+    def __call__(self, mel: Tensor) -> Tensor:
+        return run(self.graph, mel)[0]
+
+
+class ExportedStudent(Exported):
+    """A causal ``Denoiser``."""
+
+    causal = True
+
+    def __init__(self, card: Card, backend: str, threads: int):
+        super().__init__(card, backend, threads)
+        latents = card.content["latents"]
+        self.latent_channels, self.latent_size = latents["channels"], latents["size"]
+        self.reader, self.step = self.open("reference"), self.open("step")
+        self.memory = [tuple(shape) for shape in card.content["memory"]]
+
+    def read_reference(self, condition: Condition) -> Reference:
+        parts = run(self.reader, condition.reference_latent, condition.reference_motion, condition.motion_known)
+        return Reference(condition.reference_latent, *parts)
+
+    def __call__(
+        self,
+        z_s: Tensor,
+        s: Tensor,
+        condition: Condition,
+        reference: Reference,
+        memory: list[Tensor] | None = None,
+        return_memory: bool = False,
+    ):
+        """As ``Denoiser.forward``."""
+        if memory is None:  # what lies before the first frame
+            memory = [torch.zeros(len(z_s), *shape) for shape in self.memory]
+        given = (condition.visemes, condition.motion, condition.motion_known, condition.reference_motion)
+        eps_hat, *memory = run(self.step, z_s, s, *given, *vars(reference).values(), *memory)
+        return (eps_hat, memory) if return_memory else eps_hat
+
+
+class ExportedVAE(Exported):
+    """``VAE``: pictures to latents and back."""
+
+    def __init__(self, card: Card, backend: str, threads: int):
+        super().__init__(card, backend, threads)
+        self.resolution = card.content["resolution"]
+        self.latent_channels, self.latent_size = (card.content["latents"][key] for key in ("channels", "size"))
+        self.encoder, self.decoder = self.open("encoder", fixed=True), self.open("decoder", fixed=True)
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """frames [..., 3, H, W] -> z [..., C, h, w]."""
+        want = (3, self.resolution, self.resolution)
+        if frames.shape[-3:] != want:
+            raise ValueError(f"the VAE takes frames {list(want)}, got {list(frames.shape[-3:])}")
+        blocks = [run(self.encoder, block)[0] for block in frames.flatten(0, -4).split(BLOCK)]
+        return torch.cat(blocks).unflatten(0, frames.shape[:-3])
+
+    def appearance(self, pictures: Tensor) -> Appearance:
+        return Appearance(pictures, self.encode(pictures))
+
+    def decode(self, z: Tensor, appearance: Appearance) -> Tensor:
+        """z [T, C, h, w] of the one picture of ``appearance`` -> frames [T, 3, H, W] in [-1, 1]."""
+        return torch.cat([self._decode(block, appearance) for block in z.split(BLOCK)])
+
+    def _decode(self, z: Tensor, appearance: Appearance) -> Tensor:
+        missing = BLOCK - len(z) if len(z) > 1 else 0
+        filled = torch.cat([z, z[-1:].expand(missing, -1, -1, -1)]) if missing else z
+        return run(self.decoder, filled[None], appearance.picture, appearance.latent)[0][0, : len(z)]

@@ -1,0 +1,90 @@
+"""Speech in pieces of any size to visemes, as the whole recording would give them."""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsd.clip import FPS, MELS, MELS_PER_FRAME, SAMPLE_RATE, VISEME_FUTURE, VISEME_PAST, VISEMES, viseme_windows
+from tsd.media.audio import HOP, SAMPLES_PER_FRAME, WINDOW, log_mel
+
+MARGIN = (WINDOW - HOP) // 2
+"""Samples beyond a frame's own that its last log-mel column hears."""
+
+
+class Recogniser(Protocol):
+    """Log-mel [1, T * MELS_PER_FRAME, MELS] -> logits [1, T, V], for which it looks ``look_ahead`` frames into the
+    future and ``past`` into the past."""
+
+    look_ahead: int
+    past: int
+
+    def __call__(self, mel: Tensor) -> Tensor: ...
+
+
+def look_ahead_ms(recogniser: Recogniser) -> float:
+    """Milliseconds of sound after a frame's own 40 ms that must be there before the frame can be made."""
+    return (recogniser.look_ahead + VISEME_FUTURE) * 1000 / FPS + 1000 * MARGIN / SAMPLE_RATE
+
+
+class Hearing:
+    """What has been heard of one stream. Holds the last second or so of it, however long the stream is.
+
+    ``chunk``: frames worth waiting for before the net is run; what comes out does not depend on it.
+    """
+
+    def __init__(self, recogniser: Recogniser, chunk: int = 1):
+        self.recogniser, self.chunk = recogniser, chunk
+        self.wave = np.zeros(0, np.float32)
+        """Samples from one frame before the next log-mel column on."""
+        self.mel = np.zeros((0, MELS), np.float32)
+        """Columns from frame ``first`` on."""
+        self.first = self.heard = 0
+        """Frame numbers: of ``mel``'s first column, and of the next visemes."""
+        self.visemes = torch.zeros(VISEME_PAST, len(VISEMES))
+        """Those that windows still need: the last ones whose future was known, and all after them."""
+
+    @torch.inference_mode()
+    def push(self, wave: np.ndarray) -> Tensor:
+        """The next samples float32 [N] -> windows [n, W, V] of the frames whose future is now known, n >= 0."""
+        self.wave = np.concatenate([self.wave, wave])
+        self._listen((len(self.wave) - MARGIN) // SAMPLES_PER_FRAME)
+        known = self.first + len(self.mel) // MELS_PER_FRAME - self.recogniser.look_ahead
+        if known - self.heard < self.chunk:
+            return viseme_windows(self.visemes)[:0]
+        self._recognise(known)
+        return self._windows(len(self.visemes) - VISEME_PAST - VISEME_FUTURE)
+
+    @torch.inference_mode()
+    def finish(self) -> Tensor:
+        """The windows [n, W, V] of what was still waiting for more sound: there is none."""
+        self._listen(-(-len(self.wave) // SAMPLES_PER_FRAME))
+        self._recognise(self.first + len(self.mel) // MELS_PER_FRAME)
+        return self._windows(len(self.visemes) - VISEME_PAST)
+
+    def _listen(self, frames: int) -> None:
+        """Log-mel columns of the first ``frames`` frames of ``wave``; the very last of these stays as a neighbour."""
+        before = int(self.first + len(self.mel) > 0)  # the frame before the next one, kept for the columns' left margin
+        if frames <= before:
+            return
+        columns = log_mel(self.wave[: frames * SAMPLES_PER_FRAME + MARGIN])
+        self.mel = np.concatenate([self.mel, columns[before * MELS_PER_FRAME : frames * MELS_PER_FRAME]])
+        self.wave = self.wave[(frames - 1) * SAMPLES_PER_FRAME :]
+
+    def _recognise(self, known: int) -> None:
+        """Visemes of the frames ``heard`` to ``known``; forgets the columns that no later frame asks for."""
+        if known <= self.heard:
+            return
+        logits = self.recogniser(torch.from_numpy(self.mel)[None])[0]
+        self.visemes = torch.cat([self.visemes, logits[self.heard - self.first : known - self.first].softmax(-1)])
+        self.heard = known
+        forget = max(0, known - self.recogniser.past - self.first)
+        self.mel, self.first = self.mel[forget * MELS_PER_FRAME :], self.first + forget
+
+    def _windows(self, count: int) -> Tensor:
+        """The next ``count`` windows; forgets the visemes that no later one asks for."""
+        count = max(count, 0)
+        windows = viseme_windows(self.visemes)[VISEME_PAST : VISEME_PAST + count]
+        self.visemes = self.visemes[count:]
+        return windows

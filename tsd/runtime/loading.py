@@ -1,0 +1,108 @@
+"""The nets of a chain, from a folder of weights or of an export, for the backends that are there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from tsd import checkpoint
+from tsd.diffusion import Schedule
+from tsd.runtime import card as cards
+from tsd.runtime.backends import available, parse
+from tsd.runtime.card import Card
+from tsd.runtime.exported import ExportedRecogniser, ExportedStudent, ExportedVAE
+
+EXPORTED = {"vae": ExportedVAE, "student": ExportedStudent, "visemes": ExportedRecogniser}
+FASTEST = {
+    "vae": ("torch",),
+    "student": ("onnxruntime", "openvino", "torch"),
+    "visemes": ("onnxruntime", "openvino", "torch"),
+}
+"""What `backend=auto` takes, the first that is installed: as experiments/latency found them, in float32."""
+
+PLACES = ("{stage}.safetensors", "{stage}/weights.safetensors", "corpus/manifests/{stage}.safetensors")
+"""Where a folder holds the weights of a stage: a release or an export; what training leaves; what the demo leaves."""
+
+
+@dataclass
+class Nets:
+    """A chain's nets, or exported graphs in their place. ``backends``: {stage: who computes it}."""
+
+    vae: object
+    student: object = None
+    visemes: object = None
+    motion: object = None
+    schedules: dict[str, Schedule] = field(default_factory=dict)
+    backends: dict[str, str] = field(default_factory=dict)
+
+
+def weights_in(folder: Path) -> dict[str, Path]:
+    """{stage: file} of what a folder holds."""
+    places = {stage: [folder / place.format(stage=stage) for place in PLACES] for stage in (*EXPORTED, "motion")}
+    found = {stage: next((p for p in paths if p.is_file()), None) for stage, paths in places.items()}
+    if found["vae"] is None:
+        raise FileNotFoundError(f"{folder}: holds neither {cards.NAME} nor {' nor '.join(map(str, places['vae'][:2]))}")
+    return {stage: path for stage, path in found.items() if path is not None}
+
+
+def from_weights(weights: Mapping[str, str | Path | None]) -> Nets:
+    """Weights files by stage, run by PyTorch. ``teacher`` takes the student's place where only it is given; what is
+    not given stays out: without ``student`` and ``visemes`` a talker only decodes."""
+    vae = checkpoint.load(weights["vae"], "vae")
+    nets = Nets(vae)
+    kind = next((stage for stage in ("student", "teacher") if weights.get(stage)), None)
+    if kind:
+        path = weights[kind]
+        nets.student = checkpoint.load(path, kind)
+        checkpoint.check_latents(vae, nets.student, weights["vae"], path)
+        schedules = checkpoint.read_header(path)["card"].get("schedules", {})
+        try:
+            nets.schedules = {name: Schedule(tuple(s)) for name, s in schedules.items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} has a card with schedules that are none ({error}): train it again") from error
+    for stage in ("visemes", "motion"):
+        if weights.get(stage):
+            setattr(nets, stage, checkpoint.load(weights[stage], stage))
+    nets.backends = {stage: "torch" for stage in EXPORTED if getattr(nets, stage) is not None}
+    return nets
+
+
+def from_export(card: Card, backend: str | Mapping[str, str], threads: int) -> Nets:
+    """The graphs of an export, every stage on the backend that is asked for or on the fastest there is."""
+    chosen = choose(backend)
+    theirs = [stage for stage, name in chosen.items() if name == "torch"] + ["motion"]
+    held = {
+        stage: card.file(f"{stage}.safetensors") for stage in theirs if f"{stage}.safetensors" in card.content["files"]
+    }
+    graphs = {stage: EXPORTED[stage](card, name, threads) for stage, name in chosen.items() if name != "torch"}
+    nets = {stage: checkpoint.load(path, stage) for stage, path in held.items()}
+    return Nets(**graphs, **nets, schedules=card.schedules, backends=chosen)
+
+
+def choose(backend: str | Mapping[str, str]) -> dict[str, str]:
+    """``auto``, one backend for everything, or {stage: backend} -> {stage: backend}. Raises ValueError for others."""
+    wanted = dict(backend) if isinstance(backend, Mapping) else dict.fromkeys(EXPORTED, backend)
+    if unknown := set(wanted) - set(EXPORTED):
+        raise ValueError(f"backend={backend}: {', '.join(unknown)} is no stage; stages are {', '.join(EXPORTED)}")
+    here = available()
+    chosen = {}
+    for stage in EXPORTED:
+        name = wanted.get(stage, "auto")
+        chosen[stage] = next(b for b in FASTEST[stage] if b in here) if name == "auto" else name
+        parse(chosen[stage])
+    return chosen
+
+
+def load(source: str | Path | Mapping, backend: str | Mapping[str, str] = "auto", threads: int | None = None) -> Nets:
+    """See ``Talker.load``."""
+    if not isinstance(source, Mapping):
+        path = Path(source)
+        if path.is_file() or (path / cards.NAME).is_file():
+            return from_export(Card.read(path), backend, threads or torch.get_num_threads())
+        if not path.is_dir():
+            raise FileNotFoundError(f"{path}: no such folder; give one with weights, or what `make export` wrote")
+        source = weights_in(path)
+    if any(name != "torch" for name in choose(backend).values()) and backend != "auto":
+        raise ValueError(f"backend={backend}: weights are run by torch alone; `make export` writes graphs for others")
+    return from_weights(source)

@@ -1,0 +1,56 @@
+"""The student at work on one video: latents in order, a few frames at a time."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tsd.diffusion import Schedule, sample
+from tsd.nets.denoiser import Condition, Reference
+from tsd.nets.vae import Appearance
+
+
+@dataclass
+class Speaker:
+    """A reference made ready: its picture and latent, motion [M], and the features every frame uses."""
+
+    appearance: Appearance
+    motion: Tensor
+    known: bool
+    reference: Reference
+
+    @property
+    def latent(self) -> Tensor:
+        """[1, C, h, w]"""
+        return self.appearance.latent
+
+
+class Speaking:
+    """Latents of one speaker, from visemes and motion. A causal student's memory of two frames per layer and step
+    is all that is kept, so a video may be of any length, and its latents do not depend on how it is cut."""
+
+    def __init__(self, student, speaker: Speaker, schedule: Schedule, seed: int = 0):
+        self.student, self.speaker, self.schedule = student, speaker, schedule
+        self.memories: list[list[Tensor] | None] = [None] * schedule.num_steps
+        self.known = torch.tensor([speaker.known])
+        self.noise = torch.randn(speaker.latent.shape, generator=torch.Generator().manual_seed(seed))[:, None]
+        """One for all frames, so that they differ only where speech and motion do."""
+
+    @torch.inference_mode()
+    def __call__(self, windows: Tensor, motion: Tensor, start: Tensor | None = None) -> Tensor:
+        """The next T frames' viseme windows [T, W, V] and motion [T, M] -> latents [T, C, h, w].
+
+        ``start`` [T or 1, C, h, w]: begin from these latents with noise of the schedule's first strength added,
+        instead of from noise alone.
+        """
+        speaker = self.speaker
+        condition = Condition(windows[None], motion[None], self.known, speaker.latent, speaker.motion[None])
+        z = self.schedule.strengths[0] * self.noise.expand(-1, len(windows), -1, -1, -1)
+        if start is not None:
+            z = z + start[None]
+
+        def predict(z_s: Tensor, s: Tensor, k: int) -> Tensor:
+            eps_hat, self.memories[k] = self.student(z_s, s, condition, speaker.reference, self.memories[k], True)
+            return eps_hat
+
+        return sample(predict, z, self.schedule)[0]
