@@ -5,7 +5,6 @@ from functools import cache
 from pathlib import Path
 
 import av
-import librosa
 import numpy as np
 
 from tsd.clip import FPS, MELS, MELS_PER_FRAME, SAMPLE_RATE
@@ -98,7 +97,16 @@ def _bounded(path: Path, num_samples: int) -> None:
 
 @cache
 def _mel_filters() -> np.ndarray:
-    return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=MELS, fmin=0, fmax=SAMPLE_RATE / 2).T
+    """[WINDOW // 2 + 1, MELS]: triangles of unit area on Slaney's mel scale, equal to ``librosa.filters.mel``, whose
+    import takes a second."""
+    linear, step = 1000 / (200 / 3), np.log(6.4) / 27  # 3 mel in 200 Hz up to 1 kHz, 27 in each factor of 6.4 above
+    top = linear + np.log(SAMPLE_RATE / 2 / 1000) / step
+    mel = np.linspace(0, top, MELS + 2)
+    edges = np.where(mel < linear, mel * 200 / 3, 1000 * np.exp(step * (mel - linear)))
+    below, centre, above = edges[:-2], edges[1:-1], edges[2:]
+    hertz = np.fft.rfftfreq(WINDOW, 1 / SAMPLE_RATE)[:, None]
+    triangles = np.minimum((hertz - below) / (centre - below), (above - hertz) / (above - centre))
+    return (np.maximum(triangles, 0) * 2 / (above - below)).astype(np.float32)
 
 
 def log_mel(wave: np.ndarray) -> np.ndarray:
