@@ -71,6 +71,13 @@ def reconstruction(recon: Tensor, frames: Tensor, region: Tensor | None = None) 
     return (error * region).sum() / (region.sum() * frames.shape[1]).clamp(min=1)
 
 
+def picture(frames: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Mean absolute error of decoded estimates [..., 3, H, W] in [-1, 1], pixels weighted by ``weight``
+    [..., 1, H, W]: an error of the latent counts as much as it is seen."""
+    error = (frames - target).abs() * weight
+    return error.sum() / (weight.sum() * frames.shape[-3]).clamp(min=1)
+
+
 def edges(recon: Tensor, frames: Tensor) -> Tensor:
     """Mean absolute error of horizontal and vertical differences, at full and half size: keeps contours sharp."""
     total = 0.0
@@ -109,6 +116,7 @@ class LossWeights:
     mouth: float = 0.0
     identity: float = 0.0
     temporal: float = 0.0
+    picture: float = 0.0
     reconstruction: float = 1.0
     edges: float = 0.5
     moved: float = 0.5

@@ -70,11 +70,12 @@ def speak(cfg: DictConfig, talker: Talker) -> Iterator[np.ndarray]:
             yield piece
 
 
-def read_latents(path: str, vae) -> tuple[np.ndarray, np.ndarray]:
-    """Latents [T, C, h, w] of an earlier run and the reference uint8 [R, R, 3], checked against the VAE."""
+def read_latents(path: str, vae) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Latents [T, C, h, w] of an earlier run, the reference uint8 [R, R, 3] and where it is in every frame [T, 2, 3],
+    checked against the VAE."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            z, crop = file["latents"], file["reference"]
+            z, crop, maps = file["latents"], file["reference"], file["maps"]
     except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, BadZipFile) as error:
         raise ValueError(f"latents={path}: holds no latents ({error}); give a latents.npz of mode=e2") from error
     want = (vae.latent_channels, vae.latent_size, vae.latent_size)
@@ -88,26 +89,39 @@ def read_latents(path: str, vae) -> tuple[np.ndarray, np.ndarray]:
             f"latents={path}: its reference must be uint8 [{vae.resolution}, {vae.resolution}, 3] for this VAE, "
             f"got {crop.dtype} {list(crop.shape)}"
         )
-    return z, crop
+    if maps.dtype != np.float32 or maps.shape != (len(z), 2, 3) or not np.isfinite(maps).all():
+        raise ValueError(
+            f"latents={path}: its maps must be finite float32 [{len(z)}, 2, 3], got {maps.dtype} {list(maps.shape)}"
+        )
+    return z, crop, maps
 
 
-def decode(talker: Talker, z: np.ndarray, crop: np.ndarray) -> Iterator[np.ndarray]:
-    """Latents [T, C, h, w] of the face on ``crop`` -> frames uint8 [n, H, W, 3]."""
+def decode(talker: Talker, z: np.ndarray, crop: np.ndarray, maps: np.ndarray) -> Iterator[np.ndarray]:
+    """Latents [T, C, h, w] of the face on ``crop``, placed by ``maps`` [T, 2, 3] -> frames uint8 [n, H, W, 3]."""
     with torch.inference_mode():
         appearance = talker.vae.appearance(to_frames(crop)[None])
-    for block in tqdm(torch.from_numpy(z).split(CHUNK), unit="block", desc="decoding", delay=2):
-        yield talker.decode(block, appearance)
+    blocks = list(zip(torch.from_numpy(z).split(CHUNK), torch.from_numpy(maps).split(CHUNK), strict=True))
+    for block, places in tqdm(blocks, unit="block", desc="decoding", delay=2):
+        yield talker.decode(block, appearance.along(places))
 
 
-def write(folder: Path, made: np.ndarray, crop: np.ndarray | None, cfg: DictConfig, backends: dict[str, str]) -> None:
-    """What a run leaves: latents.npz where there is a ``crop`` to decode them with, else sample.mp4 and frames/; all
+def face_of(talker: Talker, num_frames: int, cfg: DictConfig) -> dict[str, np.ndarray]:
+    """What latents are decoded with later: the reference, and where it is in every frame."""
+    speaker = talker.reference
+    cycle = talker.motion_cycle(speaker, cfg.seed, cfg.motion)
+    maps = speaker.along(cycle[torch.arange(num_frames) % len(cycle)]).maps
+    return {"reference": to_uint8(speaker.appearance.picture[0]), "maps": maps.numpy()}
+
+
+def write(folder: Path, made: np.ndarray, face: dict | None, cfg: DictConfig, backends: dict[str, str]) -> None:
+    """What a run leaves: latents.npz where there is a ``face`` to decode them with, else sample.mp4 and frames/; all
     of it or nothing."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".part-") as temporary:
         work = Path(temporary) / "run"
         work.mkdir()
-        if crop is not None:
-            np.savez(work / "latents.npz", latents=made, reference=crop)
+        if face is not None:
+            np.savez(work / "latents.npz", latents=made, **face)
         else:
             write_video(work / "sample.mp4", made, load_audio(cfg.audio) if cfg.audio else None)
             (work / "frames").mkdir()
@@ -129,10 +143,10 @@ def run(cfg: DictConfig) -> Path:
     talker = load(cfg)
     pieces = decode(talker, *read_latents(cfg.latents, talker.vae)) if cfg.mode == "decode" else speak(cfg, talker)
     made = np.concatenate(list(pieces))
-    crop = to_uint8(talker.reference.appearance.picture[0]) if cfg.mode == "e2" else None
+    face = face_of(talker, len(made), cfg) if cfg.mode == "e2" else None
     stem = "_".join(Path(cfg[key]).stem for key in ("reference", "audio", "latents") if cfg[key])
     folder = Path(cfg.out) / (cfg.name or f"{stem}_{steps_of(cfg)}_{cfg.mode}")
-    write(folder, made, crop, cfg, talker.backends)
+    write(folder, made, face, cfg, talker.backends)
     log.info("%d frames (%.1f s) in %s", len(made), len(made) / FPS, folder)
     return folder
 

@@ -6,12 +6,15 @@ from torch import Tensor, nn
 from tsd import losses
 from tsd.clip import Clip
 from tsd.diffusion import Schedule, add_noise, draw_noise, draw_strengths, expand, noise_weight, sample, z0_from_eps
-from tsd.modules.base import Stage, clip_noise
+from tsd.modules.base import Stage, clip_noise, mouth_region
+from tsd.nets.affine import frame_to_reference
 from tsd.nets.denoiser import Condition, Denoiser
 from tsd.nets.vae import Appearance
 
 P_NO_VISEMES, P_NO_MOTION = 0.05, 0.1
 """How often visemes or motion are withheld in training, so that the net works without them. Our choice."""
+MOUTH_WEIGHT = 8.0
+"""In ``picture`` a pixel of the mouth counts so many times more: mouths are a thirtieth of a picture. Our choice."""
 VALIDATION_STRENGTHS = (0.3, 1.0, 3.0, 40.0)
 
 
@@ -69,17 +72,20 @@ class DenoiserStage(Stage):
         """
         return noise_weight(s) * torch.where(clip.mismatch, 1 / (s.square() + 1), torch.ones_like(s))
 
-    def picture_terms(self, clip: Clip, z0_hat: Tensor, reference_latent: Tensor) -> dict[str, Tensor]:
-        """Eq. 8 and 9 on two neighbouring decoded frames of a few clips; terms of weight 0 are left out."""
-        wanted = {name for name in ("identity", "temporal") if getattr(self.loss, name)}
+    def picture_terms(
+        self, clip: Clip, z0_hat: Tensor, reference_latent: Tensor, names: tuple[str, ...] = ("identity", "temporal")
+    ) -> dict[str, Tensor]:
+        """Eq. 8 and 9, and ``picture``, on two neighbouring decoded frames of a few clips; of ``names`` those of weight
+        0 are left out."""
+        wanted = {name for name in names if getattr(self.loss, name)}
         if not wanted:
             return {}
         n = min(self.decoded, len(clip))
         rows = torch.arange(n, device=z0_hat.device)
         pair = clip.pair[:n] if clip.pair is not None else torch.full_like(rows, min(1, z0_hat.shape[1] - 1))
-        both = torch.stack([z0_hat[rows, pair - 1], z0_hat[rows, pair]], 1)
-        appearance = Appearance(clip.reference[:n], reference_latent[:n])
-        frames = self.frozen["vae"].decode(both, appearance)
+        both = rows[:, None], torch.stack([pair - 1, pair], 1)
+        maps = frame_to_reference(clip.motion[both], clip.reference_motion[:n], clip.motion_known[:n])
+        frames = self.frozen["vae"].decode(z0_hat[both], Appearance(clip.reference[:n], reference_latent[:n], maps))
         terms = {}
         if "identity" in wanted:
             embedder = self.frozen["identity"]
@@ -90,6 +96,11 @@ class DenoiserStage(Stage):
             if clip.flow is None:
                 raise ValueError("loss.temporal is above 0 but the data has no flow: set data.flow=true")
             terms["temporal"] = losses.temporal(frames[:, 1], frames[:, 0], clip.flow[:n], clip.visible[:n])
+        if "picture" in wanted:
+            weight = expand((~clip.mismatch[:n]).float(), frames)[:, :, :1].expand_as(frames[:, :, :1])
+            if clip.mouth_box is not None:
+                weight = weight * (1 + MOUTH_WEIGHT * mouth_region(clip, frames.shape[-1])[both])
+            terms["picture"] = losses.picture(frames, clip.frames[both], weight)
         return terms
 
     def from_noise(self, clip: Clip, schedule: Schedule) -> Tensor:
@@ -113,6 +124,7 @@ class DenoiserStage(Stage):
             self.log(f"val/noise_{strength:g}", error, batch_size=len(clip))
             total = total + error / len(VALIDATION_STRENGTHS)
         self.log("val/total", total, batch_size=len(clip), prog_bar=True)
-        vae, appearance = self.frozen["vae"], Appearance(clip.reference, reference_latent)
+        maps = frame_to_reference(clip.motion, clip.reference_motion, clip.motion_known)
+        vae, appearance = self.frozen["vae"], Appearance(clip.reference, reference_latent, maps)
         generated = self.from_noise(clip, self.schedule)
         return {"pred": vae.decode(generated, appearance), "target": vae.decode(z, appearance)}

@@ -79,7 +79,8 @@ class StudentModule(DenoiserStage):
         if self.loss.trajectory:
             landed = self.teacher_walk(z_s, bounds[step], bounds[step + 1], condition)
             terms["trajectory"] = losses.trajectory(z_s - schedule.etas[step] * eps_hat, landed)
-        return terms | self.picture_terms(clip, z0_hat, reference_latent)
+        pictures = self.picture_terms(clip, z0_hat, reference_latent, ("identity", "temporal", "picture"))
+        return terms | pictures
 
     @torch.no_grad()
     def teacher_walk(self, z_s: Tensor, start: float, end: float, condition: Condition) -> Tensor:

@@ -6,11 +6,15 @@ from torch import Tensor
 from tsd import losses
 from tsd.clip import Clip
 from tsd.modules.base import Stage, mouth_region
+from tsd.nets.affine import frame_to_reference
 from tsd.nets.vae import VAE
 
 LATENT_NOISE = 0.1
 """Std of the noise on normalised latents while the decoder trains, in units of the latents' own std: a decoder that
 shrugs at errors of this size makes the denoiser's task easier. Our choice."""
+
+P_NO_MOTION = 0.3
+"""How often the decoder is not told where the head is while it trains: it must do without, too. Our choice."""
 
 
 class VAEModule(Stage):
@@ -25,7 +29,7 @@ class VAEModule(Stage):
             self.track_statistics(mean.detach().float())
         latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
         with torch.no_grad():
-            appearance = self.net.appearance(clip.reference)
+            appearance = self.net.appearance(clip.reference).along(self.maps(clip))
         z = self.net.normalise(latent)
         recon, moved = self.net.decode_raw(z + LATENT_NOISE * torch.randn_like(z), appearance)
         terms = {
@@ -38,6 +42,13 @@ class VAEModule(Stage):
             region = mouth_region(clip, frames.shape[-1]).flatten(0, 1)
             terms["mouth"] = losses.reconstruction(recon, frames, region)
         return terms
+
+    def maps(self, clip: Clip) -> Tensor:
+        """Where the heads are, [B * T, 2, 3]; withheld from some clips in training."""
+        known = clip.motion_known
+        if self.training:
+            known = known & (torch.rand(len(clip), device=known.device) >= P_NO_MOTION)
+        return frame_to_reference(clip.motion, clip.reference_motion, known)
 
     @torch.no_grad()
     def track_statistics(self, mean: Tensor, momentum: float = 0.02) -> None:

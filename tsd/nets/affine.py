@@ -1,6 +1,7 @@
-"""Affine maps between faces, from three landmarks each."""
+"""Maps between faces, from the landmarks of eyes and nose."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 CANONICAL_FACE = ((0.36, 0.42), (0.64, 0.42), (0.50, 0.57))
@@ -12,6 +13,31 @@ def landmarks_of(motion: Tensor, known: Tensor) -> Tensor:
     points = motion[..., :6].unflatten(-1, (3, 2))
     canonical = points.new_tensor(CANONICAL_FACE).expand_as(points)
     return torch.where(known.reshape(-1, *(1,) * (points.ndim - 1)), points, canonical)
+
+
+def similarity_between(source: Tensor, target: Tensor) -> Tensor:
+    """The turns, sizes and shifts that carry the eyes of one face onto another's: landmarks [N, 3, 2] twice ->
+    [N, 2, 3].
+
+    Two points and not three: the nose stands out of the face, so an affine map through it shears cheeks and mouth as
+    soon as the head turns (see docs/decisions.md).
+    """
+    a, b = source[:, :2].float().unbind(1)
+    ta, tb = target[:, :2].float().unbind(1)
+    (x, y), (tx, ty) = (b - a).unbind(1), (tb - ta).unbind(1)
+    size = (x.square() + y.square()).clamp(min=1e-4)
+    cos, sin = (x * tx + y * ty) / size, (x * ty - y * tx) / size
+    linear = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
+    middle = (linear @ ((a + b) / 2)[..., None]).squeeze(-1)
+    return torch.cat([linear, ((ta + tb) / 2 - middle)[..., None]], -1)
+
+
+def frame_to_reference(motion: Tensor, reference_motion: Tensor, known: Tensor) -> Tensor:
+    """``similarity_between`` every frame's face and the reference's: motion [B, T, M], reference_motion [B, M],
+    known [B] -> [B * T, 2, 3], positions in units of the side; identity where unknown."""
+    source = landmarks_of(motion, known).flatten(0, 1)
+    target = landmarks_of(reference_motion, known).repeat_interleave(motion.shape[1], 0)
+    return similarity_between(source, target)
 
 
 def affine_between(source: Tensor, target: Tensor) -> Tensor:
@@ -35,3 +61,18 @@ def pixel_grid(size: int, device=None) -> Tensor:
     axis = (torch.arange(size, device=device, dtype=torch.float32) + 0.5) / size
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     return torch.stack([x, y, torch.ones_like(x)], -1)
+
+
+def placed(pictures: Tensor, maps: Tensor, share: Tensor | None = None, flow: Tensor | None = None) -> Tensor:
+    """pictures [N, C, H, W] seen at the positions that ``maps`` [N, 2, 3] point to; borders are repeated.
+
+    ``share`` [N, 1, H, W] in 0..1: how much of the way is gone at each position (all of it without); ``flow``
+    [N, 2, H, W] in units of the side is added.
+    """
+    grid = pixel_grid(pictures.shape[-1], pictures.device)
+    positions = grid @ maps[:, None].transpose(2, 3)
+    if share is not None:
+        positions = torch.lerp(grid[..., :2].expand_as(positions), positions, share.permute(0, 2, 3, 1))
+    if flow is not None:
+        positions = positions + flow.permute(0, 2, 3, 1)
+    return F.grid_sample(pictures, positions.to(pictures.dtype) * 2 - 1, padding_mode="border", align_corners=False)

@@ -7,12 +7,11 @@ what changes is the noisy latent, its strength, the visemes around the frame and
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tsd.clip import MOTION, VISEME_WINDOW, VISEMES
 from tsd.diffusion import Preconditioning, eps_from_z0, expand
-from tsd.nets.affine import CANONICAL_FACE, affine_between, landmarks_of, pixel_grid
+from tsd.nets.affine import CANONICAL_FACE, landmarks_of, pixel_grid, placed, similarity_between
 from tsd.nets.blocks import ResBlock, norm, zero
 from tsd.nets.context import ReferenceAttention, TemporalMix
 
@@ -53,8 +52,8 @@ class Denoiser(nn.Module):
     """A U-Net over each frame's latent with temporal mixing between frames.
 
     channels: width at the latent's size and at each halving below it. reference_channels: width of the
-    reference features, which reach every frame twice: as they are, and carried by the affine map that
-    takes the reference's eyes and nose to the frame's.
+    reference features, which reach every frame twice: as they are, and carried by the map that takes the
+    reference's eyes to the frame's.
 
     Where nothing of z is left in z_s, the estimate starts from the reference's latent, moved or in place as the
     net chooses per position, and the net adds what is different: z0_hat = skip z_s + out (F + out copy).
@@ -144,7 +143,7 @@ class Denoiser(nn.Module):
         """[N, size * size, 4]: where each position is in the picture and on the canonical face, both -1..1."""
         grid = pixel_grid(size, landmarks.device).flatten(0, 1)
         canonical = landmarks.new_tensor(CANONICAL_FACE).expand_as(landmarks)
-        on_face = grid @ affine_between(landmarks, canonical).transpose(1, 2)
+        on_face = grid @ similarity_between(landmarks, canonical).transpose(1, 2)
         on_picture = grid[:, :2].expand_as(on_face)
         return torch.cat([on_picture, on_face], -1) * 2 - 1
 
@@ -186,7 +185,8 @@ class Denoiser(nn.Module):
         landmarks = landmarks_of(condition.motion, condition.motion_known).flatten(0, 1)
 
         x = self.enter((expand(scale.inp, z_s) * z_s).flatten(0, 1))
-        carried, carried_latent = self.carry(reference, landmarks, t)
+        maps = similarity_between(landmarks, reference.landmarks.repeat_interleave(t, 0))
+        carried, carried_latent = self.carry(reference, maps, t)
         x = x + self.enter_warped(carried) + reference.plain.repeat_interleave(t, 0)
         place = self.places(landmarks, self.latent_size)
         x = x + self.enter_place(place[..., 2:].transpose(1, 2).unflatten(2, (self.latent_size, -1)))
@@ -230,12 +230,8 @@ class Denoiser(nn.Module):
         eps_hat = eps_from_z0(z_s, z0_hat, s)
         return (eps_hat, memories) if return_memory else eps_hat
 
-    def carry(self, reference: Reference, landmarks: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-        """The reference's features [B*T, R, h, w] and latent [B*T, C, h, w], moved by the affine map that takes its
-        eyes and nose to the frame's."""
-        source = reference.landmarks.repeat_interleave(frames, 0)
-        to_reference = affine_between(landmarks, source)
-        grid = pixel_grid(self.latent_size, landmarks.device) @ to_reference[:, None].transpose(2, 3) * 2 - 1
+    def carry(self, reference: Reference, maps: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+        """The reference's features [B*T, R, h, w] and latent [B*T, C, h, w], moved by the maps [B*T, 2, 3] that take
+        the frame's eyes to the reference's."""
         both = torch.cat([reference.features.float(), reference.latent.float()], 1).repeat_interleave(frames, 0)
-        moved = F.grid_sample(both, grid, padding_mode="border", align_corners=False)
-        return moved.split([both.shape[1] - self.latent_channels, self.latent_channels], 1)
+        return placed(both, maps).split([both.shape[1] - self.latent_channels, self.latent_channels], 1)

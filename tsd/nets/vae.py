@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tsd.flow import warp
+from tsd.nets.affine import placed
 from tsd.nets.blocks import ResBlock, norm, zero
 
 LOG_VARIANCE_RANGE = (-20.0, 4.0)
@@ -19,13 +19,16 @@ FLOW_SCALE = 0.1
 
 @dataclass
 class Appearance:
-    """What the decoder knows of the reference: picture [B, 3, H, W] in [-1, 1] and its latent z [B, C, h, w]."""
+    """What the decoder knows of the reference: picture [B, 3, H, W] in [-1, 1], its latent z [B, C, h, w], and where
+    known the maps [B * T, 2, 3] from positions in the frames to those in the picture (units of the side)."""
 
     picture: Tensor
     latent: Tensor
+    maps: Tensor | None = None
 
-    def __getitem__(self, rows) -> "Appearance":
-        return Appearance(self.picture[rows], self.latent[rows])
+    def along(self, maps: Tensor) -> "Appearance":
+        """The same reference for frames whose heads are placed as ``maps`` say."""
+        return Appearance(self.picture, self.latent, maps)
 
 
 def repeat(x: Tensor, count: int) -> Tensor:
@@ -41,10 +44,10 @@ class VAE(nn.Module):
     Latents leave ``encode`` with zero mean and unit std per channel: the statistics of the training
     latents are stored with the weights (buffers ``latent_mean``, ``latent_std``).
 
-    The decoder moves the reference picture along a dense flow and paints the rest (what turned into view, the
-    mouth's inside): a frame's hair and glasses come from the picture that is there anyway instead of through
-    24 times fewer numbers, and stay sharp where the latent is not. Our addition; the idea of moved
-    pictures is that of Siarohin et al. 2019 (First Order Motion Model).
+    The decoder moves the reference picture, as far as it chooses by the head's map where motion is known and by a dense
+    flow on top, and paints the rest (what turned into view, the mouth's inside): a frame's hair and glasses come from
+    the picture that is there anyway instead of through 24 times fewer numbers, and stay sharp and in place where the
+    latent is not. Our addition; the idea of moved pictures is that of Siarohin et al. 2019 (First Order Motion Model).
     """
 
     def __init__(self, resolution: int, latent_channels: int, channels: list[int], decoder_blocks: int = 2):
@@ -65,11 +68,11 @@ class VAE(nn.Module):
         nn.init.constant_(self.to_moments[-1].bias[latent_channels:], FIRST_LOG_VARIANCE)
 
         wide, widest = channels[0], channels[-1]
-        self.decoder = nn.ModuleList([nn.Conv2d(2 * latent_channels, widest, 3, padding=1)])
+        self.decoder = nn.ModuleList([nn.Conv2d(3 * latent_channels, widest, 3, padding=1)])
         self.decoder += [ResBlock(widest, widest) for _ in range(decoder_blocks)]
         for wider, narrower in zip(channels[:1:-1], channels[-2:0:-1], strict=True):
             self.decoder += [nn.Conv2d(wider, 4 * narrower, 1), nn.PixelShuffle(2), ResBlock(narrower, narrower)]
-        self.to_flow = nn.Sequential(norm(channels[1]), nn.SiLU(), zero(nn.Conv2d(channels[1], 2, 3, padding=1)))
+        self.to_flow = nn.Sequential(norm(channels[1]), nn.SiLU(), zero(nn.Conv2d(channels[1], 3, 3, padding=1)))
         self.widen = nn.Sequential(nn.Conv2d(channels[1], 4 * wide, 1), nn.PixelShuffle(2))
         self.enter_moved = nn.Conv2d(12, wide, 3, padding=1)
         self.paint = ResBlock(wide, wide)
@@ -102,6 +105,7 @@ class VAE(nn.Module):
         """z [..., C, h, w] -> frames [..., 3, H, W] in [-1, 1].
 
         The leading dimensions of z begin with the appearance's B, or the appearance is that of one picture for all.
+        Without maps the head is taken to be where it is in the picture, and the latent alone says where it went.
         """
         frames, _ = self.decode_raw(z.flatten(0, -4), appearance)
         return frames.clamp(-1, 1).unflatten(0, z.shape[:-3])
@@ -111,13 +115,15 @@ class VAE(nn.Module):
         [B * T, 3, H, W]."""
         count = len(z) // len(appearance.picture)
         picture, latent = (repeat(x, count) for x in (appearance.picture, appearance.latent))
+        maps = torch.eye(2, 3, device=z.device).expand(len(z), 2, 3) if appearance.maps is None else appearance.maps
         # channels_last: on a processor the narrow layers at half size are twice as fast as in the usual layout.
-        x = torch.cat([z, latent.to(z)], 1).contiguous(memory_format=torch.channels_last)
+        x = torch.cat([z, latent.to(z), placed(latent.float(), maps).to(z)], 1)
+        x = x.contiguous(memory_format=torch.channels_last)
         for layer in self.decoder:
             x = layer(x)
-        # Two channels are resized and moved faster in planes.
+        # Few channels are resized and moved faster in planes.
         flow = F.interpolate(self.to_flow(x).float().contiguous(), scale_factor=4, mode="bilinear", align_corners=False)
-        moved = warp(picture, flow * FLOW_SCALE * self.resolution)
+        moved = placed(picture, maps, flow[:, 2:].sigmoid(), flow[:, :2] * FLOW_SCALE)
         cells = F.pixel_unshuffle(moved, 2)
         x = self.paint(self.widen(x) + self.enter_moved(cells.contiguous(memory_format=torch.channels_last)))
         painted, share = self.to_picture(x).float().split([12, 4], 1)

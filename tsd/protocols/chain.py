@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tsd.clip import Clip
+from tsd.nets.affine import frame_to_reference
 from tsd.nets.vae import Appearance
 from tsd.protocols.clock import clock
 from tsd.protocols.instruments import BLOCK, Instruments, Truth
@@ -26,8 +27,9 @@ class Chain:
         return torch.cat([self.talker.vae.encode(block) for block in frames.split(BLOCK)])
 
     def decode(self, z: Tensor, appearance: Appearance) -> Tensor:
-        """[T, C, h, w] of one speaker -> [T, 3, R, R] in [-1, 1]."""
-        return torch.cat([self.talker.vae.decode(block, appearance) for block in z.split(BLOCK)])
+        """[T, C, h, w] of one speaker, ``appearance`` along these frames -> [T, 3, R, R] in [-1, 1]."""
+        blocks = zip(z.split(BLOCK), appearance.maps.split(BLOCK), strict=True)
+        return torch.cat([self.talker.vae.decode(block, appearance.along(maps)) for block, maps in blocks])
 
     def visemes(self, mel: Tensor) -> Tensor:
         """What the recogniser hears: log-mel [T * 4, 80] -> probabilities [T, V]."""
@@ -69,7 +71,9 @@ class Subject:
     z: Tensor
     recon: Tensor
     appearance: Appearance
-    """Of the portrait."""
+    """Of the portrait, along the clip's own motion."""
+    motion: Tensor
+    """[T, M] of the clip; zeros where unknown."""
     visemes: Tensor
     """[T, V] recognised from the clip's own sound."""
     other: Other | None
@@ -81,7 +85,7 @@ class Subject:
         """Two clips as ``whole_clip`` gives them: batches of one, with their sound."""
         frames, identity = clip.frames[0], chain.instruments.identity
         with clock("recon"):
-            z, appearance = chain.encode(frames), chain.talker.vae.appearance(clip.reference)
+            z, appearance = chain.encode(frames), appearance_along(chain, clip)
             recon = chain.decode(z, appearance)
         mouth_open = clip.mouth_open[0] if clip.mouth_open is not None else None
         embedding = identity(clip.reference) if identity is not None else None
@@ -91,7 +95,7 @@ class Subject:
         labels = clip.viseme_labels[0] if clip.viseme_labels is not None else None
         truth = Truth(frames, mouth_open, labels, clip.mel[0], embedding)
         visemes = chain.visemes(clip.mel[0])
-        return cls(clip.key[0], seed, Portrait.of(clip), truth, z, recon, appearance, visemes, other)
+        return cls(clip.key[0], seed, Portrait.of(clip), truth, z, recon, appearance, clip.motion[0], visemes, other)
 
     @property
     def own_seed(self) -> int:
@@ -101,6 +105,12 @@ class Subject:
     def noise(self) -> Tensor:
         """Unit noise [T, C, h, w], fresh in every frame."""
         return clip_noise(self.key, self.z.shape, self.seed)
+
+
+def appearance_along(chain: Chain, clip: Clip) -> Appearance:
+    """The reference of a batch of one, in frames whose heads move as the clip's do."""
+    maps = frame_to_reference(clip.motion, clip.reference_motion, clip.motion_known)
+    return chain.talker.vae.appearance(clip.reference).along(maps)
 
 
 def clip_seed(key: str, seed: int) -> int:

@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from tsd.clip import Clip, to_frames
 from tsd.data.dataset import ClipDataset
-from tsd.protocols.chain import Chain, clip_noise, clip_seed
+from tsd.protocols.chain import Chain, appearance_along, clip_noise, clip_seed
 from tsd.protocols.denoise import find_strength, middle_half
 
 PROBED_CLIPS, PROBED_FRAMES = 64, 192
@@ -48,7 +48,8 @@ def noise_strength(chain: Chain, dataset: ClipDataset, chosen: list[int], target
         numbers = half[spread(len(half), -(-PROBED_FRAMES // len(probed)))]
         with torch.inference_mode():
             z = chain.encode(to_frames(dataset.frames(clip, numbers)))
-            appearance = chain.talker.vae.appearance(to_frames(dataset.frames(clip, [0])))
+            appearance = appearance_along(chain, dataset.whole_clip(clip))
+            appearance = appearance.along(appearance.maps[numbers])
         eps = clip_noise(entry.key, (entry.frames, *z.shape[1:]), seed)
         probes.append((z, eps[numbers], appearance))
     return find_strength(chain.decode, probes, target)

@@ -65,10 +65,11 @@ def equal_steps(strength: float, num_steps: int) -> Schedule:
 
 
 @torch.inference_mode()
-def denoise(chain: Chain, subject: Subject, strength: float, steps: dict[str, int]) -> dict[str, Row]:
+def denoise(chain: Chain, subject: Subject, strength: float, steps: dict[str, int], main: str) -> dict[str, Row]:
     """Rows ``noisy``, ``teacher`` (one evaluation) and ``student.<name>`` for each K of ``steps``, by Algorithm 3 in
-    equal steps from ``strength``; all against ``recon``. As in the paper, the nets know the reference and the
-    (recognised) visemes, and nothing of the head's motion.
+    equal steps from ``strength``; all against ``recon``. The nets know what they know when they speak: the reference,
+    recognised visemes, and the head's motion. The paper's nets know nothing of the head: rows ``head_unknown.teacher``
+    and ``head_unknown.<main>`` do without, too (the decoder, also that of ``noisy`` and ``recon``, does not).
 
     On the middle half of the clip, whose reconstruction is the row ``recon`` here: half the time, and the same number
     of clips."""
@@ -78,25 +79,29 @@ def denoise(chain: Chain, subject: Subject, strength: float, steps: dict[str, in
     flow, visible = subject.truth.flow
     truth.flow = flow[:, half.start : half.stop - 1], visible[:, half.start : half.stop - 1]
     recon, z_s = subject.recon[half], (subject.z + strength * subject.noise())[half]
-    unknown = torch.zeros(len(MOTION))
-    track = unknown.expand(1, num_frames, -1)
-    condition = Talker.condition(subject.appearance.latent, unknown, False, subject.visemes[None], track)
+    known, appearance = subject.portrait.motion is not None, subject.appearance.along(subject.appearance.maps[half])
+    start = subject.portrait.motion if known else torch.zeros(len(MOTION))
+    condition = Talker.condition(appearance.latent, start, known, subject.visemes[None], subject.motion[None])
     condition = replace(condition, visemes=condition.visemes[:, half], motion=condition.motion[:, half])
+    blind = replace(condition, motion_known=torch.tensor([False]))
 
     def score(z: Tensor) -> Row:
         with clock("decoding"):
-            video = chain.decode(z, subject.appearance)
+            video = chain.decode(z, appearance)
         return compare(chain.instruments, video, recon, truth) | movement(video)
 
     warped = warp_error(recon[None], *truth.flow)
     rows = {"recon": movement(recon) | {"warp_error": float(warped)}, "noisy": score(z_s)}
-    runs = [("teacher", chain.teacher, 1)] if chain.teacher is not None else []
-    runs += [(f"student.{name}", chain.talker.student, num_steps) for name, num_steps in steps.items()]
-    for name, net, num_steps in runs:
-        reference = net.read_reference(condition)
+    student, runs = chain.talker.student, []
+    if chain.teacher is not None:
+        runs += [("teacher", chain.teacher, 1, condition), ("head_unknown.teacher", chain.teacher, 1, blind)]
+    runs += [(f"student.{name}", student, num_steps, condition) for name, num_steps in steps.items()]
+    runs.append((f"head_unknown.{main}", student, steps[main], blind))
+    for name, net, num_steps, given in runs:
+        reference = net.read_reference(given)
 
-        def predict(z: Tensor, s: Tensor, _: int, net=net, reference=reference) -> Tensor:
-            return net(z, s, condition, reference)
+        def predict(z: Tensor, s: Tensor, _: int, net=net, given=given, reference=reference) -> Tensor:
+            return net(z, s, given, reference)
 
         with clock("denoising"):
             z = sample(predict, z_s[None], equal_steps(strength, num_steps))[0]

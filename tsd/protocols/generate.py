@@ -39,7 +39,8 @@ def speak(
     with clock("speaking"):
         latents = torch.cat(list(talker.latents(speaker, visemes, track, schedule, seed, chunk=CHUNK)))
     with clock("decoding"):
-        frames = [talker.decode(block, speaker.appearance) for block in latents[::every].split(BLOCK)]
+        blocks = zip(latents[::every].split(BLOCK), track[::every].split(BLOCK), strict=True)
+        frames = [talker.decode(block, speaker.along(motion)) for block, motion in blocks]
     return np.concatenate(frames), time.perf_counter() - begun
 
 

@@ -124,7 +124,7 @@ class Judge:
         clock.take()
         subject, teacher, whole = self.subject(clip), clip in plan.by_teacher, clip in plan.with_controls
         steps = {name: chain.talker.schedule(name).num_steps for name in plan.schedules}
-        rows = {f"denoise.{name}": row for name, row in denoise(chain, subject, self.strength, steps).items()}
+        rows = {f"denoise.{name}": row for name, row in denoise(chain, subject, self.strength, steps, main).items()}
         spoken, video = generate(chain, subject, plan.schedules, teacher, main)
         shuffled = plan.schedules if clip in plan.all_shuffled else [main]
         wrong, wrong_video = say_other(chain, subject, shuffled, teacher, main if whole else None)

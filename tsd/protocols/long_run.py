@@ -26,8 +26,10 @@ def windows(talker: Talker, portrait: Portrait, visemes: Tensor, schedule: Sched
     speaker = make_ready(talker, portrait)
     track = talker.motion(speaker, len(visemes), seed)
     kept: list[np.ndarray] = []
-    for z in talker.latents(speaker, visemes, track, schedule, seed, chunk=CHUNK):
-        kept += [talker.decode(block, speaker.appearance) for block in z.split(BLOCK)]
+    chunks = talker.latents(speaker, visemes, track, schedule, seed, chunk=CHUNK)
+    for z, motion in zip(chunks, track.split(CHUNK), strict=True):
+        blocks = zip(z.split(BLOCK), motion.split(BLOCK), strict=True)
+        kept += [talker.decode(block, speaker.along(moved)) for block, moved in blocks]
         if sum(map(len, kept)) == WINDOW_SECONDS * FPS:
             yield np.concatenate(kept)
             kept = []

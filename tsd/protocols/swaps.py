@@ -8,7 +8,7 @@ from torch.nn.functional import cosine_similarity
 from tsd.clip import to_frames
 from tsd.diffusion import Schedule
 from tsd.metrics import embed_frames
-from tsd.nets.affine import CANONICAL_FACE, affine_between, landmarks_of
+from tsd.nets.affine import CANONICAL_FACE, landmarks_of, similarity_between
 from tsd.protocols.chain import Chain, Subject
 from tsd.protocols.clock import clock
 from tsd.protocols.generate import OTHER_EVERY, make_ready, speak
@@ -23,9 +23,9 @@ ROUNDING = (2 / 255) ** 2 / 12
 
 
 def mouth_boxes(track: Tensor, known: bool) -> Tensor:
-    """[T, 4] x0 y0 x1 y1 in units of the side: MOUTH, carried along by eyes and nose of a motion track [T, M]."""
+    """[T, 4] x0 y0 x1 y1 in units of the side: MOUTH, carried along by the eyes of a motion track [T, M]."""
     landmarks = landmarks_of(track[None], torch.tensor([known]))[0]
-    maps = affine_between(landmarks.new_tensor(CANONICAL_FACE).expand_as(landmarks), landmarks)
+    maps = similarity_between(landmarks.new_tensor(CANONICAL_FACE).expand_as(landmarks), landmarks)
     x0, y0, x1, y1 = MOUTH
     corners = torch.tensor([(x, y, 1.0) for x in (x0, x1) for y in (y0, y1)]) @ maps.transpose(1, 2)
     return torch.cat([corners.amin(1), corners.amax(1)], 1)

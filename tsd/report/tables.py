@@ -125,6 +125,8 @@ def to_markdown(report: dict) -> str:
     steps = [name.removeprefix("denoise.student.") for name in statistics if name.startswith("denoise.student.")]
     denoise = {"denoise.noisy": "noisy latents", "denoise.teacher": "teacher"}
     denoise |= {f"denoise.student.{name}": f"student {name}" for name in steps}
+    denoise |= {"denoise.head_unknown.teacher": "teacher, head unknown"}
+    denoise |= {f"denoise.head_unknown.{name}": f"student {name}, head unknown" for name in steps}
     generated = {f"generate.{name}": f"student {name}" for name in steps}
     if n := statistics.get("generate.teacher", {}).get("temporal_l1", {}).get("n"):
         generated["generate.teacher"] = f"teacher, {n} clips"

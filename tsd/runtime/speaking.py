@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from tsd.diffusion import Schedule, sample
+from tsd.nets.affine import frame_to_reference
 from tsd.nets.denoiser import Condition, Reference
 from tsd.nets.vae import Appearance
 
@@ -23,6 +24,10 @@ class Speaker:
     def latent(self) -> Tensor:
         """[1, C, h, w]"""
         return self.appearance.latent
+
+    def along(self, motion: Tensor) -> Appearance:
+        """The appearance in frames whose heads move as ``motion`` [T, M]."""
+        return self.appearance.along(frame_to_reference(motion[None], self.motion[None], torch.tensor([self.known])))
 
 
 class Speaking:

@@ -34,7 +34,7 @@ class Talker:
     >>> speaker, visemes = talker.speaker(crop, crop_motion), talker.visemes(wave)       # doctest: +SKIP
     >>> track = talker.motion(speaker, len(visemes))                                     # doctest: +SKIP
     >>> for z in talker.latents(speaker, visemes, track, talker.schedule("k2")):         # doctest: +SKIP
-    ...     frames = talker.decode(z, speaker.appearance)                                # doctest: +SKIP
+    ...     frames = talker.decode(z, speaker.along(track[:len(z)]))                     # doctest: +SKIP
     """
 
     def __init__(self, vae, student, visemes=None, motion=None, schedules: dict[str, Schedule] | None = None):
@@ -102,14 +102,14 @@ class Talker:
             raise ValueError("this talker cannot stream: it takes a recogniser and a causal student")
         begin, schedule = self.start(speaker, schedule) if start == "reference" else (None, schedule)
         hearing, speaking = Hearing(self.recogniser, chunk), Speaking(self.student, speaker, schedule, seed)
-        cycle = self.motion_cycle(speaker, seed) if motion == "natural" else speaker.motion[None]
+        cycle = self.motion_cycle(speaker, seed, motion)
         done = 0
         for windows in heard(hearing, audio, chunk):
             for part in windows.split(chunk) if len(windows) else ():
                 track = cycle[(done + torch.arange(len(part))) % len(cycle)]
                 z = speaking(part, track, begin)
                 done += len(part)
-                yield z.numpy() if mode == "e2" else self.decode(z, speaker.appearance)
+                yield z.numpy() if mode == "e2" else self.decode(z, speaker.along(track))
 
     def video(self, audio: str | Path | np.ndarray, steps: str = "k2", chunk: int = 8, **options) -> np.ndarray:
         """All frames uint8 [T, R, R, 3] (mode ``e2``: latents) of a file or float32 [N] at 16 kHz; see ``stream``."""
@@ -152,8 +152,10 @@ class Talker:
             return speaker.motion.expand(num_frames, -1)
         return self.motion_bank.replay(speaker.motion, num_frames, seed)
 
-    def motion_cycle(self, speaker: Speaker, seed: int = 0) -> Tensor:
-        """The motion [P, M] that ``motion`` repeats for ever."""
+    def motion_cycle(self, speaker: Speaker, seed: int = 0, motion: str = "natural") -> Tensor:
+        """The motion [P, M] that a stream repeats for ever."""
+        if motion == "still":
+            return speaker.motion[None]
         length = 1 if self.motion_bank is None else self.motion_bank.tracks.shape[1]
         return self.motion(speaker, max(1, 2 * length - 2), seed)
 
