@@ -26,6 +26,7 @@ def test_equal_inputs_lose_nothing():
         "mouth": losses.mouth(z, z, weight, ones),
         "identity": losses.identity(unit, unit),
         "temporal": losses.temporal(frame, frame, torch.zeros(2, 2, 16, 16), torch.ones(2, 1, 16, 16)),
+        "picture": losses.picture(frame, frame, torch.ones(2, 1, 16, 16)),
         "reconstruction": losses.reconstruction(frame, frame),
         "edges": losses.edges(frame, frame),
         "moved": losses.moved(frame, frame),
@@ -34,6 +35,18 @@ def test_equal_inputs_lose_nothing():
     assert set(terms) == set(asdict(LossWeights())), "every named weight has a term here"
     for name, value in terms.items():
         assert value.shape == () and abs(value.item()) < 1e-6, name
+
+
+def test_picture_counts_weighted_pixels_alone():
+    frames, weight = normal(2, 3, 3, 8, 8), torch.zeros(2, 3, 1, 8, 8)
+    weight[0, :, :, 2:4, 2:4] = 9.0
+    weight[0, 0, :, 0, 0] = 1.0
+    target = frames.clone()
+    target[0, :, :, 2:4, 2:4] -= 0.5
+    target[1] += 7.0  # a clip of weight 0
+    by_hand = 0.5 * (9 * 3 * 4) / (9 * 3 * 4 + 1)
+    assert losses.picture(frames, target, weight).item() == pytest.approx(by_hand, rel=1e-5)
+    assert losses.picture(frames, target, 0 * weight) == 0
 
 
 def test_noise_by_hand():

@@ -20,12 +20,13 @@ from tsd.modules.student import StudentModule
 from tsd.modules.teacher import TeacherModule
 from tsd.modules.vae import VAEModule
 from tsd.modules.visemes import VisemeModule
+from tsd.nets.affine import frame_to_reference
 from tsd.nets.identity import IdentityNet
 from tsd.nets.lipreader import LipReader
 from tsd.nets.mouth import MouthNet
 from tsd.nets.visemes import VisemeNet
 
-EVERYTHING = LossWeights(1.0, 1.0, 0.5, 1.0, 0.5, 0.02, 0.05)
+EVERYTHING = LossWeights(1.0, 1.0, 0.5, 1.0, 0.5, 0.02, 0.05, 1.0)
 ADAMW = partial(torch.optim.AdamW, lr=1e-3)
 SCHEDULES = {"k1": Schedule((S_MAX,)), "k2": Schedule((S_MAX, 1.0)), "k4": Schedule((S_MAX, 4.0, 1.2, 0.4))}
 
@@ -278,7 +279,9 @@ def test_validation_shows_every_strength_and_a_sample_against_the_reconstruction
         outputs = stage.validation_step(clip, 0)
     assert {f"val/noise_{s:g}" for s in VALIDATION_STRENGTHS} < set(stage.logged)
     vae = stage.frozen["vae"]
-    assert torch.equal(outputs["target"], vae.decode(vae.encode(clip.frames), vae.appearance(clip.reference)))
+    maps = frame_to_reference(clip.motion, clip.reference_motion, clip.motion_known)
+    appearance = vae.appearance(clip.reference).along(maps)
+    assert torch.equal(outputs["target"], vae.decode(vae.encode(clip.frames), appearance))
     assert outputs["pred"].shape == clip.frames.shape and not torch.allclose(
         outputs["pred"], outputs["target"], atol=0.1
     )
@@ -368,6 +371,7 @@ def test_the_decoder_learns_to_move_the_reference():
     stage, clip = small_stage("vae"), fake_clip(batch=4)
     coarse = torch.nn.functional.interpolate(torch.rand(4, 3, 4, 4), size=clip.frames.shape[-2:], mode="bicubic")
     clip.reference = coarse * 2 - 1
+    clip.motion_known[:] = False
     clip.frames = clip.reference[:, None].roll(2, -1).expand_as(clip.frames).contiguous()
     optimizer = torch.optim.Adam(stage.net.parameters(), 3e-3)
     before = losses.moved(clip.reference.repeat_interleave(clip.frames.shape[1], 0), clip.frames.flatten(0, 1))

@@ -13,7 +13,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tsd.clip import MELS, MELS_PER_FRAME, VISEMES
 from tsd.diffusion import Preconditioning, expand
-from tsd.nets.affine import CANONICAL_FACE, affine_between, landmarks_of, pixel_grid
+from tsd.nets.affine import (
+    CANONICAL_FACE,
+    affine_between,
+    frame_to_reference,
+    landmarks_of,
+    pixel_grid,
+    placed,
+    similarity_between,
+)
 from tsd.nets.blocks import ResBlock
 from tsd.nets.denoiser import Condition, Denoiser, Reference
 from tsd.nets.identity import IdentityNet
@@ -68,9 +76,17 @@ def test_an_untrained_decoder_shows_the_reference_where_it_paints_nothing():
     picture, z = torch.rand(1, 3, SIDE, SIDE) * 2 - 1, torch.randn(4, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE)
     appearance = vae.appearance(picture)
     assert torch.allclose(vae.decode(z, appearance), picture.expand(4, -1, -1, -1), atol=1e-5)
+    to_the_right = torch.eye(2, 3)
+    to_the_right[0, 2] = 4 / SIDE  # a head that stands 4 pixels farther to the left than in the picture
+    along = appearance.along(to_the_right.expand(4, 2, 3))
     with torch.no_grad():
-        vae.to_flow[-1].bias[0] = 4 / SIDE / FLOW_SCALE  # everything comes from 4 pixels to the right
-    moved = vae.decode(z, appearance)
+        vae.to_flow[-1].bias[2] = 50  # the head's map is followed everywhere
+    moved = vae.decode(z, along)
+    assert torch.allclose(moved[..., :-4], picture[..., 4:].expand(4, -1, -1, -1), atol=1e-4)
+    with torch.no_grad():
+        vae.to_flow[-1].bias[2] = -50  # nowhere
+        vae.to_flow[-1].bias[0] = 4 / SIDE / FLOW_SCALE  # but everything comes from 4 pixels to the right
+    moved = vae.decode(z, along)
     assert torch.allclose(moved[..., :-4], picture[..., 4:].expand(4, -1, -1, -1), atol=1e-4)
 
 
@@ -100,6 +116,41 @@ def test_affine_maps_of_points_on_a_line_stay_finite():
     assert affine_between(line, torch.rand(2, 3, 2)).isfinite().all()
 
 
+def test_similarities_carry_eyes_onto_eyes_and_keep_shapes():
+    torch.manual_seed(0)
+    known = torch.ones(50, dtype=torch.bool)
+    source, target = (landmarks_of(fake_motion(50), known) for _ in range(2))
+    maps = similarity_between(source, target)
+    carried = source @ maps[..., :2].transpose(1, 2) + maps[:, None, :, 2]
+    assert torch.allclose(carried[:, :2], target[:, :2], atol=1e-5)
+    size = maps[:, :, :2].det()  # turned and resized, never sheared or mirrored
+    assert (size > 0).all()
+    unsheared = maps[:, :, :2].transpose(1, 2) @ maps[:, :, :2]
+    assert torch.allclose(unsheared, size[:, None, None] * torch.eye(2), atol=1e-4)
+    assert torch.allclose(similarity_between(source, source), torch.eye(2, 3).expand(50, 2, 3), atol=1e-5)
+    one_point = torch.full((1, 3, 2), 0.5)
+    assert similarity_between(one_point, source[:1]).isfinite().all()
+
+
+def test_places_are_exact_where_nets_compute_in_bfloat16():
+    torch.manual_seed(0)
+    maps = similarity_between(*(landmarks_of(fake_motion(4), torch.ones(4, dtype=torch.bool)) for _ in range(2)))
+    exact = placed(torch.rand(4, 1, 64, 64).cumsum(-1), maps)
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = similarity_between(*(landmarks_of(fake_motion(4), torch.ones(4, dtype=torch.bool)) for _ in range(2)))
+        half = placed(torch.rand(4, 1, 64, 64).cumsum(-1), maps)
+    assert torch.allclose(half, exact, atol=1e-5)
+
+
+def test_where_motion_is_unknown_nothing_is_moved():
+    motion, reference = fake_motion(2, 3), fake_motion(2)
+    maps = frame_to_reference(motion, reference, torch.tensor([True, False])).unflatten(0, (2, 3))
+    assert torch.allclose(maps[1], torch.eye(2, 3).expand(3, 2, 3), atol=1e-6)
+    alone = similarity_between(motion[0, 2:, :6].unflatten(1, (3, 2)), reference[:1, :6].unflatten(1, (3, 2)))
+    assert torch.allclose(maps[0, 2], alone[0], atol=1e-6)
+
+
 def test_unknown_motion_is_the_canonical_face():
     motion = fake_motion(2, 3)
     points = landmarks_of(motion, torch.tensor([True, False]))
@@ -108,15 +159,16 @@ def test_unknown_motion_is_the_canonical_face():
 
 
 def test_features_are_carried_with_the_face():
-    """Features that say where they are: a frame's eye looks up what stood at the reference's eye."""
+    """Features that say where they are: a frame's eyes look up what stood at the reference's eyes."""
     net = fake_denoiser()
     torch.manual_seed(0)
     here, there = (landmarks_of(fake_motion(1), torch.ones(1, dtype=torch.bool)) for _ in range(2))
-    places = pixel_grid(LATENT_SIDE)[..., :2].permute(2, 0, 1)[None]
+    places = pixel_grid(LATENT_SIDE).permute(2, 0, 1)[None]
     latent = torch.cat([places] * LATENT_CHANNELS, 1)[:, :LATENT_CHANNELS]
-    for carried in net.carry(Reference(latent, places, None, None, there, None, None), here, 1):
+    reference = Reference(latent, places, None, None, there, None, None)
+    for carried in net.carry(reference, similarity_between(here, there), 1):
         at_face = torch.nn.functional.grid_sample(carried[:, :2], here[:, None] * 2 - 1, align_corners=False)
-        assert torch.allclose(at_face[0, :, 0].T, there[0], atol=1e-4)
+        assert torch.allclose(at_face[0, :, 0, :2].T, there[0, :2], atol=1e-4)
 
 
 # Denoiser

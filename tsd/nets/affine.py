@@ -28,8 +28,18 @@ def similarity_between(source: Tensor, target: Tensor) -> Tensor:
     size = (x.square() + y.square()).clamp(min=1e-4)
     cos, sin = (x * tx + y * ty) / size, (x * ty - y * tx) / size
     linear = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
-    middle = (linear @ ((a + b) / 2)[..., None]).squeeze(-1)
+    middle = (linear * ((a + b) / 2)[:, None]).sum(-1)
     return torch.cat([linear, ((ta + tb) / 2 - middle)[..., None]], -1)
+
+
+def carried(points: Tensor, maps: Tensor) -> Tensor:
+    """points [..., 2] by every map of ``maps`` [N, 2, 3] -> [N, ..., 2].
+
+    Products of single numbers rather than of matrices: those would be computed in bfloat16 where the rest of a net is,
+    and be wrong by a pixel.
+    """
+    column = lambda i: maps[..., i].reshape(len(maps), *(1,) * (points.ndim - 1), 2)  # noqa: E731
+    return column(0) * points[..., :1] + column(1) * points[..., 1:] + column(2)
 
 
 def frame_to_reference(motion: Tensor, reference_motion: Tensor, known: Tensor) -> Tensor:
@@ -57,10 +67,10 @@ def affine_between(source: Tensor, target: Tensor) -> Tensor:
 
 
 def pixel_grid(size: int, device=None) -> Tensor:
-    """[size, size, 3] homogeneous centres of pixels in units of the side."""
+    """[size, size, 2] centres of pixels in units of the side."""
     axis = (torch.arange(size, device=device, dtype=torch.float32) + 0.5) / size
     y, x = torch.meshgrid(axis, axis, indexing="ij")
-    return torch.stack([x, y, torch.ones_like(x)], -1)
+    return torch.stack([x, y], -1)
 
 
 def placed(pictures: Tensor, maps: Tensor, share: Tensor | None = None, flow: Tensor | None = None) -> Tensor:
@@ -70,9 +80,9 @@ def placed(pictures: Tensor, maps: Tensor, share: Tensor | None = None, flow: Te
     [N, 2, H, W] in units of the side is added.
     """
     grid = pixel_grid(pictures.shape[-1], pictures.device)
-    positions = grid @ maps[:, None].transpose(2, 3)
+    positions = carried(grid, maps)
     if share is not None:
-        positions = torch.lerp(grid[..., :2].expand_as(positions), positions, share.permute(0, 2, 3, 1))
+        positions = torch.lerp(grid.expand_as(positions), positions, share.permute(0, 2, 3, 1))
     if flow is not None:
         positions = positions + flow.permute(0, 2, 3, 1)
     return F.grid_sample(pictures, positions.to(pictures.dtype) * 2 - 1, padding_mode="border", align_corners=False)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tsd.clip import MOTION, VISEME_WINDOW, VISEMES
 from tsd.diffusion import Preconditioning, eps_from_z0, expand
-from tsd.nets.affine import CANONICAL_FACE, landmarks_of, pixel_grid, placed, similarity_between
+from tsd.nets.affine import CANONICAL_FACE, carried, landmarks_of, pixel_grid, placed, similarity_between
 from tsd.nets.blocks import ResBlock, norm, zero
 from tsd.nets.context import ReferenceAttention, TemporalMix
 
@@ -143,8 +143,8 @@ class Denoiser(nn.Module):
         """[N, size * size, 4]: where each position is in the picture and on the canonical face, both -1..1."""
         grid = pixel_grid(size, landmarks.device).flatten(0, 1)
         canonical = landmarks.new_tensor(CANONICAL_FACE).expand_as(landmarks)
-        on_face = grid @ similarity_between(landmarks, canonical).transpose(1, 2)
-        on_picture = grid[:, :2].expand_as(on_face)
+        on_face = carried(grid, similarity_between(landmarks, canonical))
+        on_picture = grid.expand_as(on_face)
         return torch.cat([on_picture, on_face], -1) * 2 - 1
 
     def embed(self, condition: Condition, reference: Reference, s: Tensor) -> Tensor:
@@ -186,8 +186,8 @@ class Denoiser(nn.Module):
 
         x = self.enter((expand(scale.inp, z_s) * z_s).flatten(0, 1))
         maps = similarity_between(landmarks, reference.landmarks.repeat_interleave(t, 0))
-        carried, carried_latent = self.carry(reference, maps, t)
-        x = x + self.enter_warped(carried) + reference.plain.repeat_interleave(t, 0)
+        features, carried_latent = self.carry(reference, maps, t)
+        x = x + self.enter_warped(features) + reference.plain.repeat_interleave(t, 0)
         place = self.places(landmarks, self.latent_size)
         x = x + self.enter_place(place[..., 2:].transpose(1, 2).unflatten(2, (self.latent_size, -1)))
 
