@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tsd.clip import MOTION, VISEME_WINDOW, VISEMES
 from tsd.diffusion import Preconditioning, eps_from_z0, expand
 from tsd.nets.affine import CANONICAL_FACE, affine_between, landmarks_of, pixel_grid
-from tsd.nets.blocks import ResBlock, norm, zero
+from tsd.nets.blocks import ResBlock, norm, per_frame, zero
 from tsd.nets.context import ReferenceAttention, TemporalMix
 
 
@@ -187,7 +187,7 @@ class Denoiser(nn.Module):
 
         x = self.enter((expand(scale.inp, z_s) * z_s).flatten(0, 1))
         carried, carried_latent = self.carry(reference, landmarks, t)
-        x = x + self.enter_warped(carried) + reference.plain.repeat_interleave(t, 0)
+        x = x + self.enter_warped(carried) + per_frame(reference.plain, t)
         place = self.places(landmarks, self.latent_size)
         x = x + self.enter_place(place[..., 2:].transpose(1, 2).unflatten(2, (self.latent_size, -1)))
 
@@ -223,7 +223,7 @@ class Denoiser(nn.Module):
                 x = next(up)(x)
         out, choice = self.leave(x).float().split([self.latent_channels, 2], 1)
         choice = choice.softmax(1)
-        copy = choice[:, :1] * carried_latent + choice[:, 1:] * reference.latent.float().repeat_interleave(t, 0)
+        copy = choice[:, :1] * carried_latent + choice[:, 1:] * per_frame(reference.latent.float(), t)
         out, copy = out.unflatten(0, (b, t)).to(z_s.dtype), copy.unflatten(0, (b, t)).to(z_s.dtype)
         out = out + expand(scale.out, z_s) * copy
         z0_hat = expand(scale.skip, z_s) * z_s + expand(scale.out, z_s) * out
@@ -233,9 +233,9 @@ class Denoiser(nn.Module):
     def carry(self, reference: Reference, landmarks: Tensor, frames: int) -> tuple[Tensor, Tensor]:
         """The reference's features [B*T, R, h, w] and latent [B*T, C, h, w], moved by the affine map that takes its
         eyes and nose to the frame's."""
-        source = reference.landmarks.repeat_interleave(frames, 0)
+        source = per_frame(reference.landmarks, frames)
         to_reference = affine_between(landmarks, source)
         grid = pixel_grid(self.latent_size, landmarks.device) @ to_reference[:, None].transpose(2, 3) * 2 - 1
-        both = torch.cat([reference.features.float(), reference.latent.float()], 1).repeat_interleave(frames, 0)
+        both = per_frame(torch.cat([reference.features.float(), reference.latent.float()], 1), frames)
         moved = F.grid_sample(both, grid, padding_mode="border", align_corners=False)
         return moved.split([both.shape[1] - self.latent_channels, self.latent_channels], 1)
