@@ -159,7 +159,7 @@ def test_student_terms_are_the_wanted_ones():
     torch.manual_seed(0)
     assert set(student(done=0.49).step_losses(fake_clip())) == {"noise", "distill", "mouth", "identity", "temporal"}
     own = student(done=0.5).step_losses(fake_clip())
-    assert set(own) == {"rollout", "trajectory", "mouth", "identity", "temporal"}
+    assert set(own) == {"rollout", "trajectory", "mouth", "identity", "temporal", "picture"}
     assert set(student(LossWeights(rollout=1.0), done=0.5).step_losses(fake_clip())) == {"rollout"}
 
 

@@ -12,10 +12,14 @@ from tsd.command import user_errors
 from tsd.data.datamodule import ClipDataModule
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.media.video import read_frames, video_info, write_video
-from tsd.prepare import lrs3, motion
-from tsd.prepare.lrs3 import collect, find_clips, read_transcript
-from tsd.prepare.motion import fill, motion_file, write_motion
+from tsd.prepare import collect as collecting
+from tsd.prepare import labels
+from tsd.prepare.collect import Corpus, collect
+from tsd.prepare.heads import fill
+from tsd.prepare.sources.lrs3 import find
 from tsd.prepare.synthetic import make_corpus
+from tsd.prepare.transcript import read_transcript
+from tsd.prepare.work import MIN_SEEN, Settings
 
 WORDS = "Text:  BIN BLUE\nConf:  4\nRef:   0Fi83BHQsMA\n\nFRAME X Y W H\n000000 0.4 0.1 0.1 0.2\n\n"
 WORDS += "WORD START END ASDSCORE\nBIN 0.10 0.30 8.9\nBLUE 0.30 0.72 5.0\n"
@@ -32,32 +36,40 @@ def corpus(tmp_path):
     return tmp_path
 
 
+def _collect(root, workers: int = 0, **settings) -> Corpus:
+    return collect(find(root), Settings(root, **{"faces": False, **settings}), workers=workers)
+
+
 def test_transcripts_with_and_without_word_times(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text(WORDS)
     transcript = read_transcript(path)
-    assert transcript.text == "BIN BLUE" and transcript.words == [("BIN", 0.1, 0.3), ("BLUE", 0.3, 0.72)]
+    assert transcript.text == "BIN BLUE" and transcript.words == (("BIN", 0.1, 0.3), ("BLUE", 0.3, 0.72))
     path.write_text("Text:  ONLY THIS\nConf:  5\n")
     assert read_transcript(path).text == "ONLY THIS" and not read_transcript(path).words
     for broken, words in (
         ("nothing", "no line that begins with `Text:`"),
         (WORDS + "NOW soon 3\n", "line 11: not `WORD START END`"),
         (WORDS + "NOW 2.0 1.0 5\n", "line 11: the word's times are not in order"),
+        (WORDS + "NOW nan inf 5\n", "line 11: the word's times are not in order"),
     ):
         path.write_text(broken)
         with pytest.raises(ValueError, match=words):
             read_transcript(path)
+    path.write_bytes(b"Text: A\n" * 200_000)
+    with pytest.raises(ValueError, match="too many for a transcript"):
+        read_transcript(path)
 
 
 def test_a_corpus_in_lrs3s_layout_is_read_into_manifests(corpus):
-    records, counts = collect(corpus, motion=False)
-    assert [r["video"] for r in records][0] == "pretrain/0Fi83BHQsMA/00007.mp4" and len(records) == 6
-    assert records[0]["viseme_source"] == "transcript" and records[0]["text"] == "BIN BLUE"
-    visemes = np.load(corpus / records[0]["visemes"])
+    made = _collect(corpus)
+    assert made.records[0]["video"] == "pretrain/0Fi83BHQsMA/00007.mp4" and len(made.records) == 6
+    assert made.records[0]["viseme_source"] == "transcript" and made.records[0]["text"] == "BIN BLUE"
+    visemes = np.load(corpus / made.records[0]["visemes"])
     assert visemes.shape == (25, 15) and visemes[3, 1] > 0.5  # the lips of the B of BIN are shut at 0.12 s
     assert visemes[20:, 0].min() == 1  # silence after the last word
-    assert records[0]["identity"] == records[1]["identity"] == "0Fi83BHQsMA"
-    assert counts["clips"] == 6 and counts["visemes from none"] == 5 and counts["rejected"] == 0
+    assert made.records[0]["identity"] == made.records[1]["identity"] == "0Fi83BHQsMA"
+    assert made.notes["visemes from none"] == 5 and not made.rejected
 
 
 def test_the_split_folder_may_be_missing_and_other_files_are_left_alone(tmp_path):
@@ -65,14 +77,14 @@ def test_the_split_folder_may_be_missing_and_other_files_are_left_alone(tmp_path
     write_disc(tmp_path / "too" / "deep" / "talk" / "00001.mp4", 5)
     write_disc(tmp_path / ".hidden" / "00001.mp4", 5)
     write_disc(tmp_path / "lonely.mp4", 5)
-    assert [p.relative_to(tmp_path).as_posix() for p in find_clips(tmp_path)] == ["talk/00001.mp4"]
-    records, counts = collect(tmp_path, motion=False)
-    assert records[0]["identity"] == "talk" and counts["without transcript"] == 1
+    assert [r.name for r in find(tmp_path)] == ["talk/00001.mp4"]
+    made = _collect(tmp_path)
+    assert made.records[0]["identity"] == "talk" and made.notes["without transcript"] == 1
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no clips; they are expected as"):
-        find_clips(tmp_path / "empty")
+        find(tmp_path / "empty")
     with pytest.raises(FileNotFoundError, match="no such folder"):
-        find_clips(tmp_path / "nowhere")
+        find(tmp_path / "nowhere")
 
 
 def test_unusable_clips_are_listed_with_reasons(corpus, tmp_path_factory):
@@ -88,45 +100,53 @@ def test_unusable_clips_are_listed_with_reasons(corpus, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside") / "a.mp4"
     write_disc(outside, 20)
     (talk / "00006.mp4").symlink_to(outside)
+    (talk / "00007.mp4").symlink_to(outside.with_name("gone.mp4"))
     (talk / "00003.txt").write_text("no transcript at all")
-    records, counts = collect(corpus, motion=False)
+    made = _collect(corpus)
     rows = [json.loads(line) for line in (corpus / "manifests" / "rejected.jsonl").read_text().splitlines()]
+    assert rows == made.rejected
     reasons = {Path(row["video"]).stem: row["reason"] for row in rows}
     assert reasons["00001"] == "has 30.00 frames a second instead of 25"
     assert reasons["00002"] == "only 4 frames, fewer than min_frames=16"
     assert reasons["00004"] == "not a readable media file"
     assert reasons["00005"].startswith("the video is broken")
-    assert reasons["00006"] == "is a link to a file outside the root"
-    assert counts["rejected"] == 5 and counts["without sound"] == 1 and counts["with unreadable transcript"] == 1
-    assert "trainval/5broken/00003.mp4" in [r["video"] for r in records]
+    assert reasons["00006"] == reasons["00007"] == "is a link to a file outside the root"
+    assert len(reasons) == 6 and made.notes["without sound"] == 1 and made.notes["with unreadable transcript"] == 1
+    assert "trainval/5broken/00003.mp4" in [r["video"] for r in made.records]
 
 
-def test_a_second_call_checks_only_what_changed(corpus, monkeypatch):
-    checked, check = [], lrs3._check
-    monkeypatch.setattr(lrs3, "_check", lambda root, video: checked.append(video.name) or check(root, video))
-    first, _ = collect(corpus, motion=False)
-    assert len(checked) == 6
-    with (corpus / "manifests" / "checked.jsonl").open("a") as file:
-        file.write('{"video": "cut off by an interrup')
-    assert collect(corpus, motion=False)[0] == first and len(checked) == 6
+def test_a_second_call_does_only_what_changed(corpus, monkeypatch):
+    done, work = [], collecting.prepare_recording
+    monkeypatch.setattr(collecting, "prepare_recording", lambda r, settings: done.append(r.name) or work(r, settings))
+    first = _collect(corpus)
+    assert len(done) == 6
+    with (corpus / "manifests" / "done.jsonl").open("a") as file:
+        file.write('{"name": "cut off by an interrup')
+    assert _collect(corpus) == first and len(done) == 6
     write_disc(corpus / "pretrain" / "0Fi83BHQsMA" / "00007.mp4", 24)
-    assert collect(corpus, motion=False, workers=2)[0][0]["frames"] == 24 and checked[6:] == ["00007.mp4"]
+    assert _collect(corpus).records[0]["frames"] == 24 and done[6:] == ["pretrain/0Fi83BHQsMA/00007.mp4"]
+    (corpus / "trainval" / "4xYzXyZxYzX" / "00001.txt").write_text("Text:  OTHER\n")
+    assert "OTHER" in [r["text"] for r in _collect(corpus).records] and len(done) == 8
+    _collect(corpus, language="de")
+    assert len(done) == 14
 
 
-def test_an_interrupted_call_keeps_what_it_has_checked(corpus, monkeypatch):
-    check, done = lrs3._check, []
+def test_an_interrupted_call_keeps_what_it_has_done(corpus, monkeypatch):
+    work, done = collecting.prepare_recording, []
 
-    def interrupted(root, video):
+    def interrupted(recording, settings):
         if len(done) == 3:
             raise KeyboardInterrupt
-        done.append(video)
-        return check(root, video)
+        done.append(recording)
+        return work(recording, settings)
 
-    monkeypatch.setattr(lrs3, "_check", interrupted)
+    monkeypatch.setattr(collecting, "prepare_recording", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        collect(corpus, motion=False)
-    assert len((corpus / "manifests" / "checked.jsonl").read_text().splitlines()) == 3
+        _collect(corpus)
+    assert len((corpus / "manifests" / "journal-0-of-1.jsonl").read_text().splitlines()) == 3
     assert not (corpus / "manifests" / "rejected.jsonl").exists()
+    monkeypatch.setattr(collecting, "prepare_recording", work)
+    assert len(_collect(corpus).records) == 6 and not list((corpus / "manifests").glob("journal*"))
 
 
 @pytest.mark.parametrize("marked", [".", "trainval/4xYzXyZxYzX"])
@@ -135,7 +155,7 @@ def test_a_corpus_marked_read_only_is_left_alone(corpus, marked):
     (corpus / marked).chmod(0o555)
     try:
         with pytest.raises(ValueError, match="is read-only .*copy the corpus"):
-            collect(corpus)
+            _collect(corpus)
     finally:
         (corpus / marked).chmod(0o755)
     assert sorted(corpus.rglob("*")) == before
@@ -143,34 +163,37 @@ def test_a_corpus_marked_read_only_is_left_alone(corpus, marked):
 
 def test_given_visemes_come_before_the_transcript(corpus):
     np.save(corpus / "pretrain" / "0Fi83BHQsMA" / "00007.npy", np.zeros(25, int))
-    records, _ = collect(corpus, motion=False)
-    assert records[0]["viseme_source"] == "npy" and records[0]["visemes"].endswith("00007.npy")
+    record = _collect(corpus).records[0]
+    assert record["viseme_source"] == "npy" and record["visemes"].endswith("00007.npy")
     assert not list(corpus.rglob("*.visemes.npy"))
 
 
-def test_without_the_speech_extra_transcripts_give_no_visemes(corpus, monkeypatch):
+def test_without_a_way_to_say_words_transcripts_give_no_visemes(corpus, monkeypatch):
     def missing(*args):
         raise ValueError("the extra is missing")
 
-    monkeypatch.setattr(lrs3, "visemes_from_words", missing)
-    records, counts = collect(corpus, motion=False)
-    assert counts["visemes from none"] == 6 and counts["with word times"] == 1
+    monkeypatch.setattr(labels, "visemes_from_words", missing)
+    assert _collect(corpus).notes["visemes from none"] == 6
 
 
 def test_heads_are_tracked_where_a_face_is_seen(tmp_path):
     make_corpus(tmp_path, num_identities=1, clips_per_identity=1, seconds=1.0, size=128, seed=1, workers=1)
     (video,) = tmp_path.rglob("*.mp4")
-    truth = np.load(video.with_suffix(".truth.npz"))["motion"]
-    tracked = np.load(write_motion(video, every=4))
-    assert tracked.shape == truth.shape == (25, 7) and tracked.dtype == np.float32
-    assert np.abs(tracked[:, :4] - truth[:, :4]).mean() < 0.03
-    write_disc(tmp_path / "trainval" / "disc" / "00001.mp4", 20)
+    truth = np.load(video.with_suffix(".truth.npz"))
+    truth = {name: truth[name] for name in ("motion", "mouth_box", "face_box")}
     video.with_suffix(".truth.npz").unlink()
-    motion_file(video).unlink()
-    records, counts = collect(tmp_path, motion_every=6)
-    by_person = {r["identity"]: r for r in records}
-    assert by_person["disc"]["motion"] is None and counts["without a visible face"] == 1
-    assert by_person["p0001"]["motion"].endswith("00001.motion.npy") and counts["with head motion"] == 1
+    write_disc(tmp_path / "trainval" / "disc" / "00001.mp4", 20)
+    made = _collect(tmp_path, faces=True, look_every=4)
+    by_person = {r["identity"]: r for r in made.records}
+    assert by_person["disc"]["motion"] is None and made.notes["without a visible face"] == 1
+    assert by_person["p0001"]["motion"].endswith("00001.face.npz") and made.notes["with head motion"] == 1
+    tracked = np.load(tmp_path / by_person["p0001"]["boxes"])
+    assert tracked["motion"].shape == (25, 7) and tracked["motion"].dtype == np.float32
+    assert np.abs(tracked["motion"][:, :4] - truth["motion"][:, :4]).mean() < 0.03
+    middle = (truth["mouth_box"][:, :2] + truth["mouth_box"][:, 2:]) / 2
+    assert (tracked["mouth_box"][:, :2] < middle).all() and (middle < tracked["mouth_box"][:, 2:]).all()
+    middle = (truth["face_box"][:, :2] + truth["face_box"][:, 2:]) / 2
+    assert (tracked["face_box"][:, :2] < middle).all() and (middle < tracked["face_box"][:, 2:]).all()
 
 
 def test_gaps_are_filled_in_a_straight_line_and_smoothed(tmp_path):
@@ -182,7 +205,7 @@ def test_gaps_are_filled_in_a_straight_line_and_smoothed(tmp_path):
     assert fill(np.arange(200), jitter, 200).std() < 0.6 * jitter.std()
     constant = fill(np.array([5]), motion_of(1, 1), 9)
     np.testing.assert_allclose(constant, np.repeat(motion_of(1, 1), 9, 0), rtol=1e-5)
-    assert motion.MIN_FOUND == 0.5
+    assert MIN_SEEN == 0.5
 
 
 def _prepare(*arguments, cwd=None):
@@ -240,7 +263,7 @@ def test_user_errors_are_one_line_and_bugs_keep_their_traceback(capsys):
 
 
 def test_manifests_of_a_prepared_corpus_can_be_read(corpus):
-    run = _prepare(f"root={corpus}", "motion=false", "workers=1")
+    run = _prepare(f"root={corpus}", "clips.faces=false", "workers=1")
     assert run.returncode == 0, run.stderr
     splits = {s: read_manifest(manifest_path(corpus, s), corpus) for s in ("train", "val", "test")}
     assert sorted(len(entries) for entries in splits.values()) == [1, 1, 4] or len(splits["train"]) == 3

@@ -7,12 +7,13 @@ from itertools import count
 from pathlib import Path
 
 import lightning
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
 from tsd.data.dataset import ClipDataset, collate
 from tsd.data.latents import LatentCache
-from tsd.data.manifest import Entry, manifest_path, read_manifest
+from tsd.data.manifest import Manifest, manifest_path, read_manifest
 from tsd.data.memory import Memory
 
 log = logging.getLogger(__name__)
@@ -125,8 +126,9 @@ class ClipDataModule(lightning.LightningDataModule):
         if split == "train":
             entries = of_people(entries, self.people)
         for field, meaning in (("visemes", "visemes are zeros"), ("motion", "head motion is zeros")):
-            if missing := sum(getattr(entry, field) is None for entry in entries):
-                log.warning("%s: %d of %d clips have no %s: their %s", split, missing, len(entries), field, meaning)
+            found = [getattr(entry, field) is None for entry in entries.look()]
+            if any(found):
+                log.warning("%s: %d of %d clips have no %s: their %s", split, sum(found), len(found), field, meaning)
         train = split == "train"
         extra = self.training if train else {}
         latents = None
@@ -182,9 +184,9 @@ class ClipDataModule(lightning.LightningDataModule):
         return self._loader("test", self.val_batch_size)
 
 
-def of_people(entries: list[Entry], people: str) -> list[Entry]:
+def of_people(entries: Manifest, people: str) -> Manifest:
     """The clips of the identities that ``people`` (a key of PEOPLE) names."""
-    chosen = set(sorted({e.identity for e in entries})[PEOPLE[people]])
-    if not chosen:
-        raise ValueError(f"data.people={people} leaves nobody: {entries[0].where.split(',')[0]} has one identity only")
-    return [e for e in entries if e.identity in chosen]
+    chosen = np.arange(len(entries.people))[PEOPLE[people]]
+    if not len(chosen):
+        raise ValueError(f"data.people={people} leaves nobody: {entries.path} has one identity only")
+    return entries[np.flatnonzero(np.isin(entries.person, chosen))]

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tsd.clip import MELS, MELS_PER_FRAME, MOTION, VISEME_WINDOW, VISEMES, Clip, flip_motion
+from tsd.data.flows import Flows, read_flows
 from tsd.data.latents import LatentCache
-from tsd.data.manifest import Entry
+from tsd.data.manifest import Entry, Manifest
 from tsd.data.memory import Memory
 from tsd.data.tracks import Tracks, load_tracks
 from tsd.flow import optical_flow
@@ -38,7 +39,7 @@ class ClipDataset(Dataset):
         train: random windows as above.
         p_mismatch: probability of a reference out of a clip of another identity (Eq. 12).
         flip: mirror half of the training windows.
-        flow: add the optical flow of one random neighbouring pair.
+        flow: add the optical flow of one random neighbouring pair, stored or computed now.
         mel: add the log-mel of the window's sound; a clip without sound is then an error.
         latents: cache of the frames' latents, in the order of ``entries``.
         viseme_dir: folder of recognised visemes that replace the manifest's (``viseme_file``).
@@ -47,7 +48,7 @@ class ClipDataset(Dataset):
 
     def __init__(
         self,
-        entries: list[Entry],
+        entries: Manifest,
         resolution: int = 64,
         window: int = 8,
         windows_per_clip: int = 1,
@@ -61,11 +62,11 @@ class ClipDataset(Dataset):
         memory: Memory | None = None,
         seed: int = 0,
     ):
-        if short := [e for e in entries if e.frames < window]:
-            e = short[0]
+        if len(short := np.flatnonzero(entries.frames < window)):
+            e = entries[short[0]]
             raise ValueError(
                 f"{e.where}: {e.key} has {e.frames} frames, fewer than the window of {window} "
-                f"({len(short)} such clips); set data.window={min(s.frames for s in short)} or remove the lines"
+                f"({len(short)} such clips); set data.window={entries.frames.min()} or remove the lines"
             )
         if not 0 <= p_mismatch <= 1:
             raise ValueError(f"p_mismatch must lie in [0, 1], got {p_mismatch}")
@@ -74,11 +75,13 @@ class ClipDataset(Dataset):
         self.p_mismatch, self.flip, self.flow, self.mel = p_mismatch, flip, flow, mel
         self.latents, self.viseme_dir = latents, viseme_dir
         self.memory = memory if memory is not None else Memory(500 * 2**20)
-        self.people = sorted({e.identity for e in entries})
-        self.person = np.array([self.people.index(e.identity) for e in entries])
+        self.people, self.person = entries.people, entries.person
+        self.num_bytes = int(entries.frames.sum(dtype=np.int64)) * 3 * resolution**2
+        looked = list(entries.look())
+        self.has_truth = any(e.truth for e in looked)
+        self.has_boxes = self.has_truth or any(e.boxes for e in looked)
         if p_mismatch and len(self.people) < 2:
             raise ValueError(f"p_mismatch={p_mismatch} needs two identities in the split, found {len(self.people)}")
-        self.has_truth = any(e.truth for e in entries)
 
     def __len__(self) -> int:
         return len(self.entries) * self.windows_per_clip
@@ -141,8 +144,9 @@ class ClipDataset(Dataset):
             "start": start,
         }
         if self.has_truth:
-            box = tracks.mouth_box[span]
             sample["mouth_open"] = tracks.mouth_open[span]
+        if self.has_boxes:
+            box = tracks.mouth_box[span]
             sample["mouth_box"] = np.stack([1 - box[:, 2], box[:, 1], 1 - box[:, 0], box[:, 3]], 1) if flipped else box
         if self.latents is not None:
             sample["latents"] = self.latents.read(clip, numbers, flipped)
@@ -152,14 +156,21 @@ class ClipDataset(Dataset):
             sample["mel"] = mel[start * MELS_PER_FRAME : (start + length) * MELS_PER_FRAME]
         if self.flow and not whole:
             pair = int(rng.integers(1, length)) if self.train else length // 2
-            flow, visible = optical_flow(*(np.ascontiguousarray(sample["frames"][i]) for i in (pair, pair - 1)))
+            if entry.flow is not None:
+                flow, visible = self.flows(clip).at(start + pair, self.resolution, flipped)
+            else:
+                flow, visible = optical_flow(*(np.ascontiguousarray(sample["frames"][i]) for i in (pair, pair - 1)))
             sample.update(pair=pair, flow=flow, visible=visible)
         return sample
 
     def frames(self, clip: int, numbers) -> np.ndarray:
-        """uint8 [n, S, S, 3] of clip number ``clip``; whole clips are remembered, very long ones read in parts."""
+        """uint8 [n, S, S, 3] of clip number ``clip``.
+
+        Decoded whole and remembered where the memory holds all clips of the split; else only these frames are
+        decoded: what would be forgotten before it is used again is not worth the work.
+        """
         entry = self.entries[clip]
-        if entry.frames * 3 * self.resolution**2 * 8 > self.memory.max_bytes:
+        if self.num_bytes > self.memory.max_bytes:
             return read_frames(entry.video, numbers, self.resolution)
         return self.memory.get(("frames", self.resolution, entry.video), lambda: self._decode(entry))[numbers]
 
@@ -176,6 +187,11 @@ class ClipDataset(Dataset):
         """Visemes, motion and truth of clip number ``clip``."""
         entry = self.entries[clip]
         return self.memory.get(("tracks", self.viseme_dir, entry.video), lambda: load_tracks(entry, self.viseme_dir))
+
+    def flows(self, clip: int) -> Flows:
+        """Stored flow of clip number ``clip``."""
+        entry = self.entries[clip]
+        return self.memory.get(("flow", entry.video), lambda: read_flows(entry.flow, entry.frames))
 
     def log_mel(self, clip: int, required: bool = True) -> np.ndarray | None:
         """[frames * 4, 80] of clip number ``clip``; without sound None, or ValueError where ``required``."""

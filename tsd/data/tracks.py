@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
 from tsd.clip import MOTION, VISEMES, viseme_windows
+from tsd.data.arrays import read_array
 from tsd.data.manifest import Entry
 
 SLACK = 2
@@ -44,13 +44,13 @@ def load_tracks(entry: Entry, viseme_dir: str | Path | None = None) -> Tracks:
     """Read the files that an entry names. Raises ValueError naming the file that does not fit."""
     labels = np.zeros((entry.frames, len(VISEMES)), np.float32)
     if entry.visemes is not None:
-        labels = _visemes(entry.visemes, entry.frames)
+        labels = read_visemes(entry.visemes, entry.frames)
     seen = labels
     if viseme_dir is not None:
         path = viseme_file(viseme_dir, entry.key)
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no recognised visemes of {entry.key}; run the recogniser over the corpus")
-        seen = _visemes(path, entry.frames)
+        seen = read_visemes(path, entry.frames)
     motion = None
     if entry.motion is not None:
         motion = _track(entry.motion, "motion", entry.frames, (len(MOTION),))
@@ -58,17 +58,9 @@ def load_tracks(entry: Entry, viseme_dir: str | Path | None = None) -> Tracks:
     mouth_box = np.full((entry.frames, 4), np.nan, np.float32)
     if entry.truth is not None:
         mouth_open = _track(entry.truth, "mouth_open", entry.frames, ())
-        mouth_box = _track(entry.truth, "mouth_box", entry.frames, (4,))
+    if (boxes := entry.truth or entry.boxes) is not None:
+        mouth_box = _track(boxes, "mouth_box", entry.frames, (4,))
     return Tracks(labels, viseme_windows(torch.from_numpy(seen)).numpy(), motion, mouth_open, mouth_box)
-
-
-def _read(path: Path, field: str) -> np.ndarray:
-    """An array of a ``.npy``, or the named one of a ``.npz``; pickles are refused."""
-    try:
-        with np.load(path, allow_pickle=False) if path.suffix == ".npz" else path.open("rb") as file:
-            return file[field] if path.suffix == ".npz" else np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, BadZipFile, OSError, KeyError) as error:
-        raise ValueError(f"{path}: no readable array {field!r}; remove the file and prepare again") from error
 
 
 def _fit(array: np.ndarray, num_frames: int, path: Path) -> np.ndarray:
@@ -81,16 +73,24 @@ def _fit(array: np.ndarray, num_frames: int, path: Path) -> np.ndarray:
 
 
 def _track(path: Path, field: str, num_frames: int, shape: tuple) -> np.ndarray:
-    array = _read(path, field)
+    array = read_array(path, field)
     if array.shape[1:] != shape or array.dtype.kind != "f":
         expected = ", ".join(["T", *map(str, shape)])
         raise ValueError(f"{path}: {field} must be floats [{expected}], got {array.dtype} {list(array.shape)}")
+    if np.isinf(array).any():
+        raise ValueError(f"{path}: {field} holds infinite values; prepare the clip again")
     return _fit(array, num_frames, path)
 
 
-def _visemes(path: Path, num_frames: int) -> np.ndarray:
-    """[T] class numbers or [T, V] probabilities -> [T, V] float32."""
-    array, num_visemes = _read(path, "visemes"), len(VISEMES)
+def read_visemes(path: Path, num_frames: int) -> np.ndarray:
+    """A file of [T] class numbers or [T, V] probabilities -> [T, V] float32 in [0, 1].
+
+    ``.npy``, or the ``visemes`` of a ``.npz``; up to SLACK frames more or fewer are forgiven. ValueError names the
+    file and what does not fit.
+    """
+    array, num_visemes = read_array(path, "visemes"), len(VISEMES)
+    if array.dtype.kind == "f" and not (np.isfinite(array).all() and ((array >= -0.01) & (array <= 1.01)).all()):
+        raise ValueError(f"{path}: visemes must be probabilities in [0, 1]; write the file again")
     if array.ndim == 1 and array.dtype.kind in "iu":
         if len(array) and not (0 <= array.min() and array.max() < num_visemes):
             raise ValueError(f"{path}: viseme numbers must lie in 0..{num_visemes - 1}, got up to {array.max()}")

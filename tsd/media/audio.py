@@ -129,6 +129,19 @@ def log_mel(wave: np.ndarray) -> np.ndarray:
     return ((log - LOG_MEAN) / LOG_STD).astype(np.float32)
 
 
+def speech_share(wave: np.ndarray) -> float:
+    """Share of the frames (40 ms) of float32 [N] that stand 10 dB above the quietest tenth and above -60 dB.
+
+    Speech comes and goes; silence, hum and a steady tone do not. Music is taken for speech. 0 without sound.
+    """
+    num_frames = len(wave) // SAMPLES_PER_FRAME
+    if not num_frames:
+        return 0.0
+    power = (wave[: num_frames * SAMPLES_PER_FRAME].reshape(num_frames, -1).astype(np.float64) ** 2).mean(1)
+    floor = np.partition(power, num_frames // 10)[: num_frames // 10 + 1].mean()
+    return float((power > max(10 * floor, 1e-6)).mean())
+
+
 def write_wav(path: str | Path, wave: np.ndarray) -> None:
     """float32 [N] in [-1, 1] at 16 kHz -> 16-bit mono wav; the file appears when it is complete."""
     with replacing(path) as temporary, wavfile.open(str(temporary), "wb") as file:

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tsd.nets.blocks import per_frame
+
 CANONICAL_FACE = ((0.36, 0.42), (0.64, 0.42), (0.50, 0.57))
 """Left eye, right eye and nose of the canonical crop, in units of its side."""
 
@@ -46,7 +48,7 @@ def frame_to_reference(motion: Tensor, reference_motion: Tensor, known: Tensor) 
     """``similarity_between`` every frame's face and the reference's: motion [B, T, M], reference_motion [B, M],
     known [B] -> [B * T, 2, 3], positions in units of the side; identity where unknown."""
     source = landmarks_of(motion, known).flatten(0, 1)
-    target = landmarks_of(reference_motion, known).repeat_interleave(motion.shape[1], 0)
+    target = per_frame(landmarks_of(reference_motion, known), motion.shape[1])
     return similarity_between(source, target)
 
 

@@ -17,6 +17,14 @@ def norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(groups, channels)
 
 
+def per_frame(x: Tensor, frames: int) -> Tensor:
+    """[B, ...] -> [B * frames, ...], each entry ``frames`` times in a row; one entry is not copied.
+
+    Not ``repeat_interleave``, which the ONNX exporter of torch 2.11 gets wrong for B > 1.
+    """
+    return x[:, None].expand(-1, frames, *x.shape[1:]).flatten(0, 1)
+
+
 class ResBlock(nn.Module):
     """x + conv(silu(norm(conv(silu(norm x))))), modulated by an embedding when ``emb_channels`` is given.
 

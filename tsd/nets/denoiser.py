@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tsd.clip import MOTION, VISEME_WINDOW, VISEMES
 from tsd.diffusion import Preconditioning, eps_from_z0, expand
 from tsd.nets.affine import CANONICAL_FACE, carried, landmarks_of, pixel_grid, placed, similarity_between
-from tsd.nets.blocks import ResBlock, norm, zero
+from tsd.nets.blocks import ResBlock, norm, per_frame, zero
 from tsd.nets.context import ReferenceAttention, TemporalMix
 
 
@@ -185,9 +185,9 @@ class Denoiser(nn.Module):
         landmarks = landmarks_of(condition.motion, condition.motion_known).flatten(0, 1)
 
         x = self.enter((expand(scale.inp, z_s) * z_s).flatten(0, 1))
-        maps = similarity_between(landmarks, reference.landmarks.repeat_interleave(t, 0))
+        maps = similarity_between(landmarks, per_frame(reference.landmarks, t))
         features, carried_latent = self.carry(reference, maps, t)
-        x = x + self.enter_warped(features) + reference.plain.repeat_interleave(t, 0)
+        x = x + self.enter_warped(features) + per_frame(reference.plain, t)
         place = self.places(landmarks, self.latent_size)
         x = x + self.enter_place(place[..., 2:].transpose(1, 2).unflatten(2, (self.latent_size, -1)))
 
@@ -223,7 +223,7 @@ class Denoiser(nn.Module):
                 x = next(up)(x)
         out, choice = self.leave(x).float().split([self.latent_channels, 2], 1)
         choice = choice.softmax(1)
-        copy = choice[:, :1] * carried_latent + choice[:, 1:] * reference.latent.float().repeat_interleave(t, 0)
+        copy = choice[:, :1] * carried_latent + choice[:, 1:] * per_frame(reference.latent.float(), t)
         out, copy = out.unflatten(0, (b, t)).to(z_s.dtype), copy.unflatten(0, (b, t)).to(z_s.dtype)
         out = out + expand(scale.out, z_s) * copy
         z0_hat = expand(scale.skip, z_s) * z_s + expand(scale.out, z_s) * out
@@ -233,5 +233,5 @@ class Denoiser(nn.Module):
     def carry(self, reference: Reference, maps: Tensor, frames: int) -> tuple[Tensor, Tensor]:
         """The reference's features [B*T, R, h, w] and latent [B*T, C, h, w], moved by the maps [B*T, 2, 3] that take
         the frame's eyes to the reference's."""
-        both = torch.cat([reference.features.float(), reference.latent.float()], 1).repeat_interleave(frames, 0)
+        both = per_frame(torch.cat([reference.features.float(), reference.latent.float()], 1), frames)
         return placed(both, maps).split([both.shape[1] - self.latent_channels, self.latent_channels], 1)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tsd.nets.affine import placed
-from tsd.nets.blocks import ResBlock, norm, zero
+from tsd.nets.blocks import ResBlock, norm, per_frame, zero
 
 LOG_VARIANCE_RANGE = (-20.0, 4.0)
 FIRST_LOG_VARIANCE = -6.0
@@ -29,11 +29,6 @@ class Appearance:
     def along(self, maps: Tensor) -> "Appearance":
         """The same reference for frames whose heads are placed as ``maps`` say."""
         return Appearance(self.picture, self.latent, maps)
-
-
-def repeat(x: Tensor, count: int) -> Tensor:
-    """[B, ...] -> [B * count, ...], each entry ``count`` times in a row; one entry is not copied."""
-    return x.expand(count, *x.shape[1:]) if len(x) == 1 else x.repeat_interleave(count, 0)
 
 
 class VAE(nn.Module):
@@ -114,7 +109,7 @@ class VAE(nn.Module):
         """z [B * T, C, h, w] -> pictures, not clamped (so that gradients flow), and the moved reference, both
         [B * T, 3, H, W]."""
         count = len(z) // len(appearance.picture)
-        picture, latent = (repeat(x, count) for x in (appearance.picture, appearance.latent))
+        picture, latent = (per_frame(x, count) for x in (appearance.picture, appearance.latent))
         maps = torch.eye(2, 3, device=z.device).expand(len(z), 2, 3) if appearance.maps is None else appearance.maps
         # channels_last: on a processor the narrow layers at half size are twice as fast as in the usual layout.
         x = torch.cat([z, latent.to(z), placed(latent.float(), maps).to(z)], 1)

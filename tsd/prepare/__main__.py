@@ -1,4 +1,4 @@
-"""``python -m tsd.prepare source=synthetic|lrs3 root=...``: a corpus, its tracks and its manifests."""
+"""``python -m tsd.prepare source=lrs3|hdtf|grid|voxceleb2|folder|synthetic root=...``: a corpus ready for training."""
 
 from pathlib import Path
 
@@ -7,40 +7,62 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from tsd.command import user_errors
-from tsd.prepare.lrs3 import collect
-from tsd.prepare.manifests import write_manifests
+from tsd.data.manifest import manifest_path
+from tsd.prepare.collect import Corpus, Splits, collect
 from tsd.prepare.motion_bank import write_motion_bank
+from tsd.prepare.work import Settings
 
 
 def prepare(cfg: DictConfig) -> None:
-    """The corpus where the source makes one, tracks, manifests, and the motion bank; prints what came of it."""
+    """Clips where the source makes some, their tracks, manifests, and the motion bank; prints what came of it."""
     root = Path(cfg.root)
-    instantiate(cfg.source, _convert_="all")
-    records, counts = collect(
-        root,
+    recordings = instantiate(cfg.source, _convert_="all")
+    if (videos := cfg.videos) and root.resolve().is_relative_to(Path(videos).resolve()):
+        raise ValueError(f"root={root} lies inside videos={videos}: clips would be taken for inputs; choose another")
+    corpus = collect(
+        recordings,
+        Settings(root=root, **instantiate(cfg.clips, _convert_="all")),
         folder=cfg.manifests,
-        min_frames=cfg.min_frames,
-        language=cfg.language,
-        motion=cfg.motion,
-        motion_every=cfg.motion_every,
         workers=cfg.workers,
+        shard=cfg.shard,
+        limit=cfg.limit_seconds,
+        splits=Splits(cfg.val_ratio, cfg.test_ratio, cfg.seed),
     )
-    splits = write_manifests(root, records, cfg.val_ratio, cfg.test_ratio, cfg.seed, cfg.manifests)
-    people = len({record["identity"] for record in records})
-    print(f"{root / cfg.manifests}: {counts.pop('clips')} clips of {people} people")
-    print("  " + ", ".join(f"{split} {num}" for split, num in splits.items()))
-    if rejected := counts.pop("rejected"):
-        print(f"  {rejected} clips rejected, see {root / cfg.manifests / 'rejected.jsonl'}")
-    for what, num in sorted(counts.items()):
+    folder = root / cfg.manifests
+    if corpus.waiting:
+        print(f"{folder}: shard {cfg.shard} is done; {corpus.waiting} recordings of other shards are not yet")
+        return
+    say(corpus, root, cfg.manifests)
+    tracks = write_motion_bank(root, folder / "motion.safetensors", cfg.manifests)
+    print(f"  {tracks} tracks in the motion bank")
+
+
+def say(corpus: Corpus, root: Path, folder: str) -> None:
+    """The summary that people read."""
+    people = len({record["identity"] for record in corpus.records})
+    print(f"{root / folder}: {len(corpus.records)} clips of {people} people")
+    counts = {
+        split: sum(1 for line in manifest_path(root, split, folder).open(encoding="utf-8") if line.strip())
+        for split in ("train", "val", "test")
+    }
+    print("  " + ", ".join(f"{split} {num}" for split, num in counts.items()))
+    if corpus.rejected:
+        print(f"  {len(corpus.rejected)} rejected, see {root / folder / 'rejected.jsonl'}")
+    for what, num in sorted(corpus.notes.items()):
         if num:
             print(f"  {num} {what}")
-    tracks = write_motion_bank(root, root / cfg.manifests / "motion.safetensors", cfg.manifests)
-    print(f"  {tracks} tracks in the motion bank")
 
 
 @hydra.main(version_base="1.3", config_path="../../conf", config_name="prepare")
 @user_errors
 def main(cfg: DictConfig) -> None:
+    if cfg.report:
+        from tsd.page.corpus import write_corpus_page  # plots and metrics: workers import this file and need neither
+
+        print(write_corpus_page(Path(cfg.report), cfg.manifests))
+        return
+    if not cfg.root:
+        raise ValueError("root= is missing: give the folder of the corpus, or report=<corpus> for its page")
     prepare(cfg)
 
 

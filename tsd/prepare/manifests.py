@@ -66,6 +66,13 @@ def write_array(path: Path, array: np.ndarray) -> None:
     write_atomic(path, buffer.getvalue())
 
 
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """A ``.npz`` that appears when it is complete."""
+    buffer = BytesIO()
+    np.savez(buffer, **arrays)
+    write_atomic(path, buffer.getvalue())
+
+
 def write_atomic(path: Path, content: bytes) -> None:
     with replacing(path) as temporary:
         temporary.write_bytes(content)

@@ -1,0 +1,45 @@
+"""Arrays out of files that a stranger may have made: no pickles, nothing larger than a clip's tracks can be."""
+
+import zlib
+from pathlib import Path
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+
+LARGEST = 256 * 2**20
+"""Bytes of one array: two hours of flow. A damaged header may promise more than there is memory."""
+
+DAMAGE = (ValueError, EOFError, BadZipFile, OSError, KeyError, NotImplementedError, SyntaxError, OverflowError)
+DAMAGE += (MemoryError, zlib.error, RuntimeError, TypeError, IndexError, UnicodeError, AttributeError)
+"""What numpy and zipfile raise for damaged files."""
+
+
+def read_array(path: Path, field: str) -> np.ndarray:
+    """The array of a ``.npy``, or the one named ``field`` of a ``.npz``.
+
+    ValueError names a file that does not hold it, holds objects, or promises more than LARGEST bytes.
+    """
+    try:
+        if path.suffix == ".npz":
+            with ZipFile(path) as archive:
+                size = archive.getinfo(f"{field}.npy").file_size
+                if size > LARGEST:
+                    raise ValueError(f"{size} bytes")
+                with archive.open(f"{field}.npy") as file:
+                    return _read(file, size)
+        with path.open("rb") as file:
+            return _read(file, path.stat().st_size)
+    except DAMAGE as error:
+        raise ValueError(f"{path}: no readable array {field!r}; remove the file and prepare again") from error
+
+
+def _read(file, size: int) -> np.ndarray:
+    """numpy's format, its header first: the promised array must not be larger than the file is."""
+    major, minor = np.lib.format.read_magic(file)
+    read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[major]
+    shape, fortran, dtype = read_header(file)
+    count = int(np.prod(shape, dtype=object)) if shape else 1
+    if dtype.hasobject or dtype.kind not in "fiub" or not 0 <= count * dtype.itemsize <= min(size, LARGEST):
+        raise ValueError(f"{dtype} {shape} in {size} bytes")
+    array = np.frombuffer(bytearray(file.read(count * dtype.itemsize)), dtype, count)
+    return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)

@@ -1,0 +1,13 @@
+"""Drawn people who speak: the corpus is made first, then read as LRS3."""
+
+from pathlib import Path
+
+from tsd.prepare.recording import Recording
+from tsd.prepare.sources import lrs3
+from tsd.prepare.synthetic import make_corpus
+
+
+def find(root: str | Path, **corpus) -> list[Recording]:
+    """``corpus``: the arguments of ``make_corpus``; clips that are there already are kept."""
+    make_corpus(root, **corpus)
+    return lrs3.find(root)
