@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo test test-all lint prepare train-vae train-visemes train-identity train-mouth train-sync train-lipreader \
-	train-teacher train-student evaluate sample bench paper readme clean
+	train-teacher train-student evaluate sample bench export paper readme clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -70,6 +70,9 @@ sample: $(INSTALLED)  ## make a face speak: REF=face.png AUDIO=speech.wav
 
 bench: $(INSTALLED)  ## what a trained chain costs, counted and timed: outputs/bench
 	$(PY) -m tsd.bench $(ARGS)
+
+export: $(INSTALLED)  ## a trained chain as ONNX, int8 and a card, for applications: outputs/export
+	$(PY) -m tsd.export $(ARGS)
 
 paper: $(INSTALLED)  ## the paper's tables and Figure 4 from the demo's weights: experiments/paper
 	$(PY) experiments/paper/paper.py $(ARGS)

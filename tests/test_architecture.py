@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 # What each part of the ground needs of the others.
 GROUND = {"clip": [], "diffusion": [], "flow": [], "losses": ["diffusion", "flow"], "metrics": ["clip", "flow"]}
 GROUND |= {"nets": ["clip", "diffusion", "flow"], "media": ["clip"], "checkpoint": ["nets"]}
-COMMANDS = ["command", "prepare.__main__", "train", "evaluate", "sample", "bench", "demo"]
+COMMANDS = ["command", "prepare.__main__", "train", "evaluate", "sample", "bench", "export", "demo"]
 LAYERS = [
     [*GROUND],
     ["data", "modules"],

@@ -13,6 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from tsd.bench.__main__ import bench
+from tsd.bench.boards import BOARDS
 from tsd.demo import compose
 from tsd.evaluate import evaluate
 from tsd.prepare.manifests import write_atomic
@@ -28,8 +29,6 @@ PAPER = {
 }
 """Printed in arXiv 2603.06057: Table 1 (dB), Table 2 (x86, 128 x 128: mean and p95), Table 3 (Raspberry Pi 5, itself
 estimated)."""
-BOARDS = {"Raspberry Pi 5, ONNX Runtime": 67.0, "Raspberry Pi 5, ncnn": 153.0}
-"""GFLOP/s of convolutions by published figures."""
 TEACHER_SAMPLES = 8
 """Clips that the teacher speaks, in 20 steps: slow, and one line in a figure."""
 
@@ -59,15 +58,6 @@ def table_2(costs: dict) -> str:
         ours = f"{row['p50_ms']:.2f} | {row['p95_ms']:.2f} | {row['fps']:.0f}"
         lines.append(f"| {name[1:]} | {ours} | {printed[0]} | {printed[1]} |")
     return "\n".join(lines)
-
-
-def board_ms(costs: dict) -> dict[str, dict[str, float]]:
-    """{"e1 k2": {board: milliseconds per frame}}: counted GFLOP over published GFLOP/s."""
-    return {
-        f"{mode} {name}": {board: 1000 * row["gflop"] / speed for board, speed in BOARDS.items()}
-        for mode in ("e1", "e2")
-        for name, row in one_by_one(costs, mode).items()
-    }
 
 
 def table_3(estimates: dict) -> str:
@@ -139,7 +129,7 @@ def main() -> None:
     arguments = [*weights, *others, f"teacher_samples={TEACHER_SAMPLES}", f"out={out / 'eval_report.json'}"]
     report = evaluate(compose("evaluate", arguments))
     costs = bench(compose("bench", [*weights, f"out={out / 'bench.json'}"]))
-    estimates = board_ms(costs)
+    estimates = costs["board_ms_estimated"]
     figure_4(report, costs, STUDY / "figure4.png")
     kept = {"evaluation": report, "costs": costs, "board_ms_estimated": estimates}
     write_atomic(STUDY / "paper.md", to_markdown(report, costs, estimates).encode())

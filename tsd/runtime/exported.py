@@ -13,11 +13,6 @@ BLOCK = 8
 """Frames that the decoder takes at a time; fewer are filled up, so that it meets no more shapes than two."""
 
 
-def file_of(graph: str, backend: str) -> str:
-    """The file of a graph for a backend: int8 has its own."""
-    return f"{graph}-int8.onnx" if backend.endswith("-int8") else f"{graph}.onnx"
-
-
 class Exported:
     """Graphs of one export on one backend."""
 
@@ -25,7 +20,10 @@ class Exported:
         self.card, self.backend, self.threads = card, backend, threads
 
     def open(self, graph: str, fixed: bool = False) -> Graph:
-        model = self.card.file(file_of(graph, self.backend)).read_bytes()
+        """The graph, in int8 where that is asked for and this graph is worth it."""
+        small = f"{graph}-int8.onnx"
+        has_small = self.backend.endswith("-int8") and small in self.card.content["files"]
+        model = self.card.file(small if has_small else f"{graph}.onnx").read_bytes()
         try:
             return open_graph(self.backend, model, self.threads, fixed)
         except RuntimeError as error:

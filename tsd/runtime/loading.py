@@ -15,7 +15,7 @@ from tsd.runtime.exported import ExportedRecogniser, ExportedStudent, ExportedVA
 
 EXPORTED = {"vae": ExportedVAE, "student": ExportedStudent, "visemes": ExportedRecogniser}
 FASTEST = {
-    "vae": ("torch",),
+    "vae": ("openvino-bf16", "torch"),
     "student": ("onnxruntime", "openvino", "torch"),
     "visemes": ("onnxruntime", "openvino", "torch"),
 }

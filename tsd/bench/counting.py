@@ -1,0 +1,58 @@
+"""GFLOP of a chain, counted by PyTorch: convolutions, matrix products, attention; two for a multiply and an add."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tsd.clip import FPS, MOTION, SAMPLE_RATE, VISEMES
+from tsd.runtime.speaking import Speaker
+from tsd.runtime.talker import Talker
+
+COUNTED_FRAMES = 24
+"""Frames over which FLOPs are counted: what is done once per call is then shared as in a real run."""
+
+
+def made_up_speaker(talker: Talker, seed: int = 0) -> Speaker:
+    """A speaker of random pixels: what a frame costs does not depend on what it shows."""
+    rng = np.random.default_rng(seed)
+    crop = rng.integers(0, 256, (talker.vae.resolution, talker.vae.resolution, 3), np.uint8)
+    return talker.speaker(crop, rng.random(len(MOTION), np.float32))
+
+
+def made_up_speech(frames: int, seed: int = 0) -> np.ndarray:
+    """Noise of so many frames, float32 [N] at 16 kHz."""
+    return np.random.default_rng(seed).normal(0, 0.1, frames * SAMPLE_RATE // FPS).astype(np.float32)
+
+
+def gflop(work: Callable) -> float:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops() / 1e9
+
+
+@torch.inference_mode()
+def count_parts(talker: Talker) -> dict[str, float]:
+    """GFLOP of ``recogniser``, ``step`` and ``decoder`` per frame and of ``reference`` per video."""
+    speaker, frames = made_up_speaker(talker), COUNTED_FRAMES
+    visemes = torch.zeros(frames, len(VISEMES))
+    track = speaker.motion.expand(frames, -1)
+    schedule = next(iter(talker.schedules.values()))
+    latent = torch.zeros(frames, *speaker.latent.shape[1:])
+    steps = gflop(lambda: list(talker.latents(speaker, visemes, track, schedule, chunk=frames)))
+    counted = {
+        "step": steps / schedule.num_steps / frames,
+        "decoder": gflop(lambda: talker.decode(latent, speaker.appearance)) / frames,
+        "reference": gflop(lambda: made_up_speaker(talker)),
+    }
+    if talker.recogniser is not None:
+        counted["recogniser"] = gflop(lambda: talker.visemes(made_up_speech(frames))) / frames
+    return counted
+
+
+def count_frame(talker: Talker, steps: str, mode: str, chunk: int) -> float:
+    """GFLOP per frame from sound to picture (e2: to latents), as ``talker.stream`` does it."""
+    talker.reference = made_up_speaker(talker)
+    speech = made_up_speech(COUNTED_FRAMES)
+    return gflop(lambda: list(talker.stream([speech], steps, chunk, mode=mode))) / COUNTED_FRAMES

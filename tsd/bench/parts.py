@@ -1,0 +1,54 @@
+"""Milliseconds of every part of a chain."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from tsd.bench.counting import made_up_speaker, made_up_speech
+from tsd.clip import VISEMES, to_uint8, viseme_windows
+from tsd.media.audio import log_mel
+from tsd.runtime.speaking import Speaking
+from tsd.runtime.talker import Talker
+
+
+def parts_of(talker: Talker, chunk: int) -> dict[str, tuple[Callable, int]]:
+    """{part: (what to call, how many frames or steps of frames that is)} for ``chunk`` frames at a time."""
+    speaker, recogniser = made_up_speaker(talker), talker.recogniser
+    schedule = min(talker.schedules.values(), key=lambda schedule: schedule.num_steps)
+    speaking, speech = Speaking(talker.student, speaker, schedule), made_up_speech(chunk)
+    heard = torch.from_numpy(log_mel(made_up_speech(recogniser.past + chunk + recogniser.look_ahead)))[None]
+    windows = viseme_windows(torch.full((chunk, len(VISEMES)), 1 / len(VISEMES)))
+    track, z = speaker.motion.expand(chunk, -1), torch.randn(chunk, *speaker.latent.shape[1:])
+    pictures = talker.vae.decode(z, speaker.appearance)
+    return {
+        "log-mel": (lambda: log_mel(speech), chunk),
+        "recogniser": (lambda: recogniser(heard), chunk),
+        "step": (lambda: speaking(windows, track), chunk * schedule.num_steps),
+        "decode": (lambda: talker.vae.decode(z, speaker.appearance), chunk),
+        "uint8": (lambda: to_uint8(pictures), chunk),
+        "reference, per video": (lambda: made_up_speaker(talker), 1),
+    }
+
+
+@torch.inference_mode()
+def time_parts(talkers: dict[str, Talker], chunks: list[int], rounds: int) -> list[dict]:
+    """Median milliseconds per frame of every part, for each backend and chunk, all of them in turn."""
+    work = {
+        (name, chunk, part): call
+        for name, talker in talkers.items()
+        for chunk in chunks
+        for part, call in parts_of(talker, chunk).items()
+    }
+    spent: dict[tuple, list[float]] = {key: [] for key in work}
+    for _ in tqdm(range(rounds + 1), desc="timing parts", unit="round", delay=2):
+        for key, (call, count) in work.items():
+            begun = time.perf_counter()
+            call()
+            spent[key].append(1000 * (time.perf_counter() - begun) / count)
+    return [
+        {"backend": name, "chunk": chunk, "part": part, "ms": float(np.median(times[1:]))}
+        for (name, chunk, part), times in spent.items()
+    ]

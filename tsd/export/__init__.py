@@ -1,0 +1,1 @@
+"""A trained chain as ONNX graphs, their int8 versions, and a card."""

@@ -1,0 +1,139 @@
+"""The nets of a chain as functions of plain tensors: what goes into a graph and what comes out of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tsd.clip import MELS, MELS_PER_FRAME, MOTION, VISEME_WINDOW, VISEMES
+from tsd.nets.denoiser import Condition, Denoiser, Reference
+from tsd.nets.vae import VAE, Appearance
+from tsd.nets.visemes import VisemeNet
+
+BATCH, FRAMES = "batch", "frames"
+"""Names of the two free dimensions: streams side by side, and frames of each."""
+
+SIZES = {BATCH: 2, FRAMES: 3}
+"""Of the example a graph is traced with: sizes of 1 and equal sizes would be taken for constants."""
+
+
+class Function(nn.Module):
+    """A function of tensors as a module, which is what an exporter takes; ``net`` is the net it calls."""
+
+    def __init__(self, net: nn.Module, function: Callable):
+        super().__init__()
+        self.net, self.function = net, function
+
+    def forward(self, *inputs: Tensor):
+        return self.function(*inputs)
+
+
+@dataclass
+class Graph:
+    """One graph to be: ``shapes`` of its inputs by name, free dimensions by theirs."""
+
+    function: Function
+    shapes: dict[str, tuple[int | str, ...]]
+    outputs: list[str]
+
+    def example(self) -> dict[str, Tensor]:
+        """Inputs of sizes SIZES. Noise strengths are above zero, as everywhere."""
+        generator = torch.Generator().manual_seed(0)
+        return {
+            name: torch.ones(sizes, dtype=torch.bool)
+            if name == "motion_known"
+            else torch.rand(sizes, generator=generator) + 0.1
+            for name, sizes in ((name, [SIZES.get(d, d) for d in shape]) for name, shape in self.shapes.items())
+        }
+
+
+def recogniser(net: VisemeNet) -> Graph:
+    return Graph(Function(net, net), {"mel": (BATCH, "columns", MELS)}, ["logits"])
+
+
+def encoder(vae: VAE) -> Graph:
+    side = vae.resolution
+    return Graph(Function(vae, vae.encode), {"pictures": (BATCH, 3, side, side)}, ["z"])
+
+
+def decoder(vae: VAE) -> Graph:
+    """One picture per stream, all frames of a stream with it."""
+    side, latent = vae.resolution, (vae.latent_channels, vae.latent_size, vae.latent_size)
+
+    def decode(z: Tensor, picture: Tensor, reference_latent: Tensor) -> Tensor:
+        return vae.decode(z, Appearance(picture, reference_latent))
+
+    shapes = {"z": (BATCH, FRAMES, *latent), "picture": (BATCH, 3, side, side), "reference_latent": (BATCH, *latent)}
+    return Graph(Function(vae, decode), shapes, ["pictures"])
+
+
+def reference(student: Denoiser) -> Graph:
+    """What is computed once per video: ``Denoiser.read_reference``."""
+    latent = (student.latent_channels, student.latent_size, student.latent_size)
+
+    def read(latent: Tensor, motion: Tensor, known: Tensor):
+        nothing = latent.new_zeros(latent.shape[0], 1, VISEME_WINDOW, len(VISEMES))
+        parts = student.read_reference(Condition(nothing, motion[:, None], known, latent, motion))
+        return tuple(list(vars(parts).values())[1:])
+
+    shapes = {"reference_latent": (BATCH, *latent), "reference_motion": (BATCH, len(MOTION)), "motion_known": (BATCH,)}
+    return Graph(Function(student, read), shapes, list(Reference.__dataclass_fields__)[1:])
+
+
+def step(student: Denoiser) -> Graph:
+    """One step of Algorithm 3 for the next frames of every stream, and the memory that the next call begins with."""
+    parts, memory = shapes_of_reference(student), memory_shapes(student)
+    latent = parts["latent"]
+    shapes = {
+        "z_s": (BATCH, FRAMES, *latent),
+        "s": (BATCH,),
+        "visemes": (BATCH, FRAMES, VISEME_WINDOW, len(VISEMES)),
+        "motion": (BATCH, FRAMES, len(MOTION)),
+        "motion_known": (BATCH,),
+        "reference_motion": (BATCH, len(MOTION)),
+    }
+    shapes |= {name: (BATCH, *shape) for name, shape in parts.items()}
+    shapes |= {f"memory_{i}": (BATCH, *shape) for i, shape in enumerate(memory)}
+
+    def predict(z_s, s, visemes, motion, known, reference_motion, *rest):
+        features = Reference(*rest[: len(parts)])
+        condition = Condition(visemes, motion, known, features.latent, reference_motion)
+        eps_hat, kept = student(z_s, s, condition, features, list(rest[len(parts) :]), True)
+        return (eps_hat, *kept)
+
+    return Graph(Function(student, predict), shapes, ["eps_hat", *(f"next_{i}" for i in range(len(memory)))])
+
+
+@torch.inference_mode()
+def probe(student: Denoiser) -> tuple[Reference, list[Tensor]]:
+    """The features of a reference and the memory after a frame, to read their shapes from."""
+    latent = torch.zeros(1, student.latent_channels, student.latent_size, student.latent_size)
+    motion, visemes = torch.zeros(1, 1, len(MOTION)), torch.zeros(1, 1, VISEME_WINDOW, len(VISEMES))
+    condition = Condition(visemes, motion, torch.tensor([False]), latent, motion[:, 0])
+    features = student.read_reference(condition)
+    return features, student(latent[:, None], torch.ones(1), condition, features, None, True)[1]
+
+
+def shapes_of_reference(student: Denoiser) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(part.shape[1:]) for name, part in vars(probe(student)[0]).items()}
+
+
+def memory_shapes(student: Denoiser) -> list[tuple[int, ...]]:
+    return [tuple(part.shape[1:]) for part in probe(student)[1]]
+
+
+def graphs_of(vae: VAE, student: Denoiser, visemes: VisemeNet) -> dict[str, Graph]:
+    """Everything that speaking takes."""
+    if not student.causal:
+        raise ValueError("only a causal student can be exported: a teacher sees frames that are not there yet")
+    return {
+        "recogniser": recogniser(visemes),
+        "encoder": encoder(vae),
+        "reference": reference(student),
+        "step": step(student),
+        "decoder": decoder(vae),
+    }
+
+
+SIZES["columns"] = SIZES[FRAMES] * MELS_PER_FRAME

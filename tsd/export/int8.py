@@ -1,0 +1,76 @@
+"""Graphs with weights and activations of 8 bits, their ranges learnt from what real clips send through them."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from tsd.runtime.backends import Graph
+
+QUANTISED = ("step", "decoder")
+"""What every frame costs. Speech is heard in float32: it is cheap, and lips depend on it."""
+
+KEPT = ("to_flow", "to_picture", "leave", "enter")
+"""Layers that stay in float32, by their name in the net: where pixels, flow and latents are read and written."""
+
+
+class Recording:
+    """A graph that keeps the inputs of its first ``limit`` calls."""
+
+    def __init__(self, graph: Graph, names: list[str], limit: int):
+        self.graph, self.names, self.limit = graph, names, limit
+        self.inputs: list[dict[str, np.ndarray]] = []
+
+    def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        if len(self.inputs) < self.limit:
+            self.inputs.append(dict(zip(self.names, (x.copy() for x in inputs), strict=True)))
+        return self.graph(*inputs)
+
+
+@contextmanager
+def recording(talker, shapes: dict[str, dict], limit: int) -> Iterator[dict[str, Recording]]:
+    """The inputs that an exported talker's graphs get inside the block; ``shapes``: {graph: {input: shape}}."""
+    owners = {"step": talker.student, "decoder": talker.vae}
+    recordings = {name: Recording(getattr(owner, name), list(shapes[name]), limit) for name, owner in owners.items()}
+    for name, owner in owners.items():
+        setattr(owner, name, recordings[name])
+    try:
+        yield recordings
+    finally:
+        for name, owner in owners.items():
+            setattr(owner, name, recordings[name].graph)
+
+
+def quantise(model: bytes, inputs: list[dict[str, np.ndarray]]) -> bytes:
+    """The model with its convolutions in int8 (one scale per channel), calibrated on ``inputs``."""
+    import onnx
+    from onnxruntime import quantization as q
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(q.CalibrationDataReader):
+        left = iter(inputs)
+
+        def get_next(self):
+            return next(self.left, None)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path, ready, result = (Path(folder) / name for name in ("model.onnx", "ready.onnx", "int8.onnx"))
+        path.write_bytes(model)
+        quant_pre_process(path, ready, skip_symbolic_shape=True)
+        nodes = onnx.load(ready).graph.node
+        kept = [n.name for n in nodes if n.op_type == "Conv" and any(f".{word}" in n.input[1] for word in KEPT)]
+        q.quantize_static(
+            ready,
+            result,
+            Reader(),
+            quant_format=q.QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            activation_type=q.QuantType.QUInt8,
+            weight_type=q.QuantType.QInt8,
+            nodes_to_exclude=kept,
+            calibrate_method=q.CalibrationMethod.MinMax,
+        )
+        return result.read_bytes()

@@ -1,0 +1,70 @@
+"""Is what was exported the chain it was made from? Differences of numbers, and of quality on validation clips."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from tsd.clip import to_frames
+from tsd.export.graphs import Graph
+from tsd.protocols import Chain, Instruments, Subject, denoise, find_strength, speak
+from tsd.protocols.instruments import opening
+from tsd.runtime.backends import available, open_graph
+from tsd.runtime.talker import Talker
+
+TOLERANCE = 1e-4
+"""Of float32 graphs, over 1 + the size of what they compute."""
+
+NOISY_PSNR = 25.71
+"""Where denoising is judged: the paper's Table 1."""
+
+
+@torch.inference_mode()
+def largest_difference(graph: Graph, model: bytes, backend: str) -> float:
+    """Between a graph on a backend and PyTorch, |a - b| / (1 + |b|), for one stream and for several."""
+    run, worst = open_graph(backend, model, threads=1), 0.0
+    inputs = list(graph.example().values())
+    for sizes in (inputs, [x[:1] for x in inputs]):
+        ours = graph.function(*sizes)
+        theirs = run(*(x.numpy() for x in sizes))
+        for a, b in zip(ours if isinstance(ours, tuple) else (ours,), theirs, strict=True):
+            worst = max(worst, float(((a - torch.from_numpy(b)).abs() / (1 + a.abs())).max()))
+    return worst
+
+
+@dataclass
+class Quality:
+    """Sums over clips of one backend."""
+
+    psnr_db: list[float] = field(default_factory=list)
+    mouth_r: list[float] = field(default_factory=list)
+
+    def means(self) -> dict[str, float | None]:
+        return {name: float(np.mean(values)) if values else None for name, values in vars(self).items()}
+
+
+@torch.inference_mode()
+def quality(folder: Path, subjects: list[Subject], mouth: nn.Module | None, steps: str) -> dict[str, dict]:
+    """{backend: {"psnr_db", "mouth_r"}} of an export on every backend that is here, ``torch`` first.
+
+    psnr_db: denoising with ``steps``, against torch's reconstructions; mouth_r: mouths of videos from noise against the
+    truth, where that and the measuring net are there.
+    """
+    instruments, found = Instruments(mouth=mouth), {}
+    chains = {name: Chain(Talker.load(folder, name), instruments=instruments) for name in available()}
+    strength = find_strength(
+        chains["torch"].talker.vae.decode, [(s.z, s.noise(), s.appearance) for s in subjects], NOISY_PSNR
+    )
+    for name, chain in tqdm(chains.items(), desc="quality", unit="backend", delay=2):
+        sums, schedule = Quality(), chain.talker.schedule(steps)
+        for subject in subjects:
+            rows = denoise(chain, subject, strength, {steps: schedule.num_steps})
+            sums.psnr_db.append(rows[f"student.{steps}"]["psnr_db"])
+            if mouth is not None and subject.truth.mouth_open is not None:
+                video, _ = speak(chain.talker, subject.portrait, subject.visemes, schedule, subject.own_seed)
+                sums.mouth_r.append(opening(instruments, to_frames(video), subject.truth.mouth_open))
+        found[name] = sums.means()
+    return found
