@@ -267,15 +267,19 @@ def test_latents_that_are_none_are_refused(chain, tmp_path, monkeypatch, capsys)
     }
     bad |= {"nan": np.full_like(good, np.nan)}
     crop = np.zeros((32, 32, 3), np.uint8)
+    places = np.tile(np.eye(2, 3, dtype=np.float32), (5, 1, 1))
     for name, array in bad.items():
-        np.savez(tmp_path / f"{name}.npz", latents=array, reference=crop)
+        np.savez(tmp_path / f"{name}.npz", latents=array, reference=crop, maps=places)
+    for name, maps in {"few": places[:4], "wild": places * np.nan, "doubles": places.astype(float)}.items():
+        np.savez(tmp_path / f"{name}.npz", latents=good, reference=crop, maps=maps)
     (tmp_path / "text.npz").write_text("not an array")
-    np.savez(tmp_path / "pickle.npz", latents=np.array([{"a": 1}], dtype=object), reference=crop)
+    np.savez(tmp_path / "pickle.npz", latents=np.array([{"a": 1}], dtype=object), reference=crop, maps=places)
     np.savez(tmp_path / "faceless.npz", latents=good)
-    np.savez(tmp_path / "small.npz", latents=good, reference=crop[:8, :8])
+    np.savez(tmp_path / "placeless.npz", latents=good, reference=crop)
+    np.savez(tmp_path / "small.npz", latents=good, reference=crop[:8, :8], maps=places)
     np.save(tmp_path / "bare.npy", good)
     (tmp_path / "bare.npy").rename(tmp_path / "bare.npz")
-    for name in (*bad, "text", "pickle", "faceless", "small", "bare"):
+    for name in (*bad, "few", "wild", "doubles", "text", "pickle", "faceless", "placeless", "small", "bare"):
         arguments = ["mode=decode", f"latents={tmp_path / name}.npz", f"weights.vae={chain.weights('vae')}", "name=x"]
         code, message = run("sample", monkeypatch, capsys, tmp_path, *arguments)
         assert code == 2 and f"{name}.npz" in message and message.count("\n") == 1, message

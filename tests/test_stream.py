@@ -67,7 +67,7 @@ def test_streamed_frames_are_those_of_the_whole(size, mode):
             assert out.shape == z.shape and np.abs(out - z.numpy()).max() < 1e-4
         else:
             # 1e-4 of a latent is less than a level of grey, but may lie across the edge between two
-            assert np.abs(out.astype(int) - t.decode(z, t.reference.appearance)).max() <= 1
+            assert np.abs(out.astype(int) - t.decode(z, t.reference.along(track))).max() <= 1
             assert out.shape == (len(visemes), SIDE, SIDE, 3)
 
 

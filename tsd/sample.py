@@ -53,7 +53,8 @@ def check(cfg: DictConfig) -> None:
 
 def load(cfg: DictConfig) -> Talker:
     """The talker of ``cfg.export`` where that is given, else of ``cfg.weights``; says who computes what."""
-    weights = {stage: cfg.weights[stage] for stage in ("vae", "visemes", "student", "motion")}
+    stages = ("vae",) if cfg.mode == "decode" else ("vae", "visemes", "student", "motion")
+    weights = {stage: cfg.weights[stage] for stage in stages}
     talker = Talker.load(cfg.export or weights, cfg.backend)
     log.info("computed by %s", ", ".join(f"{backend} ({stage})" for stage, backend in talker.backends.items()))
     return talker

@@ -43,7 +43,7 @@ def count_parts(talker: Talker) -> dict[str, float]:
     steps = gflop(lambda: list(talker.latents(speaker, visemes, track, schedule, chunk=frames)))
     counted = {
         "step": steps / schedule.num_steps / frames,
-        "decoder": gflop(lambda: talker.decode(latent, speaker.appearance)) / frames,
+        "decoder": gflop(lambda: talker.decode(latent, speaker.along(track))) / frames,
         "reference": gflop(lambda: made_up_speaker(talker)),
     }
     if talker.recogniser is not None:

@@ -22,12 +22,13 @@ def parts_of(talker: Talker, chunk: int) -> dict[str, tuple[Callable, int]]:
     heard = torch.from_numpy(log_mel(made_up_speech(recogniser.past + chunk + recogniser.look_ahead)))[None]
     windows = viseme_windows(torch.full((chunk, len(VISEMES)), 1 / len(VISEMES)))
     track, z = speaker.motion.expand(chunk, -1), torch.randn(chunk, *speaker.latent.shape[1:])
-    pictures = talker.vae.decode(z, speaker.appearance)
+    along = speaker.along(track)
+    pictures = talker.vae.decode(z, along)
     return {
         "log-mel": (lambda: log_mel(speech), chunk),
         "recogniser": (lambda: recogniser(heard), chunk),
         "step": (lambda: speaking(windows, track), chunk * schedule.num_steps),
-        "decode": (lambda: talker.vae.decode(z, speaker.appearance), chunk),
+        "decode": (lambda: talker.vae.decode(z, along), chunk),
         "uint8": (lambda: to_uint8(pictures), chunk),
         "reference, per video": (lambda: made_up_speaker(talker), 1),
     }

@@ -58,13 +58,14 @@ def encoder(vae: VAE) -> Graph:
 
 
 def decoder(vae: VAE) -> Graph:
-    """One picture per stream, all frames of a stream with it."""
+    """One picture per stream, all frames of a stream with it, each where its map says."""
     side, latent = vae.resolution, (vae.latent_channels, vae.latent_size, vae.latent_size)
 
-    def decode(z: Tensor, picture: Tensor, reference_latent: Tensor) -> Tensor:
-        return vae.decode(z, Appearance(picture, reference_latent))
+    def decode(z: Tensor, picture: Tensor, reference_latent: Tensor, maps: Tensor) -> Tensor:
+        return vae.decode(z, Appearance(picture, reference_latent, maps.flatten(0, 1)))
 
     shapes = {"z": (BATCH, FRAMES, *latent), "picture": (BATCH, 3, side, side), "reference_latent": (BATCH, *latent)}
+    shapes["maps"] = (BATCH, FRAMES, 2, 3)
     return Graph(Function(vae, decode), shapes, ["pictures"])
 
 

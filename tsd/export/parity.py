@@ -61,7 +61,7 @@ def quality(folder: Path, subjects: list[Subject], mouth: nn.Module | None, step
     for name, chain in tqdm(chains.items(), desc="quality", unit="backend", delay=2):
         sums, schedule = Quality(), chain.talker.schedule(steps)
         for subject in subjects:
-            rows = denoise(chain, subject, strength, {steps: schedule.num_steps})
+            rows = denoise(chain, subject, strength, {steps: schedule.num_steps}, steps)
             sums.psnr_db.append(rows[f"student.{steps}"]["psnr_db"])
             if mouth is not None and subject.truth.mouth_open is not None:
                 video, _ = speak(chain.talker, subject.portrait, subject.visemes, schedule, subject.own_seed)

@@ -102,9 +102,12 @@ class ExportedVAE(Exported):
 
     def decode(self, z: Tensor, appearance: Appearance) -> Tensor:
         """z [T, C, h, w] of the one picture of ``appearance`` -> frames [T, 3, H, W] in [-1, 1]."""
-        return torch.cat([self._decode(block, appearance) for block in z.split(BLOCK)])
+        maps = torch.eye(2, 3).expand(len(z), 2, 3) if appearance.maps is None else appearance.maps
+        blocks = zip(z.split(BLOCK), maps.split(BLOCK), strict=True)
+        return torch.cat([self._decode(block, appearance.along(part)) for block, part in blocks])
 
     def _decode(self, z: Tensor, appearance: Appearance) -> Tensor:
         missing = BLOCK - len(z) if len(z) > 1 else 0
-        filled = torch.cat([z, z[-1:].expand(missing, -1, -1, -1)]) if missing else z
-        return run(self.decoder, filled[None], appearance.picture, appearance.latent)[0][0, : len(z)]
+        given = [torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) for x in (z, appearance.maps)]
+        inputs = (given[0][None], appearance.picture, appearance.latent, given[1][None])
+        return run(self.decoder, *inputs)[0][0, : len(z)]
