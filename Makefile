@@ -17,7 +17,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		{ echo "error: $(PYTHON) is older than Python 3.10: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	@echo "installing into .venv: some minutes and about 6 GB the first time"
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[corpus,dev]'
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[corpus,dev,export]'
 	@touch $@
 
 setup: $(INSTALLED)  ## create .venv and install everything (the other targets do this by themselves)

@@ -6,8 +6,10 @@ import pytest
 import torch
 from mini_corpus import disc_corpus
 
+from tsd.data import dataset as dataset_module
 from tsd.data.datamodule import ClipDataModule
-from tsd.data.latents import LatentCache
+from tsd.data.latents import LatentCache, shard_bounds
+from tsd.media.video import read_frames
 from tsd.prepare.latents import cache_latents
 
 
@@ -33,6 +35,7 @@ def test_cached_latents_are_those_of_the_frames_also_mirrored(root, tmp_path):
     for split in ("train", "val"):
         cache_latents(_encode, plain.datasets[split], tmp_path, split, "vae1", flip=True, batch_size=7)
     data = _dataset(root, latents=str(tmp_path), vae_hash="vae1", flip=True, p_mismatch=0.5)
+    data.datasets["train"].pictures = True
     mirrored = set()
     for epoch in range(4):
         loader = data.train_dataloader()
@@ -64,38 +67,62 @@ def test_a_cache_that_fits_is_not_made_again(root, tmp_path):
     assert len(calls) == 2 * first
 
 
-def test_an_interrupted_cache_is_no_cache(root, tmp_path):
-    dataset, calls = _dataset(root).datasets["val"], []
+def test_an_interrupted_cache_is_no_cache_and_goes_on_shard_by_shard(root, tmp_path):
+    dataset, seen = _dataset(root).datasets["train"], []
 
-    def stop_later(frames):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
+    def counted(frames):
+        seen.append(len(frames))
         return _encode(frames)
 
+    def stop_later(frames):
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return counted(frames)
+
     with pytest.raises(KeyboardInterrupt):
-        cache_latents(stop_later, dataset, tmp_path, "val", "vae1", batch_size=8)
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(FileNotFoundError, match="no latents of the val split"):
-        LatentCache(tmp_path, "val", dataset.entries, 32)
+        cache_latents(stop_later, dataset, tmp_path, "train", "vae1", shard_frames=60)
+    (folder,) = tmp_path.iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == ["00000.npy"]  # two clips a shard; the half one is gone
+    with pytest.raises(FileNotFoundError, match="no latents of the train split"):
+        LatentCache(tmp_path, "train", dataset.entries, 32)
+    again = []
+    cut = cache_latents(
+        lambda x: again.append(len(x)) or _encode(x), dataset, tmp_path, "train", "vae1", shard_frames=60
+    )
+    assert sum(again) == 60 and sorted(path.name for path in folder.iterdir()) == ["00000.npy", "00001.npy"]
+    whole = cache_latents(_encode, dataset, tmp_path / "whole", "train", "vae1")
+    for clip in range(4):
+        np.testing.assert_array_equal(cut.read(clip, [0, 7, 29]), whole.read(clip, [0, 7, 29]))
 
 
-def test_an_old_cache_is_gone_once_its_files_are_replaced(root, tmp_path):
+def test_half_a_cache_of_another_vae_is_not_continued(root, tmp_path):
     dataset = _dataset(root).datasets["val"]
     cache_latents(_encode, dataset, tmp_path, "val", "vae1", flip=True)
-    frames_left = sum(e.frames for e in dataset.entries)
+    cache_latents(lambda frames: 2 * _encode(frames), dataset, tmp_path, "val", "vae2")
+    assert len(list(tmp_path.glob("val-*"))) == 1
+    twice = LatentCache(tmp_path, "val", dataset.entries, 32, vae_hash="vae2").read(0, [3])
+    expected = 2 * _encode(torch.from_numpy(dataset.frames(0, [3])).permute(0, 3, 1, 2) / 127.5 - 1).numpy()
+    np.testing.assert_allclose(twice, expected, atol=4e-3)
 
-    def stop_in_second_half(frames):
-        nonlocal frames_left
-        if frames_left <= 0:
-            raise KeyboardInterrupt
-        frames_left -= len(frames)
-        return 2 * _encode(frames)
 
-    with pytest.raises(KeyboardInterrupt):
-        cache_latents(stop_in_second_half, dataset, tmp_path, "val", "vae2", flip=True)
-    with pytest.raises(FileNotFoundError, match="no latents of the val split"):
-        LatentCache(tmp_path, "val", dataset.entries, 32, vae_hash="vae1")
+def test_shards_hold_whole_clips():
+    frames = np.array([50, 60, 10, 200, 30, 30])
+    assert shard_bounds(frames, 100).tolist() == [0, 2, 4, 6]
+    assert shard_bounds(frames, 10_000).tolist() == [0, 6] and shard_bounds(frames[:0]).tolist() == [0]
+
+
+def test_training_on_latents_decodes_references_only(root, tmp_path, monkeypatch):
+    cache_latents(_encode, _dataset(root).datasets["train"], tmp_path, "train", "vae1")
+    cache_latents(_encode, _dataset(root).datasets["val"], tmp_path, "val", "vae1")
+    data, plain = _dataset(root, latents=str(tmp_path), cache_mb=0), _dataset(root)
+    asked = []
+    monkeypatch.setattr(
+        dataset_module, "read_frames", lambda v, n=None, size=None: asked.append(n) or read_frames(v, n, size)
+    )
+    clip, expected = next(iter(data.train_dataloader())), next(iter(plain.train_dataloader()))
+    assert [len(numbers) for numbers in asked[:4]] == [1, 1, 1, 1]
+    assert torch.equal(clip.reference, expected.reference) and torch.equal(clip.start, expected.start)
+    assert clip.frames.abs().max() < 0.01 and torch.equal(clip.motion, expected.motion)
 
 
 def test_caches_made_from_something_else_are_refused(root, tmp_path):
@@ -117,11 +144,12 @@ def test_files_that_are_not_latents_are_named(root, tmp_path):
     dataset = _dataset(root).datasets["val"]
     cache = cache_latents(_encode, dataset, tmp_path, "val", "vae1")
     assert "_open" in vars(pickle.loads(pickle.dumps(cache)))
-    np.save(tmp_path / "val.npy", np.zeros((3, 4, 8, 8), np.float16))
-    with pytest.raises(ValueError, match=r"val\.npy: is float16 \[3, 4, 8, 8\]"):
+    (shard,) = tmp_path.glob("val-*/00000.npy")
+    np.save(shard, np.zeros((3, 4, 8, 8), np.float16))
+    with pytest.raises(ValueError, match=r"00000\.npy: is float16 \[3, 4, 8, 8\]"):
         LatentCache(tmp_path, "val", dataset.entries, 32).read(0, [0])
-    np.save(tmp_path / "val.npy", np.array([{"code": 1}]), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"val\.npy: cannot be read as an array"):
+    np.save(shard, np.array([{"code": 1}]), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"00000\.npy: cannot be read as an array"):
         LatentCache(tmp_path, "val", dataset.entries, 32).read(0, [0])
     (tmp_path / "val.json").write_text(json.dumps({"vae": "x"}))
     with pytest.raises(ValueError, match="not an index of latents"):

@@ -142,6 +142,7 @@ class ClipDataModule(lightning.LightningDataModule):
             train=train,
             windows_per_clip=self.windows_per_clip if train else self.val_windows,
             latents=latents,
+            pictures=not (train and latents),
             memory=self.memory,
             **self.shared,
             **extra,

@@ -42,6 +42,8 @@ class ClipDataset(Dataset):
         flow: add the optical flow of one random neighbouring pair, stored or computed now.
         mel: add the log-mel of the window's sound; a clip without sound is then an error.
         latents: cache of the frames' latents, in the order of ``entries``.
+        pictures: False gives grey for the frames of a window (the reference stays) unless its flow has to be computed:
+            training on latents does not look at them, and decoding is what costs.
         viseme_dir: folder of recognised visemes that replace the manifest's (``viseme_file``).
         memory: holds decoded frames and sound between calls.
     """
@@ -58,6 +60,7 @@ class ClipDataset(Dataset):
         flow: bool = False,
         mel: bool = False,
         latents: LatentCache | None = None,
+        pictures: bool = True,
         viseme_dir: str | Path | None = None,
         memory: Memory | None = None,
         seed: int = 0,
@@ -73,7 +76,7 @@ class ClipDataset(Dataset):
         self.entries, self.resolution, self.window = entries, resolution, window
         self.windows_per_clip, self.train, self.seed = windows_per_clip, train, seed
         self.p_mismatch, self.flip, self.flow, self.mel = p_mismatch, flip, flow, mel
-        self.latents, self.viseme_dir = latents, viseme_dir
+        self.latents, self.pictures, self.viseme_dir = latents, pictures, viseme_dir
         self.memory = memory if memory is not None else Memory(500 * 2**20)
         self.people, self.person = entries.people, entries.person
         self.num_bytes = int(entries.frames.sum(dtype=np.int64)) * 3 * resolution**2
@@ -125,7 +128,11 @@ class ClipDataset(Dataset):
     def _sample(self, clip, start, length, other, reference, flipped, rng, whole=False) -> dict:
         entry, span = self.entries[clip], slice(start, start + length)
         numbers = np.arange(start, start + length)
-        frames, portrait = self.frames(clip, numbers), self.frames(other, [reference])[0]
+        if self.pictures or whole or (self.flow and entry.flow is None):
+            frames = self.frames(clip, numbers)
+        else:
+            frames = np.broadcast_to(np.uint8(128), (length, self.resolution, self.resolution, 3))
+        portrait = self.frames(other, [reference])[0]
         tracks, other_tracks = self.tracks(clip), self.tracks(other)
         known = tracks.motion is not None and other_tracks.motion is not None
         sample = {

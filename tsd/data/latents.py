@@ -1,28 +1,53 @@
 """Latents computed once (``tsd.prepare.latents`` writes them), read from disk without loading them whole."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 
-from tsd.data.manifest import Entry, fingerprint
+from tsd.data.manifest import Manifest, fingerprint
 
 REMEDY = "cache the latents again with the VAE in use"
+SHARD_FRAMES = 16_384
+"""Frames per file: a shard is what an interruption may cost, and what a copy to another disk moves at once."""
+
+
+def made_from(entries: Manifest, resolution: int, vae_hash: str) -> dict:
+    """What latents depend on."""
+    return {"vae": vae_hash, "manifest": fingerprint(entries), "resolution": resolution}
+
+
+def shard_folder(folder: Path, split: str, origin: dict) -> Path:
+    """Where the shards of latents of this origin lie: half a cache of another VAE is never continued."""
+    return folder / f"{split}-{hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:16]}"
+
+
+def shard_path(folder: Path, number: int, flipped: bool) -> Path:
+    return folder / f"{number:05d}{'.flipped' if flipped else ''}.npy"
+
+
+def shard_bounds(frames: np.ndarray, size: int = SHARD_FRAMES) -> np.ndarray:
+    """Clips' lengths [N] -> int [num_shards + 1]: the first clip of every shard, and N; clips are never split."""
+    if not len(frames):
+        return np.array([0])
+    begins = np.concatenate([[0], np.cumsum(frames, dtype=np.int64)[:-1]])
+    return np.concatenate([np.unique(begins // size, return_index=True)[1], [len(frames)]])
 
 
 class LatentCache:
-    """Read-only view of ``<folder>/<split>.npy``: float16 [N, C, h, w], all frames of all clips in manifest order.
+    """Read-only view of the shards of a split: float16 [n, C, h, w], all frames of whole clips in manifest order.
 
-    ``<split>.json`` beside it names what it was made from; ``<split>.flipped.npy`` holds the latents of
-    the mirrored frames. Raises FileNotFoundError without a cache, ValueError for one made from another
-    manifest, resolution or (where ``vae_hash`` is given) VAE.
+    ``<split>.json`` in ``folder`` names what they were made from; ``00000.flipped.npy`` holds the latents of
+    the mirrored frames of ``00000.npy``. Files are mapped, not read. Raises FileNotFoundError without a cache,
+    ValueError for one made from another manifest, resolution or (where ``vae_hash`` is given) VAE.
     """
 
     def __init__(
         self,
         folder: str | Path,
         split: str,
-        entries: list[Entry],
+        entries: Manifest,
         resolution: int,
         flip: bool = False,
         vae_hash: str | None = None,
@@ -32,36 +57,39 @@ class LatentCache:
             raise FileNotFoundError(f"{path}: no latents of the {split} split; {REMEDY}")
         try:
             index = json.loads(path.read_text(encoding="utf-8"))
-            self.shape = (index["frames"], *index["shape"])
-            made_from = {key: index[key] for key in ("manifest", "resolution", "vae")}
-        except (ValueError, KeyError, TypeError) as error:
+            found = {key: index[key] for key in ("vae", "manifest", "resolution")}
+            self.shape, size = tuple(int(n) for n in index["shape"]), int(index["shard_frames"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{path}: not an index of latents; {REMEDY}") from error
-        wanted = {"manifest": fingerprint(entries), "resolution": resolution, "vae": vae_hash or made_from["vae"]}
-        if wrong := [key for key in wanted if wanted[key] != made_from[key]]:
-            what = ", ".join(f"{key} {made_from[key]} instead of {wanted[key]}" for key in wrong)
+        wanted = made_from(entries, resolution, vae_hash or found["vae"])
+        if wrong := [key for key in wanted if wanted[key] != found[key]]:
+            what = ", ".join(f"{key} {found[key]} instead of {wanted[key]}" for key in wrong)
             raise ValueError(f"{path}: latents were made from {what}; {REMEDY}")
         if flip and not index.get("flipped"):
             raise ValueError(f"{path}: has no latents of mirrored frames; {REMEDY} and flip, or set data.flip=false")
-        self.vae_hash = made_from["vae"]
-        self.offsets = np.cumsum([0] + [entry.frames for entry in entries])
-        self.files = {False: path.with_suffix(".npy"), True: path.with_suffix(".flipped.npy")}
-        self._open: dict[bool, np.ndarray] = {}
+        self.vae_hash, self.folder = found["vae"], shard_folder(Path(folder), split, found)
+        self.bounds = shard_bounds(entries.frames, size)
+        self.starts = np.concatenate([[0], np.cumsum(entries.frames, dtype=np.int64)])
+        self._open: dict[tuple[int, bool], np.ndarray] = {}
 
     def read(self, clip: int, frames, flipped: bool = False) -> np.ndarray:
         """float32 [..., C, h, w]: normalised latents of the frame numbers ``frames`` of clip number ``clip``."""
-        if flipped not in self._open:
-            self._open[flipped] = self._map(self.files[flipped])
-        return self._open[flipped][self.offsets[clip] + np.asarray(frames)].astype(np.float32)
+        shard = int(np.searchsorted(self.bounds, clip, side="right")) - 1
+        if (shard, flipped) not in self._open:
+            self._open[shard, flipped] = self._map(shard, flipped)
+        first = self.starts[clip] - self.starts[self.bounds[shard]]
+        return self._open[shard, flipped][first + np.asarray(frames)].astype(np.float32)
 
-    def _map(self, path: Path) -> np.ndarray:
+    def _map(self, shard: int, flipped: bool) -> np.ndarray:
+        path = shard_path(self.folder, shard, flipped)
         try:
             latents = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
             raise ValueError(f"{path}: cannot be read as an array; {REMEDY}") from error
-        if latents.shape != self.shape or latents.dtype != np.float16:
-            raise ValueError(
-                f"{path}: is {latents.dtype} {list(latents.shape)}, not float16 {list(self.shape)}; {REMEDY}"
-            )
+        a, b = self.bounds[shard : shard + 2]
+        shape = (int(self.starts[b] - self.starts[a]), *self.shape)
+        if latents.shape != shape or latents.dtype != np.float16:
+            raise ValueError(f"{path}: is {latents.dtype} {list(latents.shape)}, not float16 {list(shape)}; {REMEDY}")
         return latents
 
     def __getstate__(self) -> dict:

@@ -66,13 +66,12 @@ def fill(seen: np.ndarray, values: np.ndarray, num_frames: int, smoothing: float
     return cv2.GaussianBlur(full, (1, 0), sigmaX=0.1, sigmaY=smoothing, borderType=cv2.BORDER_REPLICATE)
 
 
-def follow(looked: list[tuple[int, list[Landmarks]]], cuts: list[int], num_frames: int) -> list[Head]:
-    """Detections on some frames (number, faces) -> heads, in order of appearance.
+def follow(looked: list[tuple[int, list[Landmarks]]], cuts: list[int], num_frames: int, every: int) -> list[Head]:
+    """Detections on every ``every``-th frame (number, faces) -> heads, in order of appearance.
 
     A head goes on with the box that overlaps its last one most, never over a cut. At the ends of a shot it is
-    taken to be there from the cut on, where it was seen within the step between two looks.
+    taken to be there from the cut on, where no look lies between.
     """
-    step = max([b[0] - a[0] for a, b in zip(looked, looked[1:], strict=False)], default=1)
     edges = [0, *cuts, num_frames]
     heads: list[tuple[int, Head]] = []
     for frame, faces in looked:
@@ -92,10 +91,10 @@ def follow(looked: list[tuple[int, list[Landmarks]]], cuts: list[int], num_frame
         heads += [(shot, Head([frame], [face])) for j, face in enumerate(faces) if j not in taken_faces]
     for shot, head in heads:
         begin, end = edges[shot], edges[shot + 1]
-        if head.first - begin < step and head.first != begin:
+        if head.first - begin < every and head.first != begin:
             head.seen.insert(0, begin)
             head.faces.insert(0, head.faces[0])
-        if end - head.end < step and head.end != end:
+        if end - head.end < every and head.end != end:
             head.seen.append(end - 1)
             head.faces.append(head.faces[-1])
     return [head for _, head in heads]

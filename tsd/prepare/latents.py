@@ -1,6 +1,7 @@
 """Encode every frame of a split once, so that training on latents needs no VAE in the loop."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tsd.data.dataset import ClipDataset, to_unit
-from tsd.data.latents import LatentCache
-from tsd.data.manifest import fingerprint
-from tsd.prepare.manifests import write_atomic
+from tsd.data.latents import SHARD_FRAMES, LatentCache, made_from, shard_bounds, shard_folder, shard_path
+from tsd.prepare.manifests import write_array, write_atomic
 
 
 def cache_latents(
@@ -23,8 +23,9 @@ def cache_latents(
     vae_hash: str,
     flip: bool = False,
     batch_size: int = 64,
+    shard_frames: int = SHARD_FRAMES,
 ) -> LatentCache:
-    """Write ``<folder>/<split>.npy`` (and ``.flipped.npy``) and open it; a cache that fits is left as it is.
+    """Write the shards of a split and open them; what is there already and fits is left as it is.
 
     Args:
         encode: [n, 3, S, S] in [-1, 1] -> normalised latents [n, C, h, w], the same for every batch.
@@ -32,52 +33,44 @@ def cache_latents(
         vae_hash: names the VAE's weights; a cache of another VAE is replaced.
         flip: also the latents of the mirrored frames.
 
-    The index is written last: what an interruption leaves is never taken for a cache.
+    Every shard appears when it is complete and the index when all are: an interrupted call goes on with the
+    shard it was at.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, entries = Path(folder), dataset.entries
     try:
-        return LatentCache(folder, split, dataset.entries, dataset.resolution, flip, vae_hash)
+        return LatentCache(folder, split, entries, dataset.resolution, flip, vae_hash)
     except (FileNotFoundError, ValueError):
         (folder / f"{split}.json").unlink(missing_ok=True)
-    shape = _encode_all(encode, dataset, folder / f"{split}.npy", False, batch_size)
-    if flip:
-        _encode_all(encode, dataset, folder / f"{split}.flipped.npy", True, batch_size)
-    else:
-        (folder / f"{split}.flipped.npy").unlink(missing_ok=True)
-    index = {
-        "vae": vae_hash,
-        "manifest": fingerprint(dataset.entries),
-        "resolution": dataset.resolution,
-        "frames": sum(entry.frames for entry in dataset.entries),
-        "shape": shape,
-        "flipped": flip,
-    }
+    origin = made_from(entries, dataset.resolution, vae_hash)
+    place, bounds = shard_folder(folder, split, origin), shard_bounds(entries.frames, shard_frames)
+    for old in folder.glob(f"{split}-*"):
+        if old != place:
+            shutil.rmtree(old)
+    jobs = [(n, flipped) for n in range(len(bounds) - 1) for flipped in ((False, True) if flip else (False,))]
+    waiting = [job for job in jobs if not shard_path(place, *job).is_file()]
+    num_frames = sum(int(entries.frames[bounds[n] : bounds[n + 1]].sum(dtype=np.int64)) for n, _ in waiting)
+    with tqdm(total=num_frames, desc=f"latents of {split}", unit="frame", delay=2, leave=False) as progress:
+        for number, flipped in waiting:
+            clips = range(bounds[number], bounds[number + 1])
+            write_array(
+                shard_path(place, number, flipped), _encode(encode, dataset, clips, flipped, batch_size, progress)
+            )
+    shape = list(np.load(shard_path(place, 0, False), mmap_mode="r", allow_pickle=False).shape[1:])
+    index = origin | {"shape": shape, "flipped": flip, "shard_frames": shard_frames}
     write_atomic(folder / f"{split}.json", json.dumps(index).encode())
-    return LatentCache(folder, split, dataset.entries, dataset.resolution, flip, vae_hash)
+    return LatentCache(folder, split, entries, dataset.resolution, flip, vae_hash)
 
 
 @torch.inference_mode()
-def _encode_all(encode, dataset: ClipDataset, path: Path, flipped: bool, batch_size: int) -> list[int]:
-    """Latents of all frames into ``path``, float16 [N, C, h, w]; returns [C, h, w]."""
-    num_frames, latents, row = sum(entry.frames for entry in dataset.entries), None, 0
-    temporary = path.with_name(f".{path.name}.part")
-    words = f"latents of {path.stem}"
-    try:
-        with tqdm(total=num_frames, desc=words, unit="frame", delay=2, leave=False) as progress:
-            for clip, entry in enumerate(dataset.entries):
-                for first in range(0, entry.frames, batch_size):
-                    numbers = np.arange(first, min(first + batch_size, entry.frames))
-                    frames = dataset.frames(clip, numbers)
-                    z = encode(to_unit(frames[:, :, ::-1] if flipped else frames)).float().cpu().numpy()
-                    if latents is None:
-                        shape = (num_frames, *z.shape[1:])
-                        latents = np.lib.format.open_memmap(temporary, "w+", np.float16, shape)
-                    latents[row : row + len(z)] = z
-                    row += len(z)
-                    progress.update(len(z))
-        latents.flush()
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return [int(n) for n in latents.shape[1:]]
+def _encode(encode, dataset: ClipDataset, clips: range, flipped: bool, batch_size: int, progress) -> np.ndarray:
+    """float16 [n, C, h, w]: latents of all frames of some clips."""
+    parts = []
+    for clip in clips:
+        num_frames = dataset.entries[clip].frames
+        for first in range(0, num_frames, batch_size):
+            numbers = np.arange(first, min(first + batch_size, num_frames))
+            frames = dataset.frames(clip, numbers)
+            z = encode(to_unit(frames[:, :, ::-1] if flipped else frames))
+            parts.append(z.float().cpu().numpy().astype(np.float16))
+            progress.update(len(numbers))
+    return np.concatenate(parts)

@@ -235,7 +235,7 @@ def _pieces(recording: Recording, timeline: Timeline, settings: Settings, result
     if whole:
         yield from _whole(timeline, looked, side).parts(longest)
         return
-    heads = follow(looked, find_cuts(np.array(changes)), timeline.num_frames)
+    heads = follow(looked, find_cuts(np.array(changes)), timeline.num_frames, settings.look_every)
     if not heads:
         raise Unusable("no face is seen")
     for head in sorted(heads, key=lambda h: (h.first, h.faces[0].box[0])):

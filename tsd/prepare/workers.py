@@ -79,6 +79,7 @@ class _Worker:
                 context = multiprocessing.get_context("spawn")
                 self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_die_with, initargs=(os.getpid(),))
             try:
+                self.pool.submit(_load, function).result()  # its imports do not count against the job
                 return self.pool.submit(function, job).result(timeout=limit)
             except TookTooLong:
                 self.end()
@@ -94,6 +95,10 @@ class _Worker:
             for process in list((pool._processes or {}).values()):
                 process.kill()
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _load(function: Callable) -> None:
+    """Unpickling ``function`` has imported what it needs."""
 
 
 def _die_with(parent: int) -> None:

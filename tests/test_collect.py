@@ -1,0 +1,208 @@
+"""A corpus is the same however often its making was killed, and over however many machines it was spread."""
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mini_corpus import write_disc
+from mixed_folder import People, encode
+
+from tsd.prepare.collect import Splits, collect, parse_shard
+from tsd.prepare.journal import Journal
+from tsd.prepare.sources import folder
+from tsd.prepare.work import Settings
+from tsd.prepare.workers import Lost, run_all
+
+REPO = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Seven short videos, two of them unusable."""
+    people, root = People(tmp_path_factory.mktemp("people"), seconds=1.0), tmp_path_factory.mktemp("videos")
+    for number in range(5):
+        who = number % 2
+        encode(root / f"p{number}" / "a.mp4", people.scene(30, who=(who,)), people.sound(who), 30)
+    (root / "p0" / "empty.mp4").touch()
+    (root / "p0" / "text.mp4").write_text("no video")
+    return root
+
+
+def digest(root: Path) -> dict[str, str]:
+    """Every file of a tree and what is in it."""
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def start(videos: Path, root: Path, *more: str) -> subprocess.Popen:
+    arguments = [f"videos={videos}", f"root={root}", "clips.size=96", "clips.look_every=8", "clips.flow=true", *more]
+    return subprocess.Popen(
+        [sys.executable, "-m", "tsd.prepare", "source=folder", "source.identity=file", *arguments],
+        cwd=REPO,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def killed_and_finished(videos: Path, root: Path, times: int, seed: int) -> int:
+    """Start, kill at a random moment, and so on; then let it end. Returns how many kills came before the end."""
+    rng, kills, longest = random.Random(seed), 0, 8.0
+    for _ in range(times):
+        run = start(videos, root, "workers=2")
+        try:
+            run.wait(timeout=rng.uniform(0.5, longest))
+        except subprocess.TimeoutExpired:
+            run.send_signal(signal.SIGKILL)
+            kills += 1
+        run.communicate()
+    run = start(videos, root, "workers=2")
+    _, errors = run.communicate(timeout=300)
+    assert run.returncode == 0, errors
+    return kills
+
+
+@pytest.mark.slow
+def test_killed_at_ten_moments_the_result_is_byte_for_byte_the_same(videos, tmp_path):
+    collect(
+        folder.find(videos, "file"), Settings(tmp_path / "a", 96, look_every=8, flow=True), workers=0, splits=Splits()
+    )
+    kills = killed_and_finished(videos, tmp_path / "b", times=10, seed=time.time_ns())
+    plain, cut = digest(tmp_path / "a"), digest(tmp_path / "b")
+    del cut["manifests/motion.safetensors"]  # the command's last step
+    assert kills >= 3 and cut == plain and len([name for name in plain if name.endswith(".mp4")]) == 5
+
+
+def test_killed_once_the_next_run_goes_on_and_nothing_differs(videos, tmp_path):
+    settings = Settings(tmp_path / "a", 96, look_every=8, flow=True)
+    collect(folder.find(videos, "file"), settings, workers=0, splits=Splits())
+    run, journal = start(videos, tmp_path / "b", "workers=1"), tmp_path / "b" / "manifests" / "journal-0-of-1.jsonl"
+    while run.poll() is None and not (journal.is_file() and journal.read_bytes().count(b"\n") >= 3):
+        time.sleep(0.02)
+    assert run.poll() is None, run.communicate()[1]
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+    done = journal.read_bytes()
+    assert 3 <= done.count(b"\n") < 7
+    journal.write_bytes(done[:-5])  # the last line cut off
+    (tmp_path / "b" / "trainval" / ".half.mp4.x1.part").write_bytes(b"half")
+    second = Settings(tmp_path / "b", 96, look_every=8, flow=True)
+    collect(folder.find(videos, "file"), second, workers=0, splits=Splits())
+    assert digest(tmp_path / "a") == digest(tmp_path / "b")
+
+
+def test_shards_on_several_machines_make_the_corpus_of_one(videos, tmp_path):
+    recordings = folder.find(videos, "file")
+    whole = collect(recordings, Settings(tmp_path / "a", 64, look_every=25), splits=Splits(), workers=0)
+    for index in (2, 0, 1):
+        part = collect(
+            recordings, Settings(tmp_path / "b", 64, look_every=25), shard=f"{index}/3", splits=Splits(), workers=0
+        )
+        assert (part.waiting == 0) == (index == 1)
+        assert (tmp_path / "b/manifests/lrs3_train.jsonl").exists() == (index == 1)
+    assert part.records == whole.records and digest(tmp_path / "a") == digest(tmp_path / "b")
+
+
+@pytest.mark.parametrize("text", ["", "1", "1/1", "2/1", "-1/2", "a/b", "1/2/3", "0/0"])
+def test_shards_that_cannot_be_are_refused(text):
+    with pytest.raises(ValueError, match="shard must be i/n"):
+        parse_shard(text)
+
+
+def test_two_processes_on_one_shard_are_one_too_many(tmp_path):
+    first = Journal(tmp_path, 0, 1)
+    with pytest.raises(ValueError, match="another process prepares this shard"):
+        Journal(tmp_path, 0, 1)
+    Journal(tmp_path, 1, 2).close()
+    first.close()
+    Journal(tmp_path, 0, 1).close()
+    assert not list(tmp_path.glob("journal*"))
+
+
+def test_clips_are_not_taken_for_inputs(tmp_path):
+    write_disc(tmp_path / "in" / "a.mp4", 20)
+    run = start(tmp_path / "in", tmp_path / "in" / "out")
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 2 and b"lies inside videos=" in errors and not (tmp_path / "in" / "out").exists()
+
+
+def _job(number: int) -> int:
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if number == 3:
+        time.sleep(60)
+    if number == 9:
+        raise KeyError("a bug")
+    return number * number
+
+
+def test_a_process_that_dies_or_hangs_costs_its_job_only():
+    found = dict(run_all(_job, range(6), workers=2, limit=8.0))
+    assert {n: v for n, v in found.items() if not isinstance(v, Lost)} == {0: 0, 1: 1, 4: 16, 5: 25}
+    assert "died twice" in str(found[2]) and "longer than 8 s" in str(found[3])
+    with pytest.raises(KeyError, match="a bug"):
+        list(run_all(_job, [9], workers=1, limit=30.0))
+    assert list(run_all(_job, [4], workers=0, limit=1.0)) == [(4, 16)]
+
+
+def test_workers_die_with_the_one_who_started_them(tmp_path):
+    """After kill -9 nobody goes on writing into the corpus."""
+    code = f"""
+import os, sys, time
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from tsd.prepare.workers import run_all
+from test_collect import _tell
+if __name__ == "__main__":
+    list(run_all(_tell, [Path({str(tmp_path)!r})], 1, 60.0))
+"""
+    (tmp_path / "main.py").write_text(code)
+    run = subprocess.Popen([sys.executable, str(tmp_path / "main.py")], env={**os.environ, "PYTHONPATH": str(REPO)})
+    begun = time.monotonic()
+    while not (tmp_path / "pid").exists() and time.monotonic() - begun < 60:
+        time.sleep(0.05)
+    worker = int((tmp_path / "pid").read_text())
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    time.sleep(0.5)
+    state = Path(f"/proc/{worker}/stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+def _tell(place: Path) -> None:
+    (place / "pid.new").write_text(str(os.getpid()))
+    (place / "pid.new").rename(place / "pid")
+    time.sleep(60)
+
+
+def test_one_person_is_in_one_split_only(tmp_path):
+    """Over many corpora of random sizes: no identity in two splits, no clip twice, none lost."""
+    from tsd.data.manifest import manifest_path, read_manifest
+    from tsd.prepare.manifests import write_manifests
+
+    rng = np.random.default_rng(0)
+    for trial in range(20):
+        root, people = tmp_path / str(trial), int(rng.integers(3, 40))
+        names = [f"p{rng.integers(people)}/{i}.mp4" for i in range(int(rng.integers(60, 120)))]
+        names += [f"p{i}/first.mp4" for i in range(people)]
+        for name in names:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).touch()
+        records = [{"video": name, "identity": name.split("/")[0], "frames": 9} for name in names]
+        rng.shuffle(records)
+        write_manifests(root, records, rng.uniform(0, 0.3), rng.uniform(0, 0.3), seed=trial)
+        parts = []
+        for split in ("train", "val", "test"):
+            if manifest_path(root, split).stat().st_size:
+                parts.append(read_manifest(manifest_path(root, split), root))
+        identities = [set(part.people) for part in parts]
+        assert sum(map(len, identities)) == len(set.union(*identities)) == people
+        assert sorted(e.key for part in parts for e in part) == sorted(names)
+        assert all(part.people[part.person[i]] == e.identity for part in parts for i, e in enumerate(part))

@@ -1,0 +1,201 @@
+"""Exported graphs are the nets they came from, on every backend that is installed; a changed file is refused."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from fakes import LATENT_SIDE, SIDE
+from hydra import compose, initialize_config_dir
+from test_config import CONF
+from test_stream import pieces, wave
+from test_talker import DENOISER, files, portrait
+
+from tsd.bench.counting import made_up_speaker
+from tsd.export import __main__ as export
+from tsd.export.graphs import graphs_of, step
+from tsd.export.int8 import Recording, quantise
+from tsd.export.parity import largest_difference
+from tsd.runtime.backends import available, open_graph
+from tsd.runtime.card import NAME, Card
+from tsd.runtime.talker import Talker
+
+GRAPHS = ("recogniser", "encoder", "reference", "step", "decoder")
+EXACT = [name for name in available() if "-" not in name and name != "torch"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An export of small nets without int8, which takes a corpus."""
+    root = tmp_path_factory.mktemp("export")
+    (root / "weights").mkdir()
+    paths = files(root / "weights", student=DENOISER | {"causal": True, "channels": [8]})
+    overrides = [f"weights.{stage}={paths[stage]}" for stage in ("vae", "student", "visemes")]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("export", [*overrides, "weights.motion=null", "int8=false", f"out={root / 'out'}"])
+    return export.run(cfg)
+
+
+@pytest.fixture
+def copied(folder, tmp_path):
+    """One that may be spoilt."""
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def nets(folder) -> Talker:
+    return Talker.load(folder, "torch")
+
+
+def test_every_backend_that_the_extra_installs_is_here():
+    assert EXACT == ["onnxruntime", "openvino"]
+
+
+@pytest.mark.parametrize("backend", EXACT)
+def test_graphs_are_the_nets_for_one_stream_and_for_several(folder, backend):
+    talker = nets(folder)
+    graphs = graphs_of(talker.vae, talker.student, talker.recogniser)
+    assert tuple(graphs) == GRAPHS
+    for name, graph in graphs.items():
+        assert largest_difference(graph, (folder / f"{name}.onnx").read_bytes(), backend) < 1e-5, name
+
+
+@pytest.mark.parametrize("backend", EXACT)
+@pytest.mark.parametrize("chunk", [1, 3, 8])
+def test_a_talker_speaks_the_same_on_every_backend(folder, backend, chunk):
+    sound, made = wave(11_111), {}
+    for name in ("torch", backend):
+        talker = Talker.load(folder, name, threads=1)
+        talker.reference = talker.speaker(portrait(), None)
+        made[name] = np.concatenate(list(talker.stream(pieces(sound, 1000), "k2", chunk, mode="e2")))
+        frames = np.concatenate(list(talker.stream([sound], "k2", chunk)))
+        assert frames.shape == (18, SIDE, SIDE, 3) and talker.backends["student"] == name
+    assert made["torch"].shape == (18, 4, LATENT_SIDE, LATENT_SIDE)
+    assert np.abs(made["torch"] - made[backend]).max() < 1e-4
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9])
+def test_the_decoder_fills_blocks_up_and_cuts_them_again(folder, count):
+    ours, theirs = nets(folder), Talker.load(folder, "onnxruntime")
+    z, appearance = torch.randn(count, 4, LATENT_SIDE, LATENT_SIDE), made_up_speaker(ours).appearance
+    with torch.inference_mode():
+        assert (ours.vae.decode(z, appearance) - theirs.vae.decode(z, appearance)).abs().max() < 1e-4
+
+
+def test_the_card_says_what_an_application_needs(folder):
+    card = json.loads((folder / NAME).read_text())
+    assert card["resolution"] == SIDE and card["latents"]["size"] == LATENT_SIDE
+    assert len(card["latents"]["mean"]) == len(card["latents"]["std"]) == 4
+    assert card["schedules"] == {"k2": [80.0, 1.0]} and len(card["visemes"]) == 15
+    assert card["graphs"]["step"]["inputs"]["z_s"] == ["batch", "frames", 4, LATENT_SIDE, LATENT_SIDE]
+    assert set(card["files"]) == {f"{g}.onnx" for g in GRAPHS} | {
+        f"{s}.safetensors" for s in ("vae", "student", "visemes")
+    }
+    assert max(value for found in card["differences"].values() for value in found.values()) < 1e-4
+
+
+def test_auto_takes_what_is_installed_and_says_so(folder, monkeypatch):
+    assert Talker.load(folder).backends == Talker.load(folder / NAME, "auto").backends
+    monkeypatch.setattr("tsd.runtime.loading.available", lambda: ["torch"])
+    assert set(Talker.load(folder).backends.values()) == {"torch"}
+
+
+def test_backends_by_stage(folder):
+    talker = Talker.load(folder, {"student": "onnxruntime", "vae": "torch", "visemes": "openvino"})
+    assert talker.backends == {"vae": "torch", "student": "onnxruntime", "visemes": "openvino"}
+    with pytest.raises(ValueError, match="decoder is no stage; stages are vae, student, visemes"):
+        Talker.load(folder, {"decoder": "torch"})
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "torch-int8", "onnxruntime-bf16", ""])
+def test_a_backend_that_is_none(folder, backend):
+    with pytest.raises(ValueError, match=f"backend={backend}: no such backend; here are torch"):
+        Talker.load(folder, backend)
+
+
+def test_weights_are_run_by_torch_alone(folder):
+    paths = {stage: folder / f"{stage}.safetensors" for stage in ("vae", "student", "visemes")}
+    with pytest.raises(ValueError, match="weights are run by torch alone; `make export`"):
+        Talker.load(paths, "onnxruntime")
+    assert set(Talker.load(paths).backends.values()) == {"torch"}
+
+
+def test_a_folder_of_weights(folder, tmp_path):
+    for stage in ("vae", "student", "visemes"):
+        (tmp_path / stage).mkdir()
+        (tmp_path / stage / "weights.safetensors").write_bytes((folder / f"{stage}.safetensors").read_bytes())
+    assert Talker.load(tmp_path).recogniser is not None
+    (tmp_path / "vae" / "weights.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="holds neither card.json nor .*vae.safetensors"):
+        Talker.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        Talker.load(tmp_path / "none")
+
+
+def test_a_changed_file_is_refused(copied):
+    step_file = copied / "step.onnx"
+    step_file.write_bytes(step_file.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match=r"step.onnx is not the file that card.json was written for \(SHA-256"):
+        Talker.load(copied, "onnxruntime")
+    step_file.unlink()
+    with pytest.raises(FileNotFoundError, match="step.onnx: no such file; export or copy the folder again"):
+        Talker.load(copied, "onnxruntime")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"format": 0}, "is no card of format 1"),
+        ({"latents": 3}, "holds no usable latents"),
+        ({"files": {"../step.onnx": "0"}}, r"names ../step.onnx, which is no file of an export"),
+        ({"schedules": {"k2": [1, 2]}}, "holds schedules that are none"),
+        ({"files": {}}, "holds no encoder.onnx"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_card_that_cannot_be_used(copied, change, message):
+    path = copied / NAME
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=message):
+        Talker.load(copied, "onnxruntime")
+    path.write_text("{")
+    with pytest.raises(ValueError, match="not a readable card"):
+        Card.read(path)
+
+
+def test_int8_computes_nearly_the_same_from_a_fraction_of_the_bytes(folder):
+    talker = nets(folder)
+    graph = graphs_of(talker.vae, talker.student, talker.recogniser)["decoder"]
+    model = (folder / "decoder.onnx").read_bytes()
+    recording = Recording(open_graph("onnxruntime", model, 1), list(graph.shapes), limit=3)
+    inputs = [x.numpy() for x in graph.example().values()]
+    exact = recording(*inputs)[0]
+    recording(*inputs), recording(*inputs), recording(*inputs)
+    assert len(recording.inputs) == 3 and set(recording.inputs[0]) == set(graph.shapes)
+    small = quantise(model, recording.inputs)
+    found = open_graph("onnxruntime-int8", small, 1)(*inputs)[0]
+    error = np.abs(found - exact)
+    assert 0 < error.max() and error.mean() < 0.05 * np.abs(exact - exact.mean()).mean()
+
+
+def test_only_a_causal_student_is_exported(folder):
+    talker = nets(folder)
+    talker.student.causal = False
+    with pytest.raises(ValueError, match="only a causal student can be exported"):
+        graphs_of(talker.vae, talker.student, talker.recogniser)
+
+
+def test_names_of_a_step_are_those_of_its_inputs(folder):
+    shapes = step(nets(folder).student).shapes
+    assert list(shapes)[:4] == ["z_s", "s", "visemes", "motion"] and list(shapes)[-1].startswith("memory_")
+
+
+def test_an_export_never_replaces_something_else(folder, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("export", ["weights.vae=none", "judged_clips=0", f"out={tmp_path}"])
+    with pytest.raises(ValueError) as error:
+        export.check(cfg)
+    assert all(word in str(error.value) for word in ("judged_clips=0", "no vae weights at none", "something else"))
+    assert (tmp_path / "notes.txt").read_text() == "mine"

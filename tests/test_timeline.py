@@ -1,0 +1,111 @@
+"""Every rate becomes 25 frames a second in step with its sound."""
+
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+from mixed_folder import NTSC, encode
+
+from tsd.clip import FPS, SAMPLE_RATE
+from tsd.media import audio
+from tsd.media.audio import load_audio, speech_share
+from tsd.media.timeline import read_timeline, resampled_frames
+from tsd.media.video import write_video
+
+SECONDS = 61
+FLASHES = (1.0, 30.0, 60.0)
+
+
+def _flash(time: float) -> np.ndarray:
+    lit = any(flash <= time < flash + 0.2 for flash in FLASHES)
+    return np.full((32, 32, 3), 250 if lit else 10, np.uint8)
+
+
+def _beeps() -> np.ndarray:
+    wave = np.zeros(SECONDS * SAMPLE_RATE, np.float32)
+    for flash in FLASHES:
+        begin = round(flash * SAMPLE_RATE)
+        wave[begin : begin + 3200] = 0.5 * np.sin(np.arange(3200) * 2 * np.pi * 440 / SAMPLE_RATE)
+    return wave
+
+
+@pytest.mark.parametrize("fps", [24, NTSC, 30, 50, 60, Fraction(24000, 1001), "variable"], ids=str)
+def test_after_a_minute_sound_and_picture_are_within_one_frame(tmp_path, fps):
+    if fps == "variable":
+        stamps = np.cumsum(np.random.default_rng(0).choice([1 / 60, 1 / 30, 1 / 12], 3000))
+        stamps, rate = stamps[stamps < SECONDS] - stamps[0], 30
+    else:
+        stamps, rate = np.arange(int(SECONDS * fps)) / float(fps), fps
+    frames = [_flash(time) for time in stamps]
+    path = encode(tmp_path / "a.mp4", frames, _beeps(), rate, stamps=stamps if fps == "variable" else None)
+    timeline = read_timeline(path)
+    pictures = np.stack(list(resampled_frames(path, timeline)))
+    wave = load_audio(path)
+    write_video(tmp_path / "b.mp4", pictures, wave)  # as the clips are written
+    made = read_timeline(tmp_path / "b.mp4")
+    assert made.num_frames == len(pictures) == pytest.approx(SECONDS * FPS, abs=2) and made.fps == FPS
+    lit = np.array([p.mean() for p in resampled_frames(tmp_path / "b.mp4", made)]) > 128
+    loud = np.abs(load_audio(tmp_path / "b.mp4")) > 0.2
+    for flash in FLASHES:
+        seen = np.flatnonzero(lit[int(flash * FPS) - 10 :])[0] + int(flash * FPS) - 10
+        heard = np.flatnonzero(loud[round((flash - 0.4) * SAMPLE_RATE) :])[0] / SAMPLE_RATE + flash - 0.4
+        assert abs(seen / FPS - heard) <= 1.001 / FPS, f"{fps} at {flash} s: seen {seen / FPS:.3f}, heard {heard:.3f}"
+
+
+def test_a_rotation_flag_is_followed_and_pixels_are_square(tmp_path):
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:16, :16] = (250, 0, 0)  # red in the upper left corner of what was filmed upright
+    for rotation in (90, -90, 180):
+        stored = np.rot90(picture, -rotation // 90)
+        path = encode(tmp_path / "a.mp4", [stored] * 5, rotation=rotation)
+        timeline = read_timeline(path)
+        shown = next(resampled_frames(path, timeline))
+        assert shown.shape == picture.shape == (timeline.height, timeline.width, 3)
+        assert shown[4, 4, 0] > 180 and shown[-4, 4, 0] < 60 and shown[4, -4, 0] < 60
+
+
+def test_samples_that_a_recorder_dropped_are_silence(tmp_path):
+    """The sound's time stamps jump by a second: what comes after must not come a second early."""
+    import av
+
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=SAMPLE_RATE, layout="mono")
+        for number in range(50):
+            tone = (8000 * np.sin(np.arange(640) * 0.3)).astype(np.int16) if number >= 25 else np.zeros(640, np.int16)
+            frame = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
+            frame.sample_rate, frame.time_base = SAMPLE_RATE, Fraction(1, SAMPLE_RATE)
+            frame.pts = number * 640 + (SAMPLE_RATE if number >= 25 else 0)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    begin = np.flatnonzero(np.abs(load_audio(tmp_path / "a.mkv")) > 0.05)[0] / SAMPLE_RATE
+    assert abs(begin - 2.0) < 0.01
+
+
+def test_speech_comes_and_goes():
+    tone = np.sin(np.arange(3 * SAMPLE_RATE) * 0.1).astype(np.float32)
+    assert speech_share(tone) == 0 and speech_share(np.zeros(0, np.float32)) == 0 and speech_share(0 * tone) == 0
+    noise = np.random.default_rng(0).standard_normal(3 * SAMPLE_RATE).astype(np.float32)
+    assert speech_share(0.1 * noise) < 0.02
+    syllables = tone * (np.arange(len(tone)) // 3200 % 2) + 0.001 * noise
+    assert 0.4 < speech_share(syllables) < 0.6
+
+
+def test_a_sound_longer_than_memory_allows_is_refused(tmp_path, monkeypatch):
+    audio.write_wav(tmp_path / "a.wav", 0.1 * np.sin(np.arange(2 * SAMPLE_RATE)))
+    monkeypatch.setattr(audio, "LONGEST", 1.0)
+    with pytest.raises(ValueError, match=r"a\.wav: the sound is longer than 1 s"):
+        load_audio(tmp_path / "a.wav")
+
+
+def test_pictures_are_compared_when_a_flash_is_a_cut():
+    from tsd.prepare.shots import change, find_cuts, thumbnail
+
+    rng = np.random.default_rng(0)
+    walls = [cv2.resize(rng.integers(0, 256, (4, 4, 3), np.uint8), (80, 60)) for _ in range(3)]
+    noisy = [np.clip(wall + rng.normal(0, 4, wall.shape), 0, 255).astype(np.uint8) for wall in walls for _ in range(20)]
+    small = [thumbnail(picture) for picture in noisy]
+    changes = np.array([change(a, b) for a, b in zip(small, small[1:], strict=False)])
+    assert find_cuts(changes) == [20, 40]
+    shaking = 40 + rng.normal(0, 4, 60)  # every frame changes as much as a cut does
+    assert find_cuts(shaking) == []
