@@ -9,12 +9,14 @@ ROOT = Path(__file__).parents[1]
 # What each part of the ground needs of the others.
 GROUND = {"clip": [], "diffusion": [], "flow": [], "losses": ["diffusion", "flow"], "metrics": ["clip", "flow"]}
 GROUND |= {"nets": ["clip", "diffusion", "flow"], "media": ["clip"], "checkpoint": ["nets"]}
-COMMANDS = ["command", "prepare.__main__", "train", "evaluate", "sample", "bench", "export", "demo"]
+COMMANDS = ["command", "preflight", "sweeps", "upload", "train", "prepare.__main__"]
+COMMANDS += ["evaluate", "sample", "bench", "export", "demo"]
 LAYERS = [
     [*GROUND],
     ["data", "modules"],
     ["prepare", "runtime"],
-    ["callbacks", "loggers", "resume"],
+    ["callbacks", "loggers", "resume", "check"],
+    ["record", "stages"],
     ["report"],
     ["protocols"],
 ]
@@ -51,7 +53,9 @@ def test_layers(path):
         if package in ("hydra", "omegaconf"):
             assert top, f"{module} imports {name}: only commands know Hydra"
         if package in ("lightning", "pytorch_lightning"):
-            knows = me in ("modules", "callbacks", "loggers", "resume") or module == "tsd.data.datamodule" or top
+            knows = (
+                me in ("modules", "callbacks", "loggers", "resume", "check") or module == "tsd.data.datamodule" or top
+            )
             assert knows, f"{module} imports {name}: nets, losses, metrics, media and runtime work with torch alone"
         if package == "tsd" and (other := part_of(name)) != me:
             allowed = other in GROUND[me] if me in GROUND else top or RANK[other] < RANK[me]

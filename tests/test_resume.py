@@ -1,6 +1,5 @@
 """A training killed at any moment and started again ends with the very bits of one that was left alone."""
 
-import multiprocessing
 import os
 import pickle
 import random
@@ -12,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_runs import config, ground
+from tiny_runs import FORK, config, ground
 
 from tsd import checkpoint, resume
 from tsd.loggers import CSVLog, read_rows
 from tsd.train import train
 
-FORK = multiprocessing.get_context("fork")
 STEPS = 12
 
 
@@ -47,15 +45,13 @@ def steps_of(out: Path) -> int:
     return max((int(row["step"]) + 1 for row in read_rows(out / "logs" / "metrics.csv")), default=0)
 
 
-def killed(cfg, number: int, at_step: int | None = None, after: float | None = None) -> int:
-    """Send the signal at a step or after seconds; returns the steps done then, -1 if it had ended before."""
-    process, begun = run(cfg), time.monotonic()
-    while process.is_alive():
-        late = after is not None and time.monotonic() - begun >= after
-        if late or (at_step is not None and steps_of(Path(cfg.out)) >= at_step):
-            os.kill(process.pid, number)
-            break
+def killed(cfg, number: int, at_step: int, later: float = 0.0) -> int:
+    """Send the signal ``later`` seconds after a step; returns the steps done then, -1 if the run had ended before."""
+    process = run(cfg)
+    while process.is_alive() and steps_of(Path(cfg.out)) < at_step:
         time.sleep(0.001)
+    time.sleep(later)
+    os.kill(process.pid, number)
     process.join()
     return -1 if process.exitcode == 0 else steps_of(Path(cfg.out))
 
@@ -102,14 +98,12 @@ def test_killed_and_started_again(root, whole, tmp_path, stage, steps):
 @pytest.mark.slow
 def test_fifty_kills_at_random_moments(root, whole, tmp_path):
     generator, steps = random.Random(0), []
-    begun = time.monotonic()
-    run(config(root, tmp_path / "timed", "stage=teacher")).join()
-    seconds = time.monotonic() - begun
     while len(steps) < 50:
-        cfg = config(root, tmp_path / f"{len(steps)}", "stage=teacher", "overwrite=false")
-        step = killed(cfg, signal.SIGKILL, after=generator.uniform(0.1, 1.0) * seconds)
-        if step < 1:
-            continue  # before the first step, or after the last: nothing that resuming could get wrong
+        cfg = config(root, tmp_path / f"{len(steps)}", "stage=teacher")
+        # Somewhere between the log of a step and the end of the next one.
+        step = killed(cfg, signal.SIGKILL, generator.randint(1, STEPS - 1), generator.uniform(0, 0.2))
+        if step < 0:
+            continue  # it had ended: nothing that resuming could get wrong
         steps.append(step)
         run(cfg).join()
         assert_identical(Path(cfg.out), whole["teacher"])

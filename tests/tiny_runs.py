@@ -1,5 +1,8 @@
 """Trainings of seconds: a corpus of discs, nets that fit a thimble, and the weights that the last stages stand on."""
 
+import multiprocessing
+import os
+import sys
 from pathlib import Path
 
 import torch
@@ -7,7 +10,10 @@ from fakes import LATENT_CHANNELS, LATENT_SIDE, SIDE, awake
 from mini_corpus import disc_corpus
 
 from tsd import checkpoint
-from tsd.demo import compose
+from tsd.preflight import composed
+from tsd.train import main
+
+FORK = multiprocessing.get_context("fork")
 
 SMALL = [
     "trainer.max_steps=12",
@@ -37,7 +43,7 @@ STAGES = ("vae", "identity", "teacher", "student")
 def ground(root: Path) -> Path:
     """A corpus of four people in ``root/corpus``, and untrained weights of every stage in ``root/<stage>``."""
     disc_corpus(root / "corpus")
-    cfg = compose("train", SMALL)
+    cfg = composed("train", SMALL, [])
     for stage in STAGES:
         torch.manual_seed(STAGES.index(stage))
         arguments = {k: v for k, v in cfg.model[stage].items() if k != "_target_"}
@@ -54,4 +60,27 @@ def arguments(root: Path, out: Path, *extra: str) -> list[str]:
 
 
 def config(root: Path, out: Path, *extra: str):
-    return compose("train", arguments(root, out, *extra))
+    return composed("train", arguments(root, out, *extra), [])
+
+
+def command(folder: Path, *argv: str) -> multiprocessing.Process:
+    """``python -m tsd.train argv`` in ``folder``, begun in a process of its own that shares this one's imports; what it
+    prints goes to ``<folder>/output``."""
+
+    def child():
+        os.chdir(folder)
+        sys.stdout = sys.stderr = open("output", "w", buffering=1)  # noqa: SIM115
+        sys.argv = ["train", *argv]
+        sys.gettrace = lambda: None  # Hydra takes coverage for a debugger and would not exit
+        main()
+
+    process = FORK.Process(target=child)
+    process.start()
+    return process
+
+
+def ran(folder: Path, *argv: str) -> tuple[int, str]:
+    """Exit code and output of ``command``."""
+    process = command(folder, *argv)
+    process.join()
+    return process.exitcode, (folder / "output").read_text()

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import lightning as L
 import numpy as np
-from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
 from tsd.clip import to_uint8
@@ -46,7 +45,7 @@ class VideoMetrics(L.Callback):
 
 class ContactSheet(L.Callback):
     """Writes ``<folder>/<step>.png`` (targets above, predictions below) and ``<step>.mp4`` (side by side) at each
-    validation, and sends both to W&B where that is a logger. Only the newest ``keep`` are kept."""
+    validation, and shows both in loggers with ``log_pictures``. Only the newest ``keep`` are kept."""
 
     def __init__(self, folder: str, clips: int = 6, keep: int = 5):
         self.folder, self.clips, self.keep = Path(folder), clips, keep
@@ -69,6 +68,5 @@ class ContactSheet(L.Callback):
         for old in sorted(self.folder.glob("*.png"))[: -self.keep] + sorted(self.folder.glob("*.mp4"))[: -self.keep]:
             old.unlink()
         for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("val/sheet", [str(sheet)], step=step)
-                logger.log_video("val/video", [str(video)], step=step, format=["mp4"])
+            if hasattr(logger, "log_pictures"):
+                logger.log_pictures(sheet, video, step)

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import traceback
 import warnings
 from functools import partial
 from inspect import signature
@@ -10,18 +11,27 @@ from pathlib import Path
 import hydra
 import lightning as L
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from tsd import checkpoint
+from tsd import check, checkpoint, record, stages
 from tsd.command import user_errors
+from tsd.preflight import CONF, judge, plain
 from tsd.prepare.latents import cache_latents
 from tsd.resume import Requeue, Resume, SafeCheckpointIO, read_checkpoint
+from tsd.sweeps.folder import job_folder
+from tsd.sweeps.report import write_report
+from tsd.sweeps.search import OptunaSweeper
 
 log = logging.getLogger(__name__)
 for noisy in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
     logging.getLogger(noisy).setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", module="lightning.*")
+OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
+Plugins.instance().register(OptunaSweeper)
 
 
 def build(node: DictConfig, **kwargs):
@@ -35,23 +45,19 @@ def build(node: DictConfig, **kwargs):
     return built
 
 
-def frozen_nets(cfg: DictConfig, loss) -> dict:
-    """The nets that the stage stands on, from the weights files of earlier stages."""
-    unused = {"identity"} if not loss.identity else set()
-    return {name: checkpoint.load(cfg.weights[name], name) for name in cfg.stage.needs if name not in unused}
-
-
-def cached_latents(cfg: DictConfig, nets: dict) -> dict:
+def cached_latents(cfg: DictConfig, nets: dict, weights: dict[str, Path]) -> dict:
     """Encode the frames once where the stage trains on latents; what the DataModule then needs to know."""
     if cfg.data.latents is None or "vae" not in nets:
         return {"latents": None}
-    vae_hash = checkpoint.file_hash(cfg.weights.vae)
+    vae_hash = checkpoint.file_hash(weights["vae"])
+    folder = Path(cfg.data.latents) / vae_hash
     data = build(cfg.data, latents=None)
     data.setup("fit")
-    for split, dataset in data.datasets.items():
-        flip = split == "train" and cfg.data.flip
-        cache_latents(nets["vae"].encode, dataset, cfg.data.latents, split, vae_hash, flip)
-    return {"vae_hash": vae_hash}
+    with record.only_one(folder, wait=True):  # jobs side by side need the same
+        for split, dataset in data.datasets.items():
+            flip = split == "train" and cfg.data.flip
+            cache_latents(nets["vae"].encode, dataset, folder, split, vae_hash, flip)
+    return {"latents": str(folder), "vae_hash": vae_hash}
 
 
 def precision(wanted: str) -> str:
@@ -62,43 +68,73 @@ def precision(wanted: str) -> str:
 
 
 def train(cfg: DictConfig) -> Path:
-    """Run one stage to its ``weights.safetensors`` and return that path. Finished runs are kept, cut ones resumed."""
-    out, weights = Path(cfg.out), Path(cfg.out) / "weights.safetensors"
-    if cfg.overwrite:
-        weights.unlink(missing_ok=True)
-        shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    if weights.exists():
-        log.info("%s is already there (overwrite=true trains it again)", weights)
-        return weights
+    """Run one stage to its ``weights.safetensors`` and return that path. Finished runs are kept, cut ones resumed.
 
+    Raises ValueError or FileNotFoundError, before anything is built, for a configuration with faults, for stages below
+    that are missing or do not fit, and for an ``out`` that holds another run.
+    """
+    config, references = plain(cfg)
+    check.refuse(config, references)
+    below = stages.below(config)
+    run = record.describe(config, below)
+    out = Path(cfg.out)
+    with record.only_one(out):
+        if cfg.overwrite:
+            clear(out)
+        record.check_same(out, run)
+        if (out / "weights.safetensors").exists():
+            log.info("%s is already there (overwrite=true trains it again)", out / "weights.safetensors")
+        else:
+            record.update(out, **run, error=None)
+            fit(cfg, config, below, run)
+        if cfg.evaluate and cfg.stage.name == "student":
+            write_report(config, below)  # read again where it is there
+    return out / "weights.safetensors"
+
+
+def clear(out: Path) -> None:
+    """Remove a run, and nothing else that may lie in its folder."""
+    for name in ("weights.safetensors", "run.json", "logs/metrics.csv", "report.json"):
+        (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+
+
+def fit(cfg: DictConfig, config: dict, below: dict[str, Path], run: dict) -> None:
+    """Build the stage, train it from where it was, and export its weights."""
+    out = Path(cfg.out)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
-    loss = build(cfg.loss)
-    nets = frozen_nets(cfg, loss)
+    nets = {name: checkpoint.load(path, name) for name, path in below.items()}
     net = build(cfg.stage.net)
-    if "teacher" in nets:
-        checkpoint.check_latents(nets["vae"], nets["teacher"], cfg.weights.vae, cfg.weights.teacher)
-    if "vae" in nets:
-        checkpoint.check_latents(nets["vae"], net, cfg.weights.vae, f"model.{cfg.stage.name}")
-    module = build(cfg.stage.module)(net=net, loss=loss, optimizer=build(cfg.optimizer), **nets)
-    data = build(cfg.data, **cached_latents(cfg, nets))
-    config = OmegaConf.to_container(cfg, resolve=True)
+    module = build(cfg.stage.module)(net=net, loss=build(cfg.loss), optimizer=build(cfg.optimizer), **nets)
+    data = build(cfg.data, **cached_latents(cfg, nets, below))
     callbacks = [c for c in build(cfg.callbacks).values() if c is not None]
+    loggers = list(build(cfg.logger).values())
     resume = Resume(out / "checkpoints", config, cfg.checkpoint_every)
+    accumulated = cfg.trainer.get("accumulate_grad_batches", 1)
     trainer = build(
         cfg.trainer,
         precision=precision(cfg.trainer.precision),
-        val_check_interval=validation_interval(cfg.trainer.max_steps, cfg.trainer.val_check_interval),
+        val_check_interval=validation_interval(cfg.trainer.max_steps, cfg.trainer.val_check_interval) * accumulated,
         callbacks=[*callbacks, resume],
         plugins=[SafeCheckpointIO()],
-        logger=list(build(cfg.logger).values()),
+        logger=loggers,
         default_root_dir=str(out),
     )
     log.info("stage %s: %.2f M parameters, up to %s steps, into %s", cfg.stage.name, size(net), trainer.max_steps, out)
+    hashes = {key: run[key] for key in ("id", "hash", "config", "data", "stands_on")}
+    for logger in loggers:
+        logger.log_hyperparams(config | {"run": hashes})
     try:
         trainer.fit(module, data, ckpt_path=str(resume.path) if resume.path.exists() else None)
+        card = finish(cfg, module, trainer, resume, run)
+        results = write_report(config, below) if cfg.evaluate and cfg.stage.name == "student" else {}
+        for logger in (logger for logger in loggers if hasattr(logger, "log_summary")):
+            logger.log_summary(card["metrics"] | results)
     except SystemExit as end:  # what Lightning makes of Ctrl-C
         raise end if isinstance(end, Requeue) else KeyboardInterrupt from None
-    return finish(cfg, module, trainer, resume, weights)
+    finally:
+        for logger in (logger for logger in loggers if hasattr(logger, "close")):
+            logger.close()
 
 
 def validation_interval(max_steps: int, wanted: int) -> int:
@@ -115,31 +151,63 @@ def size(net: torch.nn.Module) -> float:
     return sum(p.numel() for p in net.parameters()) / 1e6
 
 
-def finish(cfg: DictConfig, module, trainer: L.Trainer, resume: Resume, weights: Path) -> Path:
-    """Export the best checkpoint's net (the last one's where nothing was monitored)."""
-    best = getattr(trainer.checkpoint_callback, "best_model_path", "") or resume.path
+def finish(cfg: DictConfig, module, trainer: L.Trainer, resume: Resume, run: dict) -> dict:
+    """Export the best checkpoint's net (the last one's where nothing was monitored); returns its card."""
+    keeper, weights = trainer.checkpoint_callback, Path(cfg.out) / "weights.safetensors"
+    best = getattr(keeper, "best_model_path", "") or resume.path
     module.load_state_dict(read_checkpoint(best)["state_dict"])
+    metrics = resume.metrics | {k: float(v) for k, v in trainer.callback_metrics.items()}
+    score = getattr(keeper, "best_model_score", None)
     card = {
         "steps": int(trainer.global_step),
         "seed": int(cfg.seed),
-        "metrics": resume.metrics | {k: float(v) for k, v in trainer.callback_metrics.items()},
-        "stands_on": {name: checkpoint.file_hash(cfg.weights[name]) for name in module.frozen},
+        "metrics": metrics,
+        "score": float(score) if score is not None else metrics.get(cfg.stage.monitor),
+        "run": {key: run[key] for key in ("hash", "config", "data")},
+        "stands_on": {name: run["stands_on"][name]["hash"] for name in module.frozen},
         "loss": OmegaConf.to_container(cfg.loss, resolve=True),
     }
     if hasattr(module, "schedules"):
         card["schedules"] = {name: list(s.strengths) for name, s in module.schedules.items()}
     arguments = OmegaConf.to_container(cfg.stage.net, resolve=True)
     arguments.pop("_target_")
-    checkpoint.save(weights, cfg.stage.name, module.net, arguments, card)
+    if trainer.is_global_zero:
+        checkpoint.save(weights, cfg.stage.name, module.net, arguments, card)
     log.info("wrote %s", weights)
-    return weights
+    return card
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+def job(cfg: DictConfig) -> float | None:
+    """One job of a sweep: its score, or None with the traceback in its own log, so that the others go on."""
+    hydra_cfg = HydraConfig.get()
+    cfg.out = hydra_cfg.runtime.output_dir
+    if cfg.trainer.accelerator == "gpu":  # jobs side by side: a device each
+        cfg.trainer.devices = [hydra_cfg.job.num % max(1, torch.cuda.device_count())]
+    overrides = [text.lstrip("+").partition("=") for text in hydra_cfg.overrides.task]
+    record.update(cfg.out, overrides={key: value for key, _, value in overrides}, error=None)
+    try:
+        return checkpoint.read_header(train(cfg))["card"].get("score")
+    except Exception as error:
+        log.error("%s", traceback.format_exc())
+        record.update(cfg.out, error=f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
+        return None
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="train")
 @user_errors
-def main(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> float | None:
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return job(cfg)
     train(cfg)
+    return None
+
+
+def main() -> None:
+    if judge("train"):
+        run()
 
 
 if __name__ == "__main__":
+    from tsd.train import main  # by this name, other processes find what they are to run
+
     main()

@@ -1,0 +1,137 @@
+"""Stages as a graph: what a run stands on is found by its hash, and what no longer fits says so."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from fakes import awake
+from tiny_runs import config, ground
+
+from tsd import checkpoint, record, stages
+from tsd.preflight import plain
+from tsd.train import train
+
+
+@pytest.fixture
+def root(tmp_path):
+    return ground(tmp_path)
+
+
+def values(root: Path, *extra: str) -> dict:
+    return plain(config(root, root / "student", "stage=student", *extra))[0]
+
+
+def rewritten(path: Path, stage: str, seed: int = 7, card: dict | None = None, **changed) -> str:
+    """Other weights of a stage at ``path``; returns their hash."""
+    header = checkpoint.read_header(path, stage)
+    arguments = header["arguments"] | changed
+    torch.manual_seed(seed)
+    net = awake(checkpoint.NETS[stage](**arguments), seed)
+    return checkpoint.save(path, stage, net, arguments, header["card"] if card is None else card)
+
+
+def standing_on(root: Path) -> str:
+    """A teacher whose card says that it stands on the present VAE; returns the VAE's hash."""
+    vae = checkpoint.file_hash(root / "vae" / "weights.safetensors")
+    rewritten(root / "teacher" / "weights.safetensors", "teacher", card={"stands_on": {"vae": vae}})
+    return vae
+
+
+def test_what_is_given_and_fits_is_used(root):
+    standing_on(root)
+    found = stages.below(values(root))
+    assert found == {name: root / name / "weights.safetensors" for name in ("vae", "identity", "teacher")}
+
+
+def test_the_vae_is_the_teachers_wherever_it_lies(root):
+    standing_on(root)
+    shutil.copytree(root / "vae", root / "older" / "vae")
+    rewritten(root / "vae" / "weights.safetensors", "vae")
+    assert stages.below(values(root))["vae"] == root / "older" / "vae" / "weights.safetensors"
+
+
+def test_a_changed_vae_invalidates_what_stands_on_it(root):
+    old = standing_on(root)
+    new = rewritten(root / "vae" / "weights.safetensors", "vae")
+    with pytest.raises(ValueError, match=f"is {new}, but the teacher was trained on {old}.*make train-teacher"):
+        stages.below(values(root))
+
+
+def test_a_teacher_of_another_size_is_passed_over_for_one_that_fits(root):
+    shutil.copytree(root / "teacher", root / "sweeps" / "a" / "teacher")
+    rewritten(root / "teacher" / "weights.safetensors", "teacher", channels=[16, 16])
+    assert stages.below(values(root))["teacher"] == root / "sweeps" / "a" / "teacher" / "weights.safetensors"
+    shutil.rmtree(root / "sweeps")
+    with pytest.raises(
+        ValueError, match=r"has channels \[16, 16\], but model.teacher.channels is \[8, 8\].*train-teacher"
+    ):
+        stages.below(values(root))
+
+
+def test_what_is_missing_names_the_command_that_makes_it(root):
+    (root / "teacher" / "weights.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="make train-teacher"):
+        stages.below(values(root))
+
+
+def test_an_embedder_is_needed_only_where_its_loss_is(root):
+    (root / "identity" / "weights.safetensors").unlink()
+    assert "identity" not in stages.below(values(root, "loss=no_identity"))
+    with pytest.raises(FileNotFoundError, match="make train-identity"):
+        stages.below(values(root))
+
+
+def test_run_directories_say_what_they_hold(root):
+    weights = train(config(root, root / "run", "stage=teacher", "trainer.max_steps=2"))
+    run, card = json.loads((root / "run" / "run.json").read_text()), checkpoint.read_header(weights)["card"]
+    assert run["stage"] == "teacher" and card["run"] == {key: run[key] for key in ("hash", "config", "data")}
+    hashes = {name: checkpoint.file_hash(root / name / "weights.safetensors") for name in ("vae", "identity")}
+    assert {name: stage["hash"] for name, stage in run["stands_on"].items()} == hashes == card["stands_on"]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("optimizer.lr=0.5", r"optimizer\.lr is 0\.5 and was 0\.001"),
+        ("loss=no_temporal", r"loss\.temporal is 0\.0 and was 0\.05"),
+        ("seed=3", "seed is 3 and was 0"),
+    ],
+)
+def test_another_configuration_never_goes_into_the_same_folder(root, override, words):
+    cfg = ["stage=teacher", "trainer.max_steps=2"]
+    made = train(config(root, root / "run", *cfg)).read_bytes()
+    with pytest.raises(ValueError, match=rf"holds another run: .*{words}.*overwrite=true"):
+        train(config(root, root / "run", *cfg, override))
+    assert (root / "run" / "weights.safetensors").read_bytes() == made
+    again = train(config(root, root / "run", *cfg, override, "overwrite=true")).read_bytes()
+    assert again != made
+
+
+def test_where_and_how_fast_may_change(root):
+    cfg = ["stage=teacher", "trainer.max_steps=2"]
+    before = train(config(root, root / "run", *cfg)).stat().st_mtime_ns
+    shutil.copytree(root / "corpus", root / "moved")
+    moved = ["data.num_workers=1", "logger=none", f"data.root={root / 'moved'}", "data.cache_mb=10"]
+    assert train(config(root, root / "run", *cfg, *moved)).stat().st_mtime_ns == before
+
+
+def test_other_data_or_another_vae_below_is_told(root):
+    cfg = config(root, root / "run", "stage=teacher", "trainer.max_steps=2")
+    train(cfg)
+    manifest = root / "corpus" / "manifests" / "lrs3_train.jsonl"
+    lines = manifest.read_text()
+    manifest.write_text(lines.replace("LAY", "SET", 1))
+    with pytest.raises(ValueError, match="the data .manifests. are others"):
+        train(cfg)
+    manifest.write_text(lines)
+    rewritten(root / "vae" / "weights.safetensors", "vae")
+    with pytest.raises(ValueError, match="holds another run: the vae is .* and was"):
+        train(cfg)
+
+
+def test_records_that_are_none_are_ignored(tmp_path):
+    for text in ("", "[]", "{", '{"hash": null}'):
+        (tmp_path / "run.json").write_text(text)
+        record.check_same(tmp_path, {"hash": "a", "stands_on": {}, "values": {}})

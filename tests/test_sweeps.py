@@ -1,0 +1,191 @@
+"""Sweeps: a folder per job, nothing twice, a failed job harms no other, killed sweeps go on, a search remembers."""
+
+import csv
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from tiny_runs import arguments, command, ground, ran
+
+from tsd import checkpoint, record
+from tsd.sweeps.folder import LONGEST, job_folder
+from tsd.sweeps.table import as_markdown
+
+TWO = ["loss=paper,no_temporal", "p_mismatch=p00"]
+FOUR = ["loss=paper,no_temporal", "p_mismatch=p00,p50"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return ground(tmp_path_factory.mktemp("ground"))
+
+
+def sweep_arguments(root: Path, *extra: str) -> list[str]:
+    """Of a sweep of students of a second each, into ``sweep`` below the current folder."""
+    quick = ["trainer.max_steps=4", "trainer.limit_val_batches=1", "sweep=sweep", "stage=student"]
+    given = [a for a in arguments(root, Path("unused")) if not a.startswith(("out=", "trainer.max_steps="))]
+    return ["-m", *given, *quick, *extra]
+
+
+def jobs(folder: Path) -> list[dict]:
+    with (folder / "sweep" / "jobs.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    return {path.parent.name: path.read_bytes() for path in (folder / "sweep").glob("*/weights.safetensors")}
+
+
+def ends(folder: Path) -> list[int]:
+    """How often each job came to its end, by its log."""
+    return [path.read_text().count("wrote ") for path in sorted((folder / "sweep").glob("*/train.log"))]
+
+
+@pytest.fixture(scope="module")
+def whole(root, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    code, output = ran(folder, *sweep_arguments(root, *TWO))
+    assert code == 0, output
+    return folder
+
+
+def test_a_table_of_all_jobs_by_their_overrides(whole):
+    table = jobs(whole)
+    assert {job["loss"] for job in table} == {"paper", "no_temporal"}
+    assert all(job["state"] == "finished" and float(job["val/psnr"]) > 0 and job["steps"] == "4" for job in table)
+    assert sorted(name.split(",")[0] for name in weights(whole)) == ["loss-no_temporal", "loss-paper"]
+    assert len(set(weights(whole).values())) == 2 and ends(whole) == [1] * 2
+    shown = (whole / "sweep" / "jobs.md").read_text()
+    assert shown.count("\n") == 4 and "no_temporal" in shown and "data.root" not in shown.splitlines()[0]
+
+
+def test_finished_jobs_are_skipped(root, whole):
+    before = {path: path.stat().st_mtime_ns for path in (whole / "sweep").glob("*/weights.safetensors")}
+    code, output = ran(whole, *sweep_arguments(root, *TWO))
+    assert code == 0 and output.count("is already there") == 2
+    assert {path: path.stat().st_mtime_ns for path in before} == before and ends(whole) == [1] * 2
+
+
+def killed_in_job(number: int, folder: Path, overrides: list[str]) -> None:
+    """Start a sweep and kill it in the middle of its job ``number``, counted from 0 over all starts."""
+    process = command(folder, *overrides)
+    while process.is_alive() and len(list((folder / "sweep").glob("*/checkpoints/last.ckpt"))) <= number:
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+
+
+def test_killed_and_started_again_the_results_are_the_same(root, whole, tmp_path):
+    killed_in_job(1, tmp_path, sweep_arguments(root, *TWO))
+    code, output = ran(tmp_path, *sweep_arguments(root, *TWO))
+    assert code == 0, output
+    assert weights(tmp_path) == weights(whole) and ends(tmp_path) == [1] * 2 and jobs(tmp_path) == jobs(whole)
+
+
+@pytest.mark.slow
+def test_killed_three_times_the_results_are_the_same(root, tmp_path):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    ran(tmp_path / "whole", *sweep_arguments(root, *FOUR))
+    for number in (0, 2, 3):
+        killed_in_job(number, tmp_path / "killed", sweep_arguments(root, *FOUR))
+    code, output = ran(tmp_path / "killed", *sweep_arguments(root, *FOUR))
+    assert code == 0, output
+    assert len(weights(tmp_path / "whole")) == 4 and weights(tmp_path / "killed") == weights(tmp_path / "whole")
+    assert ends(tmp_path / "killed") == [1] * 4 and jobs(tmp_path / "killed") == jobs(tmp_path / "whole")
+
+
+def test_a_failed_job_leaves_its_traceback_and_the_others_run(root, tmp_path):
+    # A reference of another person is asked for by one job, and the data has no other person.
+    (tmp_path / "alone").mkdir()
+    source = root / "corpus"
+    for name in ("train", "val"):
+        path = source / "manifests" / f"lrs3_{name}.jsonl"
+        (tmp_path / "alone" / path.name).write_text("\n".join(path.read_text().splitlines()[:2]) + "\n")
+    (source / "alone").mkdir(exist_ok=True)
+    for path in (tmp_path / "alone").iterdir():
+        path.rename(source / "alone" / path.name)
+    code, output = ran(tmp_path, *sweep_arguments(root, "p_mismatch=p00,p50", "data.manifests=alone"))
+    table = {job["p_mismatch"]: job for job in jobs(tmp_path)}
+    assert code == 1 and "1 of 2 jobs have not finished" in output
+    assert table["p00"]["state"] == "finished" and table["p50"]["state"] == "failed"
+    assert "needs two identities" in table["p50"]["error"]
+    (log,) = [p for p in (tmp_path / "sweep").glob("*/train.log") if "p50" in p.parent.name]
+    assert "Traceback" in log.read_text() and "needs two identities" in log.read_text()
+
+
+def test_sigterm_ends_a_sweep_for_requeueing(root, tmp_path):
+    process = command(tmp_path, *sweep_arguments(root, *TWO, "checkpoint_every=1"))
+    while not list((tmp_path / "sweep").glob("*/checkpoints/last.ckpt")):
+        time.sleep(0.005)
+    process.terminate()
+    process.join()
+    assert process.exitcode == 75 and len(weights(tmp_path)) <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_other_launchers_give_the_same_results(root, whole, tmp_path, launcher):
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher.split('_')[0]}_launcher")
+    more = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else ["hydra.launcher.timeout_min=5"]
+    overrides = sweep_arguments(root, "loss=paper,no_temporal", "p_mismatch=p00", f"hydra/launcher={launcher}", *more)
+    code, output = ran(tmp_path, *overrides)
+    assert code == 0, output
+    made = weights(tmp_path)
+    assert len(made) == 2 and all(weights(whole)[name] == content for name, content in made.items())
+    assert len(jobs(tmp_path)) == 2
+
+
+def test_a_search_goes_on_from_its_storage(root, tmp_path):
+    optuna = pytest.importorskip("optuna")
+    search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "optimizer.lr=tag(log,interval(1e-4,1e-2))"]
+    overrides = sweep_arguments(root, *search, "loss=paper,no_temporal")
+    process = command(tmp_path, *overrides)
+    while process.is_alive() and len(list((tmp_path / "sweep").glob("*/checkpoints/last.ckpt"))) < 2:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    code, output = ran(tmp_path, *overrides)
+    assert code == 0 and "best: optimizer.lr=" in output, output
+    study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{tmp_path / 'sweep' / 'optuna.db'}")
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 3 and ends(tmp_path) == [1] * 3
+    scores = {checkpoint.read_header(p)["card"]["score"] for p in (tmp_path / "sweep").glob("*/weights.safetensors")}
+    assert {trial.value for trial in study.trials} == scores
+    assert all(1e-4 <= trial.params["optimizer.lr"] <= 1e-2 for trial in study.trials)
+
+
+def test_two_processes_never_train_the_same_run(tmp_path):
+    with record.only_one(tmp_path):
+        second = record.only_one(tmp_path)
+        with pytest.raises(ValueError, match="is being trained by another process"):
+            second.__enter__()
+    with record.only_one(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    "overrides", ["", "a-1", "data.root-../../etc", "x-/etc/passwd", "..", ".hidden-1", "a" * 500, "b-" + "é" * 300]
+)
+def test_folders_stay_inside_the_sweep(tmp_path, overrides):
+    name = job_folder(overrides)
+    assert (tmp_path / name).resolve().parent == tmp_path.resolve() and 0 < len(name) <= LONGEST and ".." not in name
+    (tmp_path / name).mkdir()
+
+
+def test_folders_of_different_overrides_differ():
+    names = {job_folder(f"data.root-{'x' * 200}{i}/../{j}") for i in range(5) for j in range(5)}
+    assert len(names) == 25 and job_folder("loss-paper,steps-k2") == "loss-paper,steps-k2"
+
+
+def test_tables_keep_their_shape():
+    shown = as_markdown(
+        [{"job": "a|b", "state": "failed", "error": "x\ny"}, {"job": "c", "state": "finished", "v": 0.12345}]
+    )
+    assert shown.splitlines() == [
+        "| job | state | v | error |",
+        "|---|---|---|---|",
+        "| a\\|b | failed |  | x y |",
+        "| c | finished | 0.1235 |  |",
+    ]

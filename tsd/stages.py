@@ -1,0 +1,87 @@
+"""Stages as a graph: which weights files a stage stands on, found by what is in them."""
+
+import inspect
+import logging
+from pathlib import Path
+from typing import Any
+
+from tsd import checkpoint
+
+log = logging.getLogger(__name__)
+RUNS = ("*", "*/*", "*/*/*")
+"""How deep other runs lie below the folder of runs."""
+
+
+def below(config: dict) -> dict[str, Path]:
+    """The weights file of every stage that ``config["stage"]`` stands on.
+
+    ``weights.<stage>`` where it fits, else another run beside it that does: the net is built as ``model.<stage>``
+    says, and the VAE is the one that the teacher was trained on, by its hash. ValueError or FileNotFoundError says
+    what does not fit and which command makes it.
+    """
+    needs = [name for name in config["stage"]["needs"] if name != "identity" or config["loss"]["identity"]]
+    found: dict[str, Path] = {}
+    required: dict[str, str] = {}
+    for name in sorted(needs, key=lambda name: name != "teacher"):  # the teacher says which VAE
+        found[name] = find(name, config, required.get(name))
+        if name == "teacher":
+            stands_on = checkpoint.read_header(found[name], name)["card"].get("stands_on")
+            required = {"vae": stands_on["vae"]} if isinstance(stands_on, dict) and "vae" in stands_on else {}
+    return {name: found[name] for name in needs}
+
+
+def find(name: str, config: dict, wanted_hash: str | None) -> Path:
+    """The weights of one stage; ``wanted_hash``: those very ones."""
+    given = Path(config["weights"][name])
+    if given.is_file() and not (why := misfit(given, name, config, wanted_hash)):
+        return given
+    for path in other_runs(given):
+        if path != given and not misfit(path, name, config, wanted_hash):
+            log.info("weights.%s=%s does not fit; %s does", name, given, path)
+            return path
+    if not given.is_file():
+        checkpoint.read_header(given, name)  # raises, and says how to make them
+    raise ValueError(f"weights.{name}={given}: {why}: {remedy(name, config, wanted_hash)}")
+
+
+def misfit(path: Path, name: str, config: dict, wanted_hash: str | None) -> str:
+    """Why these weights do not fit; empty where they do. Raises ValueError for a file that is of no use to anyone."""
+    header = checkpoint.read_header(path, None if path != Path(config["weights"][name]) else name)
+    if header["stage"] != name:
+        return f"holds stage {header['stage']}"
+    if wanted_hash is not None and checkpoint.file_hash(path) != wanted_hash:
+        return (
+            f"is {checkpoint.file_hash(path)}, but the teacher was trained on {wanted_hash}, which is nowhere beside it"
+        )
+    ours, theirs = complete(name, config["model"][name]), complete(name, header["arguments"])
+    differing = [key for key in ours if ours[key] != theirs.get(key)]
+    return "; ".join(f"has {key} {theirs.get(key)}, but model.{name}.{key} is {ours[key]}" for key in differing)
+
+
+def complete(name: str, arguments: dict) -> dict[str, Any]:
+    """Arguments of a net with those left out at their defaults."""
+    parameters = inspect.signature(checkpoint.NETS[name]).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return defaults | {key: value for key, value in arguments.items() if key != "_target_"}
+
+
+def other_runs(given: Path) -> list[Path]:
+    """Weights files of the runs beside the one that is given (outputs/vae/weights.safetensors: all below outputs)."""
+    root = given.parent.parent
+    paths = [path for depth in RUNS for path in sorted(root.glob(f"{depth}/weights.safetensors"))]
+    return [path for path in paths if is_ours(path)]
+
+
+def is_ours(path: Path) -> bool:
+    try:
+        return bool(checkpoint.read_header(path))
+    except (ValueError, FileNotFoundError):
+        return False
+
+
+def remedy(name: str, config: dict, wanted_hash: str | None) -> str:
+    """The command that makes what is missing."""
+    if wanted_hash is not None:
+        return 'train the teacher again on this one: make train-teacher ARGS="overwrite=true"'
+    model = config["model"].get("name")
+    return f'make train-{name} ARGS="model={model} out=<folder>" makes such a one, or give weights.{name}=<file>'
