@@ -38,14 +38,15 @@ class Graph:
     outputs: list[str]
 
     def example(self) -> dict[str, Tensor]:
-        """Inputs of sizes SIZES. Noise strengths are above zero, as everywhere."""
+        """Inputs of sizes SIZES. Noise strengths are above zero, as everywhere; heads move a little."""
         generator = torch.Generator().manual_seed(0)
-        return {
-            name: torch.ones(sizes, dtype=torch.bool)
-            if name == "motion_known"
-            else torch.rand(sizes, generator=generator) + 0.1
-            for name, sizes in ((name, [SIZES.get(d, d) for d in shape]) for name, shape in self.shapes.items())
-        }
+        sizes = {name: [SIZES.get(d, d) for d in shape] for name, shape in self.shapes.items()}
+        inputs = {name: torch.rand(size, generator=generator) + 0.1 for name, size in sizes.items()}
+        if "maps" in inputs:
+            inputs["maps"] = torch.eye(2, 3) + 0.1 * inputs["maps"]
+        if "motion_known" in inputs:
+            inputs["motion_known"] = torch.ones(sizes["motion_known"], dtype=torch.bool)
+        return inputs
 
 
 def recogniser(net: VisemeNet) -> Graph:

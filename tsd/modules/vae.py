@@ -31,7 +31,7 @@ class VAEModule(Stage):
         with torch.no_grad():
             appearance = self.net.appearance(clip.reference).along(self.maps(clip))
         z = self.net.normalise(latent)
-        recon, moved = self.net.decode_raw(z + LATENT_NOISE * torch.randn_like(z), appearance)
+        recon, moved = self.net.decode_raw(z + LATENT_NOISE * torch.randn_like(z), appearance, clip.frames.shape[1])
         terms = {
             "reconstruction": losses.reconstruction(recon, frames),
             "moved": losses.moved(moved, frames),

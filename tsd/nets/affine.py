@@ -40,7 +40,7 @@ def carried(points: Tensor, maps: Tensor) -> Tensor:
     Products of single numbers rather than of matrices: those would be computed in bfloat16 where the rest of a net is,
     and be wrong by a pixel.
     """
-    column = lambda i: maps[..., i].reshape(len(maps), *(1,) * (points.ndim - 1), 2)  # noqa: E731
+    column = lambda i: maps[..., i].reshape(maps.shape[0], *(1,) * (points.ndim - 1), 2)  # noqa: E731
     return column(0) * points[..., :1] + column(1) * points[..., 1:] + column(2)
 
 

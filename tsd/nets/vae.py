@@ -102,13 +102,14 @@ class VAE(nn.Module):
         The leading dimensions of z begin with the appearance's B, or the appearance is that of one picture for all.
         Without maps the head is taken to be where it is in the picture, and the latent alone says where it went.
         """
-        frames, _ = self.decode_raw(z.flatten(0, -4), appearance)
+        # Said rather than divided where it is known: an exporter cannot tell that B * ((B * T) // B) is B * T.
+        count = z.shape[1] if z.ndim == 5 else len(z) // len(appearance.picture)
+        frames, _ = self.decode_raw(z.flatten(0, -4), appearance, count)
         return frames.clamp(-1, 1).unflatten(0, z.shape[:-3])
 
-    def decode_raw(self, z: Tensor, appearance: Appearance) -> tuple[Tensor, Tensor]:
-        """z [B * T, C, h, w] -> pictures, not clamped (so that gradients flow), and the moved reference, both
-        [B * T, 3, H, W]."""
-        count = len(z) // len(appearance.picture)
+    def decode_raw(self, z: Tensor, appearance: Appearance, count: int) -> tuple[Tensor, Tensor]:
+        """z [B * count, C, h, w] -> pictures, not clamped (so that gradients flow), and the moved reference, both
+        [B * count, 3, H, W]."""
         picture, latent = (per_frame(x, count) for x in (appearance.picture, appearance.latent))
         maps = torch.eye(2, 3, device=z.device).expand(len(z), 2, 3) if appearance.maps is None else appearance.maps
         # channels_last: on a processor the narrow layers at half size are twice as fast as in the usual layout.
