@@ -58,8 +58,11 @@ def load_audio(path: str | Path, silent_ok: bool = False) -> np.ndarray:
 def _decode(path: Path, container) -> np.ndarray:
     """Samples by their time stamps: where a recorder dropped some there is silence, so that nothing drifts."""
     stream = container.streams.audio[0]
-    if not LOWEST_RATE <= (stream.rate or 0) <= HIGHEST_RATE:
-        raise ValueError(f"{path}: sound of {stream.rate} samples a second cannot be; record or copy it again")
+    context = stream.codec_context
+    if context is None:
+        raise ValueError(f"{path}: the sound's codec is not known; convert it to wav or m4a")
+    if not LOWEST_RATE <= (context.sample_rate or 0) <= HIGHEST_RATE:
+        raise ValueError(f"{path}: sound of {context.sample_rate} samples a second cannot be; record or copy it again")
     resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
     pieces, begin, num_samples = [], None, 0
     for frame in container.decode(stream):

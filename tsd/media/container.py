@@ -33,12 +33,14 @@ def open_media(path: str | Path):
         raise ValueError(f"{path}: not a readable media file; convert it to mp4 or wav, or remove it") from error
     with container:
         for stream in container.streams.video:
+            context = stream.codec_context
+            if context is None:
+                raise ValueError(f"{path}: the picture's codec is not known; convert it to H.264")
             if stream.width * stream.height > LARGEST_FRAME:
                 raise ValueError(
                     f"{path}: a picture of {stream.width} x {stream.height} pixels is more than 4096 x 2304; "
                     "make the video smaller"
                 )
-            context = stream.codec_context
             context.thread_count = 1  # whoever reads many files reads them side by side
             context.options = {"max_pixels": str(LARGEST_FRAME)}
         yield container

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+import torch
 
 from tsd.clip import FPS, SAMPLE_RATE
 from tsd.media import backends
@@ -122,6 +123,9 @@ def write_video(
 def _encode(path: str, frames: np.ndarray, audio: np.ndarray | None, fps: Fraction, keyframe_every: int) -> None:
     with av.open(path, "w", format="mp4") as container:
         options = {"crf": "18", "preset": "veryfast", "threads": "1", "g": str(keyframe_every)}
+        if torch.backends.cpu.get_cpu_capability() == "AVX512":
+            # x264's AVX-512 code gives other bits now and then on a busy machine (docs/decisions.md)
+            options["x264-params"] = "asm=AVX2"
         video = container.add_stream("libx264", rate=fps, options=options)
         video.height, video.width, video.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         if audio is not None:

@@ -45,9 +45,9 @@ def read_transcript(path: str | Path) -> Transcript:
             try:
                 word, start, end = row[0], float(row[1]), float(row[2])
             except (ValueError, IndexError) as error:
-                raise ValueError(f"{path}, line {number}: not `WORD START END`: {line.strip()!r}") from error
+                raise ValueError(f"{path}, line {number}: not `WORD START END`: {line.strip()[:80]!r}") from error
             if not 0 <= start <= end < float("inf"):
-                raise ValueError(f"{path}, line {number}: the word's times are not in order: {line.strip()!r}")
+                raise ValueError(f"{path}, line {number}: the word's times are not in order: {line.strip()[:80]!r}")
             words.append((word, start, end))
     return Transcript(texts[0], tuple(words))
 
