@@ -16,8 +16,8 @@ from mixed_folder import People, encode
 
 from tsd.prepare.collect import Splits, collect, parse_shard
 from tsd.prepare.journal import Journal
+from tsd.prepare.settings import Settings
 from tsd.prepare.sources import folder
-from tsd.prepare.work import Settings
 from tsd.prepare.workers import Lost, run_all
 
 REPO = Path(__file__).parents[1]

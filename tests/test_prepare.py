@@ -16,10 +16,11 @@ from tsd.prepare import collect as collecting
 from tsd.prepare import labels
 from tsd.prepare.collect import Corpus, collect
 from tsd.prepare.heads import fill
+from tsd.prepare.pieces import MIN_SEEN
+from tsd.prepare.settings import Settings
 from tsd.prepare.sources.lrs3 import find
 from tsd.prepare.synthetic import make_corpus
 from tsd.prepare.transcript import read_transcript
-from tsd.prepare.work import MIN_SEEN, Settings
 
 WORDS = "Text:  BIN BLUE\nConf:  4\nRef:   0Fi83BHQsMA\n\nFRAME X Y W H\n000000 0.4 0.1 0.1 0.2\n\n"
 WORDS += "WORD START END ASDSCORE\nBIN 0.10 0.30 8.9\nBLUE 0.30 0.72 5.0\n"

@@ -1,6 +1,7 @@
 """Raw video to clips: a folder as the world has it, and the parts of following a head."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from tsd.prepare import work
 from tsd.prepare.collect import Splits, collect
 from tsd.prepare.crops import crop, in_squares, squares
 from tsd.prepare.heads import Head, follow, rivals
+from tsd.prepare.pieces import Piece, fault
 from tsd.prepare.recording import Recording
+from tsd.prepare.settings import Settings
 from tsd.prepare.sources import folder
-from tsd.prepare.work import Settings, prepare_recording
+from tsd.prepare.work import prepare_recording
 
 
 @pytest.fixture(scope="module")
@@ -103,18 +106,18 @@ def test_heads_are_followed_through_gaps_and_not_over_cuts():
 
 
 def test_faults_of_heads_are_named():
-    settings = Settings(work.Path("."), min_frames=16)
+    settings = Settings(Path("."), min_frames=16)
     times = list(range(0, 60, 3))
     good = Head(times, [_face(50) for _ in times])
-    assert work._fault(good, [good], settings) == ""
+    assert fault(good, [good], settings) == ""
     small = Head(times, [_face(50, size=30) for _ in times])
-    assert "30 pixels across" in work._fault(small, [small], settings)
-    assert work._fault(good, [good, small], settings) == ""  # someone in the background
-    assert "two faces" in work._fault(good, [good, Head(times, [_face(200) for _ in times])], settings)
+    assert "30 pixels across" in fault(small, [small], settings)
+    assert fault(good, [good, small], settings) == ""  # someone in the background
+    assert "two faces" in fault(good, [good, Head(times, [_face(200) for _ in times])], settings)
     turned = Head(times, [_face(50, nose=14) for _ in times])
-    assert "turned away in 100%" in work._fault(turned, [turned], settings)
+    assert "turned away in 100%" in fault(turned, [turned], settings)
     short = Head(times[:4], [_face(50)] * 4)
-    assert "for 10 frames only" in work._fault(short, [short], settings)
+    assert "for 10 frames only" in fault(short, [short], settings)
     late = Head(times[15:], [_face(200)] * 5)
     assert 0.2 < rivals(good, [good, late]) < 0.3
 
@@ -137,7 +140,7 @@ def test_squares_follow_a_walk_and_not_a_nod():
 
 def test_long_stretches_are_cut_into_equal_parts():
     places = np.zeros((601, 3))
-    parts = list(work.Piece(10, 611, places, None, None).parts(250))
+    parts = list(Piece(10, 611, places, None, None).parts(250))
     assert [(p.first, p.end) for p in parts] == [(10, 210), (210, 411), (411, 611)]
     assert all(len(p.squares) == p.end - p.first for p in parts)
 
@@ -154,7 +157,7 @@ def test_a_bug_met_by_one_file_is_a_reason_and_not_the_end(tmp_path, people, mon
 
 def test_clip_names_are_safe_and_different():
     names = ["a b.mp4", "a_b.mp4", "a/b.mp4", "a b.avi", "é.mp4", "x" * 200 + ".mp4", "..mp4", "a.b.mp4"]
-    stems = [Recording(work.Path(name), name, "p").stem for name in names]
+    stems = [Recording(Path(name), name, "p").stem for name in names]
     assert len(set(stems)) == len(names)
     assert all(len(stem) <= 90 and set(stem) <= set(map(chr, range(33, 123))) and "/" not in stem for stem in stems)
 

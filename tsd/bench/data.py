@@ -26,8 +26,9 @@ from tsd.modules.teacher import TeacherModule
 from tsd.prepare.collect import Splits, collect
 from tsd.prepare.latents import cache_latents
 from tsd.prepare.manifests import write_atomic
+from tsd.prepare.settings import Settings
 from tsd.prepare.sources import synthetic
-from tsd.prepare.work import KEYFRAMES, Settings
+from tsd.prepare.work import KEYFRAMES
 
 log = logging.getLogger(__name__)
 WINDOW = 8

@@ -10,7 +10,7 @@ from tsd.command import user_errors
 from tsd.data.manifest import manifest_path
 from tsd.prepare.collect import Corpus, Splits, collect
 from tsd.prepare.motion_bank import write_motion_bank
-from tsd.prepare.work import Settings
+from tsd.prepare.settings import Settings
 
 
 def prepare(cfg: DictConfig) -> None:

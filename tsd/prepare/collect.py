@@ -10,7 +10,8 @@ from tqdm import tqdm
 from tsd.prepare.journal import Journal, alone, sweep
 from tsd.prepare.manifests import write_jsonl, write_manifests
 from tsd.prepare.recording import Recording
-from tsd.prepare.work import Settings, prepare_recording
+from tsd.prepare.settings import Settings
+from tsd.prepare.work import prepare_recording
 from tsd.prepare.workers import Lost, run_all
 
 

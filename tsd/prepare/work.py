@@ -1,26 +1,23 @@
 """One recording to its clips: the unit of work, done whole or done again. The same input gives the same bytes."""
 
-import hashlib
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from tsd import checkpoint
 from tsd.clip import FPS
 from tsd.data.flows import SIDE as FLOW_SIDE
 from tsd.data.flows import compute_flows
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio, speech_share
-from tsd.media.timeline import Timeline, read_timeline, resampled_frames
+from tsd.media.faces import detect_faces
+from tsd.media.timeline import read_timeline, resampled_frames
 from tsd.media.video import resize_square, video_info, write_video
-from tsd.prepare.crops import crop, in_squares, squares
-from tsd.prepare.heads import MAX_TURNED, Head, face_arrays, follow, rivals
+from tsd.prepare.heads import Head, face_arrays
 from tsd.prepare.labels import Labels, label
 from tsd.prepare.manifests import write_array, write_arrays, write_atomic
+from tsd.prepare.pieces import LOOKED_AT, MIN_SEEN, Piece, Unusable, cut_pieces, find_pieces
 from tsd.prepare.recording import Recording
-from tsd.prepare.shots import change, find_cuts, thumbnail
+from tsd.prepare.settings import Settings
 
 CLIPS = "trainval"
 """Folder of the clips that are made, as LRS3 names it: a prepared corpus can be read with source=lrs3."""
@@ -28,61 +25,8 @@ CLIPS = "trainval"
 KEYFRAMES = 12
 """Frames between keyframes of the clips that are made: a window out of the middle is then quick to decode."""
 
-LOOKED_AT = 160
-"""Pixels at which faces are looked for in clips that show one face."""
-
-MIN_SEEN = 0.5
-"""Share of the looked-at frames of such a clip that must show a face for its head motion to be kept."""
-
 MIN_SPEECH = 0.1
 """Share of a clip's time in which something must be heard above its quietest moments."""
-
-MAX_RIVAL = 0.2
-"""Share of a head's time in which a second one of comparable size may be seen."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the clips of a corpus depend on, beside the recordings."""
-
-    root: Path
-    size: int = 256
-    """Side in pixels of the clips that are made."""
-    min_frames: int = 16
-    max_seconds: float = 10.0
-    """Longer stretches are cut into equal parts."""
-    min_face: int = 48
-    """Pixels across a face in the source."""
-    need_speech: bool = True
-    """Reject recordings without sound or speech (clips used where they lie are kept, and counted)."""
-    language: str = "en"
-    faces: bool = True
-    """Find the face in clips that are used as they are: head motion and boxes."""
-    look_every: int = 3
-    """Look for faces on every n-th frame."""
-    flow: bool = False
-    """Store the optical flow."""
-    recogniser: str = ""
-    """Weights of a trained recogniser, for clips whose words are unknown."""
-
-    def __post_init__(self):
-        least = {"size": 32, "min_frames": 1, "max_seconds": 0.4, "min_face": 1, "look_every": 1}
-        if wrong := [f"{key} must be {low} or more, got {getattr(self, key)}" for key, low in least.items()
-                     if getattr(self, key) < low]:  # fmt: skip
-            raise ValueError("; ".join(wrong))
-        if self.size % 2:
-            raise ValueError(f"size must be even, got {self.size}")
-
-    def fingerprint(self) -> str:
-        """A hash of everything but the place: work done under other settings is done again."""
-        values = asdict(self) | {"root": None}
-        if self.recogniser:
-            values["recogniser"] = checkpoint.file_hash(self.recogniser)
-        return hashlib.sha256(repr(sorted(values.items())).encode()).hexdigest()[:16]
-
-
-class Unusable(ValueError):
-    """Why a recording, or a part of it, is not used."""
 
 
 def prepare_recording(recording: Recording, settings: Settings) -> dict:
@@ -134,7 +78,7 @@ def _use_kept(recording: Recording, settings: Settings, result: dict) -> None:
     if settings.flow or (settings.faces and not drawn):
         for number, picture in enumerate(resampled_frames(video, timeline)):
             if settings.faces and not drawn and (number % settings.look_every == 0 or number == num_frames - 1):
-                faces.append((number, _faces(resize_square(picture[None], LOOKED_AT)[0])))
+                faces.append((number, detect_faces(resize_square(picture[None], LOOKED_AT)[0])))
             if settings.flow:
                 thumbs.append(resize_square(picture[None], FLOW_SIDE)[0])
     if drawn:
@@ -171,32 +115,6 @@ def _line(recording: Recording, root: Path, video: Path, num_frames: int, text: 
     }
 
 
-def _faces(picture: np.ndarray) -> list:
-    from tsd.media.faces import detect_faces  # MTCNN's weights are read where faces are looked for
-
-    return detect_faces(picture)
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Frames ``first`` to ``end`` of a recording at 25 fps, and the squares that are cut out of them."""
-
-    first: int
-    end: int
-    squares: np.ndarray
-    """[T, 3], see ``crops.squares``."""
-    points: np.ndarray | None
-    """[T, 5, 2] and boxes [T, 4] in units of the squares; None where no face was seen often enough."""
-    boxes: np.ndarray | None
-
-    def parts(self, longest: int) -> Iterator["Piece"]:
-        """Itself in as few equal parts as are no longer than ``longest`` frames."""
-        edges = np.linspace(0, self.end - self.first, -(-(self.end - self.first) // longest) + 1).round().astype(int)
-        for a, b in zip(edges[:-1], edges[1:], strict=True):
-            known = (None, None) if self.points is None else (self.points[a:b], self.boxes[a:b])
-            yield Piece(self.first + int(a), self.first + int(b), self.squares[a:b], *known)
-
-
 def _make_clips(recording: Recording, settings: Settings, result: dict) -> None:
     """Clips of 25 fps and 16 kHz out of any video."""
     if recording.video.is_symlink():
@@ -210,78 +128,12 @@ def _make_clips(recording: Recording, settings: Settings, result: dict) -> None:
         wave = load_audio(recording.video, silent_ok=True)
     if settings.need_speech and (share := speech_share(wave)) < MIN_SPEECH:
         raise Unusable("has no sound" if not len(wave) else f"no speech is heard in {1 - share:.0%} of the time")
-    pieces = list(_pieces(recording, timeline, settings, result))
+    pieces = list(find_pieces(recording, timeline, settings, result))
     if not pieces:
         return
     labels = label(recording, wave, timeline.num_frames, settings.language, settings.recogniser)
-    for number, (piece, frames) in enumerate(_cut(recording, timeline, pieces, settings.size)):
+    for number, (piece, frames) in enumerate(cut_pieces(recording, timeline, pieces, settings.size)):
         _write_clip(recording, settings, number, piece, frames, wave, labels, len(pieces) == 1, result)
-
-
-def _pieces(recording: Recording, timeline: Timeline, settings: Settings, result: dict) -> Iterator[Piece]:
-    """The usable stretches of a video; why others are not goes into ``result``."""
-    looked, changes, before = [], [], None
-    whole = recording.framing == "middle"
-    side = min(timeline.height, timeline.width)
-    for number, picture in enumerate(resampled_frames(recording.video, timeline)):
-        if whole:
-            picture = resize_square(picture[None], LOOKED_AT)[0]
-        if number % settings.look_every == 0:
-            looked.append((number, _faces(picture)))
-        small = thumbnail(picture)
-        changes += [] if before is None else [change(before, small)]
-        before = small
-    longest = round(settings.max_seconds * FPS)
-    if whole:
-        yield from _whole(timeline, looked, side).parts(longest)
-        return
-    heads = follow(looked, find_cuts(np.array(changes)), timeline.num_frames, settings.look_every)
-    if not heads:
-        raise Unusable("no face is seen")
-    for head in sorted(heads, key=lambda h: (h.first, h.faces[0].box[0])):
-        if reason := _fault(head, heads, settings):
-            seconds = [round(head.first / FPS, 2), round(head.end / FPS, 2)]
-            result["rejected"].append({"video": recording.name, "reason": reason, "seconds": seconds})
-        else:
-            points, boxes = head.landmarks()
-            places = squares(points)
-            yield from Piece(head.first, head.end, places, *in_squares(points, boxes, places)).parts(longest)
-
-
-def _whole(timeline: Timeline, looked: list, side: int) -> Piece:
-    """The middle square of a video that shows one face throughout."""
-    x, y = (timeline.width - side) / 2, (timeline.height - side) / 2
-    places = np.tile([x, y, float(side)], (timeline.num_frames, 1))
-    seen = [(number, faces[0]) for number, faces in looked if faces]
-    if len(seen) < MIN_SEEN * len(looked):
-        return Piece(0, timeline.num_frames, places, None, None)
-    points, boxes = Head([n for n, _ in seen], [f for _, f in seen]).landmarks(timeline.num_frames)
-    return Piece(0, timeline.num_frames, places, points / LOOKED_AT, boxes / LOOKED_AT)
-
-
-def _fault(head: Head, heads: list[Head], settings: Settings) -> str:
-    """Why a head is not used; empty where it is."""
-    if (length := head.end - head.first) < settings.min_frames:
-        return f"a face is seen for {length} frames only, fewer than min_frames={settings.min_frames}"
-    if head.size < settings.min_face:
-        return f"the face is {head.size:.0f} pixels across, smaller than min_face={settings.min_face}"
-    if head.turned > MAX_TURNED:
-        return f"the face is turned away in {head.turned:.0%} of the time"
-    if rivals(head, heads) > MAX_RIVAL:
-        return "two faces are seen at once, and whose voice it is cannot be told"
-    return ""
-
-
-def _cut(recording: Recording, timeline: Timeline, pieces: list[Piece], size: int) -> Iterator[tuple]:
-    """(piece, frames uint8 [T, size, size, 3]) in order of their ends; the video is decoded once."""
-    waiting = sorted(pieces, key=lambda p: (p.first, p.end))
-    cut: dict[int, list[np.ndarray]] = {}
-    for number, picture in enumerate(resampled_frames(recording.video, timeline)):
-        for i, piece in enumerate(waiting):
-            if piece.first <= number < piece.end:
-                cut.setdefault(i, []).append(crop(picture, piece.squares[number - piece.first], size))
-                if number == piece.end - 1:
-                    yield piece, np.stack(cut.pop(i))
 
 
 def _write_clip(

@@ -1,0 +1,90 @@
+"""Visemes from the best source there is."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tsd import checkpoint
+from tsd.clip import VISEMES
+from tsd.nets.visemes import VisemeNet
+from tsd.prepare import alignment, labels
+from tsd.prepare.alignment import Alignment, align, can_align
+from tsd.prepare.labels import label
+from tsd.prepare.pronunciation import IPA_TO_ARPABET, english_dictionary, pronounce, to_arpabet
+from tsd.prepare.recording import Recording
+from tsd.prepare.visemes import PHONEME_TO_VISEME, phoneme_visemes
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+WAVE = (0.1 * np.sin(np.arange(25 * 640) * 0.2)).astype(np.float32)
+needs_pocketsphinx = pytest.mark.skipif(find_spec("pocketsphinx") is None, reason="the extra `alignment` is missing")
+
+
+def _recording(tmp_path, **changes) -> Recording:
+    (tmp_path / "a.mp4").touch()
+    return Recording(tmp_path / "a.mp4", "a.mp4", "p", **changes)
+
+
+def test_the_best_source_wins(tmp_path, monkeypatch):
+    weights = tmp_path / "visemes.safetensors"
+    torch.manual_seed(0)
+    checkpoint.save(weights, "visemes", VisemeNet(channels=8, blocks=1), {"channels": 8, "blocks": 1}, {})
+    found = Alignment([(0.0, 0.5, "M"), (0.5, 1.0, "AA")], (("ma", 0.0, 1.0),))
+    monkeypatch.setattr(labels, "can_align", lambda language: language == "en")
+    monkeypatch.setattr(labels, "align", lambda wave, text, language: found if text == "ma" else None)
+    np.save(tmp_path / "a.npy", np.full(25, 3))
+    given = _recording(tmp_path, text="ma", words=(("ma", 0.0, 1.0),), beside=(tmp_path / "a.npy",))
+    best = label(given, WAVE, 25, "en", str(weights))
+    assert best.source == "npy" and (best.visemes[:, 3] == 1).all()
+    np.save(tmp_path / "a.npy", np.full(25, 99))  # not visemes: the next source
+    assert label(given, WAVE, 25, "en", str(weights)).source == "transcript"
+    text = _recording(tmp_path, text="ma")
+    aligned = label(text, WAVE, 25, "en", str(weights))
+    assert aligned.source == "aligned" and aligned.words == found.words
+    assert aligned.visemes[:12].argmax(1).tolist() == [VISEMES.index("PP")] * 12
+    recognised = label(text, WAVE, 30, "de", str(weights))
+    assert recognised.source == "recognised" and recognised.visemes.shape == (30, 15)
+    np.testing.assert_allclose(recognised.visemes.sum(1), 1, atol=1e-5)
+    assert (recognised.visemes[25:, 0] == 1).all()  # rest where the sound is over
+    assert (
+        label(text, WAVE, 25, "de").source == "none" and label(text, WAVE[:0], 25, "de", str(weights)).visemes is None
+    )
+
+
+@needs_pocketsphinx
+def test_english_words_come_from_the_dictionary_and_others_are_spelt():
+    assert pronounce(["Blue,", "by"]) == [["B", "L", "UW"], ["B", "AY"]]
+    made_up = pronounce(["zyxwvut"])[0]
+    assert made_up and all(phone in IPA_TO_ARPABET for phone in to_arpabet(made_up))
+    german = pronounce(["blau"], "de")[0]
+    assert german != pronounce(["blau"], "en")[0] and all(phoneme_visemes(phoneme) for phoneme in german)
+    phones = {phone for word in list(english_dictionary().values())[::50] for phone in word}
+    assert phones <= set(IPA_TO_ARPABET) and set(IPA_TO_ARPABET) <= set(PHONEME_TO_VISEME)
+
+
+@needs_pocketsphinx
+def test_text_that_is_not_said_is_not_aligned():
+    noise = 0.05 * np.random.default_rng(0).standard_normal(16000).astype(np.float32)
+    assert align(noise, "") is None and align(noise[:0], "word") is None
+    assert align(noise, "a very long sentence that nobody could say in one second of time whatever they tried") is None
+    assert not can_align("de") and can_align("en-gb")
+    assert align(np.zeros(int(16000 * (alignment.LONGEST + 1)), np.float32), "word") is None
+
+
+@needs_pocketsphinx
+@pytest.mark.skipif(not (SHARED / "clips").is_dir(), reason="no recorded speech here")
+def test_recorded_sentences_are_aligned_to_within_frames():
+    from tsd.media.audio import load_audio
+    from tsd.prepare.transcript import read_transcript
+
+    errors = []
+    for video in sorted((SHARED / "clips" / "grid_s01").glob("*.mp4"))[:6]:
+        transcript = read_transcript(video.with_suffix(".txt"))
+        found = align(load_audio(video), transcript.text)
+        assert [word.upper() for word, _, _ in found.words] == transcript.text.split()
+        errors += [abs(a - b) for (_, a, _), (_, b, _) in zip(found.words, transcript.words, strict=True)]
+        times = [edge for start, end, _ in found.phonemes for edge in (start, end)]
+        assert times == sorted(times)
+    assert np.median(errors) <= 0.04
