@@ -1,0 +1,244 @@
+"""How fast is a chain, from sound to picture, on this processor? Every figure asked of it, found and asked.
+
+    .venv/bin/python experiments/latency/latency.py outputs/export outputs/export256 --reference face.png --audio a.wav
+
+Folders: what `make export` wrote, one per size. Without any: chains of random weights (`--made-up small base`), which
+cost what trained ones cost. Writes report.json, report.md and a picture per size into this folder.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from tsd import checkpoint
+from tsd.bench import __main__ as bench
+from tsd.bench.counting import made_up_speaker
+from tsd.bench.machine import pinned
+from tsd.bench.tables import to_markdown
+from tsd.clip import FPS, SAMPLE_RATE
+from tsd.export import __main__ as export
+from tsd.media.audio import SAMPLES_PER_FRAME, load_audio, write_wav
+from tsd.prepare.manifests import write_atomic
+from tsd.runtime.talker import Talker
+
+STUDY = Path(__file__).resolve().parent
+REPO = STUDY.parents[1]
+SCHEDULES = {"k1": [80.0], "k2": [80.0, 1.0], "k4": [80.0, 4.0, 1.2, 0.4], "k8": [80.0, 16, 6, 3, 1.5, 0.8, 0.4, 0.15]}
+"""Of made-up chains: the strengths change nothing in the cost."""
+REFERENCE_GFLOPS = 200
+"""Of the product on the machine that the issue's milliseconds are for."""
+ASKED = {
+    "e1.128.k2.chunk8": ("gemm_equivalent_gflop", 0.5),
+    "e1.128.k4.chunk8": ("gemm_equivalent_gflop", 0.84),
+    "e1.128.k8.chunk8": ("gemm_equivalent_gflop", 1.52),
+    "e1.128.k2.chunk1": ("p95_ms", 8.0),
+    "e2.128.k2.chunk8": ("gemm_equivalent_gflop", 0.24),
+    "e1.256.k2.chunk8": ("ms", 20.0),
+}
+"""Per frame, best backend; milliseconds on a machine of REFERENCE_GFLOPS as the product that takes as long there."""
+
+
+def composed(command: str, *overrides: str):
+    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        return compose(command, list(overrides))
+
+
+def made_up(model: str, folder: Path) -> Path:
+    """An export, without int8, of a chain of conf/model/<model> with random weights."""
+    if (folder / model / "card.json").is_file():
+        return folder / model
+    cfg, overrides = composed("train", "stage=student", f"model={model}"), []
+    torch.manual_seed(0)
+    for stage in ("vae", "student", "visemes"):
+        net = instantiate(cfg.model[stage], _convert_="all")
+        arguments = {key: value for key, value in cfg.model[stage].items() if key != "_target_"}
+        arguments = {key: list(v) if hasattr(v, "__iter__") else v for key, v in arguments.items()}
+        path = folder / f"{model}_{stage}.safetensors"
+        checkpoint.save(path, stage, net, arguments, {"schedules": SCHEDULES} if stage == "student" else {})
+        overrides.append(f"weights.{stage}={path}")
+    return export.run(composed("export", *overrides, "weights.motion=null", "int8=false", f"out={folder / model}"))
+
+
+def run_alone(*command: str) -> dict[str, float]:
+    """Wall seconds and peak MiB of a process of its own."""
+    begun = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *command], cwd=REPO, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise ValueError(f"{' '.join(command)} failed with exit status {status}")
+    return {"seconds": time.perf_counter() - begun, "peak_mib": usage.ru_maxrss / 1024}
+
+
+def resident_mib() -> float:
+    """Memory that this process holds now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def long_stream(folder: Path, seconds: int, threads: int) -> dict[str, float]:
+    """Speech of so many seconds streamed with k2 in pieces of 100 ms: memory, time per frame, frames against sound.
+
+    The first minute warms up; what is compared is the minute after it and the last one."""
+    talker = Talker.load(folder, "auto", threads)
+    talker.reference = made_up_speaker(talker)
+    rng = np.random.default_rng(0)
+    pieces = (rng.normal(0, 0.1, SAMPLE_RATE // 10).astype(np.float32) for _ in range(10 * seconds))
+    minutes, memory, frames, begun = [], [], 0, time.perf_counter()
+    for made in talker.stream(pieces, "k2", 8):
+        frames += len(made)
+        if frames // (60 * FPS) > len(minutes):
+            minutes.append(time.perf_counter() - begun)
+            memory.append(resident_mib())
+            begun = time.perf_counter()
+    return {
+        "seconds": seconds,
+        "frames": frames,
+        "frames_off": frames - seconds * FPS,
+        "memory_growth": memory[-1] / memory[min(1, len(memory) - 1)] - 1,
+        "time_growth": minutes[-1] / minutes[min(1, len(minutes) - 1)] - 1,
+        "ms_a_frame": 1000 * minutes[-1] / (60 * FPS),
+    }
+
+
+def whole_process(folder: Path, reference: Path, audio: Path, work: Path) -> dict[str, float]:
+    """`tsd.sample` for ten seconds of speech, Python's start included."""
+    wave = load_audio(audio)
+    speech = np.tile(wave, -(-10 * SAMPLE_RATE // len(wave)))[: 10 * SAMPLE_RATE]
+    assert len(speech) % SAMPLES_PER_FRAME == 0
+    write_wav(work / "speech.wav", speech)
+    arguments = [f"export={folder}", f"reference={reference}", f"audio={work / 'speech.wav'}", f"out={work}"]
+    return run_alone("-m", "tsd.sample", *arguments, "name=sample")
+
+
+def best(rows: list[dict]) -> dict[str, dict]:
+    """{"e1.k2.chunk8": the row of the backend that takes least}; ``auto`` names a choice among the others."""
+    found: dict[str, dict] = {}
+    for row in rows:
+        key = f"{row['mode']}.{row['steps']}.chunk{row['chunk']}"
+        if row["backend"] != "auto" and (key not in found or row["ms"] < found[key]["ms"]):
+            found[key] = row
+    return found
+
+
+def nested(flat: dict[str, dict]) -> dict:
+    """{"e1.128.k2.chunk8": row} -> {"e1": {"128": …}}, so that keys can be looked up by their words."""
+    tree: dict = {}
+    for key, row in flat.items():
+        *path, last = key.split(".")
+        place = tree
+        for word in path:
+            place = place.setdefault(word, {})
+        place[last] = row
+    return tree
+
+
+def verdicts(flat: dict[str, dict], report: dict) -> list[dict]:
+    """Every figure that is asked: what was found, and whether it holds (None: not measured)."""
+    lines = [
+        (f"{key}.{column}", flat[key][column] if key in flat else None, limit) for key, (column, limit) in ASKED.items()
+    ]
+    first = min(
+        (row["first_frame_ms"] for key, row in flat.items() if key.startswith("e1.128.k2.chunk1")), default=None
+    )
+    process, stream = report.get("process", {}), report.get("stream", {})
+    lines += [
+        ("first_frame_ms", first, 220),
+        ("import_seconds", report["import"]["seconds"], 2),
+        ("process.seconds", process.get("seconds"), 6),
+        ("process.peak_mib", process.get("peak_mib"), 1024),
+        ("stream.memory_growth", stream.get("memory_growth"), 0.01),
+        ("stream.time_growth", stream.get("time_growth"), 0.1),
+        ("stream.frames_off", stream.get("frames_off"), 1),
+        ("e1.128.k2.chunk8.gflop", flat.get("e1.128.k2.chunk8", {}).get("gflop"), 1.0),
+    ]
+    return [
+        {"figure": name, "found": found, "at_most": limit, "holds": None if found is None else bool(found <= limit)}
+        for name, found, limit in lines
+    ]
+
+
+def summary(report: dict) -> str:
+    lines = ["| figure | found | at most | |", "|---|---|---|---|"]
+    for line in report["asked"]:
+        found = "not measured" if line["found"] is None else f"{line['found']:.3g}"
+        lines.append(f"| {line['figure']} | {found} | {line['at_most']:g} | {'' if line['holds'] else 'no'} |")
+    return "\n".join(lines)
+
+
+def quality_table(card: dict) -> str:
+    """What every backend costs in quality, as the export measured it."""
+    found = card.get("quality")
+    if not found:
+        return "No quality beside it: random weights, or exported without int8."
+    rows = found["backends"]
+    lines = ["| backend | PSNR dB | lips (mouth_r) |", "|---|---|---|"]
+    for name, row in rows.items():
+        lips = "–" if row["mouth_r"] is None else f"{row['mouth_r']:.3f}"
+        lines.append(f"| {name} | {row['psnr_db']:.2f} | {lips} |")
+    return f"Quality on {found['clips']} {found['split']} clips, {found['steps']}:\n\n" + "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("exports", nargs="*", type=Path)
+    parser.add_argument("--made-up", nargs="*", default=[], metavar="MODEL")
+    parser.add_argument("--reference", type=Path, default=REPO / "outputs/demo/reference.png")
+    parser.add_argument("--audio", type=Path, default=REPO / "outputs/demo/speech.wav")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--frames", type=int, default=240)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--stream-seconds", type=int, default=3600)
+    parser.add_argument("--work", type=Path, default=REPO / "outputs/latency")
+    parser.add_argument("--out", type=Path, default=STUDY)
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    given.out.mkdir(parents=True, exist_ok=True)
+    models = given.made_up or ([] if given.exports else ["small", "base"])
+    folders = {str(path): path for path in given.exports}
+    folders |= {f"random weights of model={name}": made_up(name, given.work) for name in models}
+
+    report: dict = {"import": run_alone("-c", "import tsd.runtime.talker"), "chains": {}}
+    flat, texts = {}, []
+    for name, folder in folders.items():
+        card = json.loads((folder / "card.json").read_text())
+        side = card["resolution"]
+        out = given.out / f"bench{side}.json"
+        sizes = [f"threads={given.threads}", f"frames={given.frames}", f"rounds={given.rounds}"]
+        costs = bench.bench(composed("bench", f"export={folder}", *sizes, f"out={out}"))
+        out.with_suffix(".md").unlink()
+        kept = {
+            key: costs[key] for key in ("machine", "product_gflops", "peak_gflops", "gflop", "auto", "look_ahead_ms")
+        }
+        report["chains"][str(side)] = {"chain": name} | kept | {"quality": card.get("quality")}
+        flat |= {key.replace(".", f".{side}.", 1): row for key, row in best(costs["rows"]).items()}
+        texts.append(f"{to_markdown(costs)}\nBy {name}. {quality_table(card)}\n\n![ms a frame](bench{side}.png)\n")
+    first = next(iter(folders.values()))
+    if given.reference.is_file() and given.audio.is_file():
+        report["process"] = whole_process(first, given.reference.resolve(), given.audio.resolve(), given.work.resolve())
+    if given.stream_seconds >= 120:
+        with pinned(given.threads):
+            report["stream"] = long_stream(first, given.stream_seconds, given.threads)
+    report |= nested(flat)
+    report["frames_at_a_time"] = "8 frames of one stream: the student works block by block with a memory of two frames"
+    report["asked"] = verdicts(flat, report)
+    write_atomic(given.out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
+    note = (
+        f"Milliseconds depend on the machine and on what else it does, their ratio to a product of matrices timed at "
+        f"the same moment hardly. On a machine whose product gives {REFERENCE_GFLOPS} GFLOP/s, 0.5 GFLOP are 2.5 ms."
+    )
+    text = f"# What is asked\n\n{summary(report)}\n\n{note}\n\n" + "\n".join(texts)
+    write_atomic(given.out / "report.md", text.encode())
+    print(summary(report))
+
+
+if __name__ == "__main__":
+    main()

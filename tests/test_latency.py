@@ -1,0 +1,63 @@
+"""The latency study's sums: keys by their words, the best backend, and what is asked against what was found."""
+
+import importlib.util
+
+import pytest
+from test_config import CONF
+
+from tsd.bench import training
+from tsd.clip import Clip
+
+PATH = CONF.parent / "experiments" / "latency" / "latency.py"
+
+
+@pytest.fixture(scope="module")
+def latency():
+    spec = importlib.util.spec_from_file_location("latency", PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def row(backend: str, ms: float, **changes) -> dict:
+    given = {"backend": backend, "mode": "e1", "steps": "k2", "chunk": 8, "ms": ms, "gemm_equivalent_gflop": ms / 5}
+    return given | {"gflop": 0.6, "p95_ms": ms, "first_frame_ms": 210.0} | changes
+
+
+def test_the_best_backend_of_a_setting_is_kept(latency):
+    found = latency.best([row("torch", 4.0), row("auto", 1.0), row("openvino", 2.0), row("torch", 9.0, chunk=1)])
+    assert found["e1.k2.chunk8"]["backend"] == "openvino" and found["e1.k2.chunk1"]["ms"] == 9
+
+
+def test_keys_are_found_by_their_words(latency):
+    tree = latency.nested({"e1.128.k2.chunk8": {"ms": 2.0}, "e1.128.k2.chunk1": {"ms": 5.0}})
+    assert tree["e1"]["128"]["k2"]["chunk8"]["ms"] == 2 and len(tree["e1"]["128"]["k2"]) == 2
+
+
+def test_what_is_asked_is_held_against_what_was_found(latency):
+    flat = {"e1.128.k2.chunk8": row("torch", 2.0), "e1.128.k2.chunk1": row("torch", 9.0, chunk=1)}
+    lines = {line["figure"]: line for line in latency.verdicts(flat, {"import": {"seconds": 3.0}})}
+    assert lines["e1.128.k2.chunk8.gemm_equivalent_gflop"]["holds"] is True
+    assert lines["e1.128.k2.chunk1.p95_ms"]["holds"] is False and lines["import_seconds"]["holds"] is False
+    assert lines["e1.256.k2.chunk8.ms"]["holds"] is None and lines["first_frame_ms"]["found"] == 210
+    text = latency.summary({"asked": list(lines.values())})
+    assert "not measured" in text and text.count("\n") == len(lines) + 1
+
+
+def test_a_process_is_measured_alone(latency):
+    spent = latency.run_alone("-c", "x = bytearray(64 << 20)")
+    assert spent["peak_mib"] > 64 and 0 < spent["seconds"] < 60
+    with pytest.raises(ValueError, match="failed with exit status"):
+        latency.run_alone("-c", "raise SystemExit(3)")
+
+
+def test_ways_of_training_take_a_step_on_a_made_up_batch(latency, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "WAYS", training.WAYS[:2] + training.WAYS[4:5])
+    small = ["model=tiny", "data.batch_size=2", "data.window=2", "rounds=1", "threads=1", f"out={tmp_path}"]
+    report = training.run(latency.composed("bench_training", "stage=teacher", "loss.identity=0", *small))
+    rows = report["devices"]["cpu"]
+    assert [entry["way"] for entry in rows] == ["float32", "float32, fused", "bfloat16"] and rows[0]["speed_up"] == 1
+    assert "| bfloat16 |" in (tmp_path / "training_teacher.md").read_text()
+    with pytest.raises(ValueError, match="stage=mouth: must be vae or teacher"):
+        training.run(latency.composed("bench_training", "stage=mouth", *small))
+    assert isinstance(training.made_up_clip(2, 3, 16, (4, 2, 2)), Clip)
