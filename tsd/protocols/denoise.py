@@ -54,9 +54,9 @@ def find_strength(decode: Callable, probes: list[tuple[Tensor, Tensor, Appearanc
     return float(np.exp(middle))
 
 
-def middle_half(num_frames: int) -> slice:
+def middle_third(num_frames: int) -> slice:
     """The frames of a clip that are denoised."""
-    return slice(num_frames // 4, num_frames - num_frames // 4)
+    return slice(num_frames // 3, num_frames - num_frames // 3)
 
 
 def equal_steps(strength: float, num_steps: int) -> Schedule:
@@ -71,18 +71,18 @@ def denoise(chain: Chain, subject: Subject, strength: float, steps: dict[str, in
     recognised visemes, and the head's motion. The paper's nets know nothing of the head: rows ``head_unknown.teacher``
     and ``head_unknown.<main>`` do without, too (the decoder, also that of ``noisy`` and ``recon``, does not).
 
-    On the middle half of the clip, whose reconstruction is the row ``recon`` here: half the time, and the same number
-    of clips."""
+    On the middle third of the clip, whose reconstruction is the row ``recon`` here: a third of the time, and the same
+    number of clips."""
     num_frames = len(subject.z)
-    half = middle_half(num_frames)
-    truth = replace(subject.truth, frames=subject.truth.frames[half])
+    third = middle_third(num_frames)
+    truth = replace(subject.truth, frames=subject.truth.frames[third])
     flow, visible = subject.truth.flow
-    truth.flow = flow[:, half.start : half.stop - 1], visible[:, half.start : half.stop - 1]
-    recon, z_s = subject.recon[half], (subject.z + strength * subject.noise())[half]
-    known, appearance = subject.portrait.motion is not None, subject.appearance.along(subject.appearance.maps[half])
+    truth.flow = flow[:, third.start : third.stop - 1], visible[:, third.start : third.stop - 1]
+    recon, z_s = subject.recon[third], (subject.z + strength * subject.noise())[third]
+    known, appearance = subject.portrait.motion is not None, subject.appearance.along(subject.appearance.maps[third])
     start = subject.portrait.motion if known else torch.zeros(len(MOTION))
     condition = Talker.condition(appearance.latent, start, known, subject.visemes[None], subject.motion[None])
-    condition = replace(condition, visemes=condition.visemes[:, half], motion=condition.motion[:, half])
+    condition = replace(condition, visemes=condition.visemes[:, third], motion=condition.motion[:, third])
     blind = replace(condition, motion_known=torch.tensor([False]))
 
     def score(z: Tensor) -> Row:

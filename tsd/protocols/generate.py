@@ -18,8 +18,8 @@ CHUNK = 25
 
 TEACHER_STEPS = 20
 
-OTHER_EVERY = 3
-"""Where only the mouth of a wrong speech is read, every third frame is decoded: openings last longer than that."""
+OTHER_EVERY = 5
+"""Where only the mouth of a wrong speech is read, every fifth frame is decoded: a correlation needs no neighbours."""
 
 
 def make_ready(talker: Talker, portrait: Portrait) -> Speaker:

@@ -137,7 +137,7 @@ def to_markdown(report: dict) -> str:
         f"# Evaluation: {report['clips']} clips of {report['identities']} people, split {report['split']}\n\n"
         f"## Denoising, from noise of strength {strength:.3f}\n\n"
         f"{table(statistics, denoise | same_pose, DENOISE_COLUMNS, judged, unavailable)}\n\n"
-        "The middle half of every clip (controls: the whole) against reconstructions; ratios to theirs, ideal 1. "
+        "The middle third of every clip (controls: the whole) against reconstructions; ratios to theirs, ideal 1. "
         "Visemes are recognised from the sound.\n\n"
         "## Speaking, from pure noise\n\n"
         f"{table(statistics, generated | controls, GENERATE_COLUMNS, judged, unavailable)}\n\n"
