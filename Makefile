@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo test test-all lint prepare train-vae train-visemes train-identity train-mouth train-sync train-lipreader \
-	train-teacher train-student evaluate sample bench export paper readme clean
+	train-teacher train-student sweep experiment wandb-sync notebooks evaluate sample bench bench-data export paper readme clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -17,7 +17,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		{ echo "error: $(PYTHON) is older than Python 3.10: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	@echo "installing into .venv: some minutes and about 6 GB the first time"
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[corpus,dev,export]'
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[corpus,sweeps,dev,export]'
 	@touch $@
 
 setup: $(INSTALLED)  ## create .venv and install everything (the other targets do this by themselves)
@@ -34,7 +34,7 @@ test-all: $(INSTALLED)  ## all tests
 lint: $(INSTALLED)  ## ruff: rules and format
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
-prepare: $(INSTALLED)  ## a corpus to manifests: ARGS="source=synthetic|lrs3 root=data/lrs3"
+prepare: $(INSTALLED)  ## a corpus to train on: ARGS="source=folder root=data/mine videos=…"; sources: docs/data.md
 	$(PY) -m tsd.prepare $(ARGS)
 
 train-vae: $(INSTALLED)  ## pictures to latents and back; needs prepare
@@ -61,6 +61,19 @@ train-teacher: $(INSTALLED)  ## the many-step denoiser; needs train-vae and trai
 train-student: $(INSTALLED)  ## the few-step denoiser; needs train-teacher
 	$(PY) -m tsd.train stage=student $(ARGS)
 
+sweep: $(INSTALLED)  ## many trainings, a folder each: ARGS="stage=student loss=paper,no_temporal p_mismatch=p00,p50"
+	$(PY) -m tsd.train -m $(ARGS)
+
+experiment: $(INSTALLED)  ## the sweep of conf/experiment/<NAME>.yaml, and its table into experiments/<NAME>: NAME=steps
+	@test -n "$(NAME)" || { echo "error: make experiment NAME=<one of conf/experiment>"; exit 2; }
+	$(PY) experiments/run.py $(NAME) $(ARGS)
+
+wandb-sync: $(INSTALLED)  ## send the runs of logger=wandb to Weights & Biases (needs an account, training does not)
+	$(PY) -m tsd.upload $(or $(ARGS),outputs)
+
+notebooks: $(INSTALLED)  ## run every notebook from top to bottom
+	$(PY) -m pytest -q tests/test_notebooks.py $(ARGS)
+
 evaluate: $(INSTALLED)  ## tables over held-out clips: outputs/metrics/eval_report.json
 	$(PY) -m tsd.evaluate $(ARGS)
 
@@ -70,6 +83,9 @@ sample: $(INSTALLED)  ## make a face speak: REF=face.png AUDIO=speech.wav
 
 bench: $(INSTALLED)  ## what a trained chain costs, counted and timed: outputs/bench
 	$(PY) -m tsd.bench $(ARGS)
+
+bench-data: $(INSTALLED)  ## decoders side by side, windows and training steps by where they are read from: outputs/bench
+	$(PY) -m tsd.bench.data $(ARGS)
 
 export: $(INSTALLED)  ## a trained chain as ONNX, int8 and a card, for applications: outputs/export
 	$(PY) -m tsd.export $(ARGS)

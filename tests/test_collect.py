@@ -52,13 +52,13 @@ def start(videos: Path, root: Path, *more: str) -> subprocess.Popen:
     )
 
 
-def killed_and_finished(videos: Path, root: Path, times: int, seed: int) -> int:
-    """Start, kill at a random moment, and so on; then let it end. Returns how many kills came before the end."""
-    rng, kills, longest = random.Random(seed), 0, 8.0
+def killed_and_finished(videos: Path, root: Path, times: int, longest: float) -> int:
+    """Start, kill at a random moment, and so on; then let it end. Returns how often it was killed before its end."""
+    rng, kills = random.Random(), 0
     for _ in range(times):
         run = start(videos, root, "workers=2")
         try:
-            run.wait(timeout=rng.uniform(0.5, longest))
+            run.wait(timeout=rng.uniform(0.3, 1.0) * longest)
         except subprocess.TimeoutExpired:
             run.send_signal(signal.SIGKILL)
             kills += 1
@@ -71,13 +71,14 @@ def killed_and_finished(videos: Path, root: Path, times: int, seed: int) -> int:
 
 @pytest.mark.slow
 def test_killed_at_ten_moments_the_result_is_byte_for_byte_the_same(videos, tmp_path):
-    collect(
-        folder.find(videos, "file"), Settings(tmp_path / "a", 96, look_every=8, flow=True), workers=0, splits=Splits()
-    )
-    kills = killed_and_finished(videos, tmp_path / "b", times=10, seed=time.time_ns())
+    begun = time.monotonic()
+    whole = start(videos, tmp_path / "a", "workers=1")
+    _, errors = whole.communicate(timeout=300)
+    assert whole.returncode == 0, errors
+    kills = killed_and_finished(videos, tmp_path / "b", times=10, longest=0.8 * (time.monotonic() - begun))
     plain, cut = digest(tmp_path / "a"), digest(tmp_path / "b")
-    del cut["manifests/motion.safetensors"]  # the command's last step
-    assert kills >= 3 and cut == plain and len([name for name in plain if name.endswith(".mp4")]) == 5
+    print(kills, "kills,", len(plain), "files")
+    assert kills >= 2 and cut == plain and len([name for name in plain if name.endswith(".mp4")]) == 5
 
 
 def test_killed_once_the_next_run_goes_on_and_nothing_differs(videos, tmp_path):

@@ -134,7 +134,7 @@ class WandbLog(Logger):
         if self.live:
             command = [sys.executable, "-m", "tsd.upload", self.run.settings.sync_dir, "--while", str(os.getpid())]
             with (self.folder / "upload.log").open("a") as output:
-                subprocess.Popen(
+                self.sender = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
                 )
 

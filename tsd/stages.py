@@ -20,6 +20,9 @@ def below(config: dict) -> dict[str, Path]:
     what does not fit and which command makes it.
     """
     needs = [name for name in config["stage"]["needs"] if name != "identity" or config["loss"]["identity"]]
+    for name in needs:  # in the order in which they are made
+        if not Path(config["weights"][name]).is_file() and not other_runs(Path(config["weights"][name]), name):
+            checkpoint.read_header(config["weights"][name], name)  # raises, and says which command makes them
     found: dict[str, Path] = {}
     required: dict[str, str] = {}
     for name in sorted(needs, key=lambda name: name != "teacher"):  # the teacher says which VAE
@@ -35,20 +38,17 @@ def find(name: str, config: dict, wanted_hash: str | None) -> Path:
     given = Path(config["weights"][name])
     if given.is_file() and not (why := misfit(given, name, config, wanted_hash)):
         return given
-    for path in other_runs(given):
+    for path in other_runs(given, name):
         if path != given and not misfit(path, name, config, wanted_hash):
             log.info("weights.%s=%s does not fit; %s does", name, given, path)
             return path
-    if not given.is_file():
-        checkpoint.read_header(given, name)  # raises, and says how to make them
+    why = why if given.is_file() else "no such file, and the others do not fit"
     raise ValueError(f"weights.{name}={given}: {why}: {remedy(name, config, wanted_hash)}")
 
 
 def misfit(path: Path, name: str, config: dict, wanted_hash: str | None) -> str:
     """Why these weights do not fit; empty where they do. Raises ValueError for a file that is of no use to anyone."""
-    header = checkpoint.read_header(path, None if path != Path(config["weights"][name]) else name)
-    if header["stage"] != name:
-        return f"holds stage {header['stage']}"
+    header = checkpoint.read_header(path, name)
     if wanted_hash is not None and checkpoint.file_hash(path) != wanted_hash:
         return (
             f"is {checkpoint.file_hash(path)}, but the teacher was trained on {wanted_hash}, which is nowhere beside it"
@@ -65,16 +65,15 @@ def complete(name: str, arguments: dict) -> dict[str, Any]:
     return defaults | {key: value for key, value in arguments.items() if key != "_target_"}
 
 
-def other_runs(given: Path) -> list[Path]:
-    """Weights files of the runs beside the one that is given (outputs/vae/weights.safetensors: all below outputs)."""
-    root = given.parent.parent
-    paths = [path for depth in RUNS for path in sorted(root.glob(f"{depth}/weights.safetensors"))]
-    return [path for path in paths if is_ours(path)]
+def other_runs(given: Path, name: str) -> list[Path]:
+    """Weights of this stage in the runs beside the one given (outputs/vae/weights.safetensors: all below outputs)."""
+    paths = [path for depth in RUNS for path in sorted(given.parent.parent.glob(f"{depth}/weights.safetensors"))]
+    return [path for path in paths if is_of(path, name)]
 
 
-def is_ours(path: Path) -> bool:
+def is_of(path: Path, name: str) -> bool:
     try:
-        return bool(checkpoint.read_header(path))
+        return checkpoint.read_header(path)["stage"] == name
     except (ValueError, FileNotFoundError):
         return False
 

@@ -4,6 +4,7 @@ import logging
 import shutil
 import traceback
 import warnings
+from contextlib import nullcontext
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -15,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from tsd import check, checkpoint, record, stages
@@ -78,14 +80,16 @@ def train(cfg: DictConfig) -> Path:
     below = stages.below(config)
     run = record.describe(config, below)
     out = Path(cfg.out)
-    with record.only_one(out):
-        if cfg.overwrite:
+    first = rank_zero_only.rank == 0  # the other processes of a run on several devices follow it
+    with record.only_one(out) if first else nullcontext():
+        if cfg.overwrite and first:
             clear(out)
         record.check_same(out, run)
         if (out / "weights.safetensors").exists():
             log.info("%s is already there (overwrite=true trains it again)", out / "weights.safetensors")
         else:
-            record.update(out, **run, error=None)
+            if first:
+                record.update(out, **run, error=None)
             fit(cfg, config, below, run)
         if cfg.evaluate and cfg.stage.name == "student":
             write_report(config, below)  # read again where it is there

@@ -76,8 +76,13 @@ def split_faults(config: dict) -> list[str]:
     data, found = config["data"], []
     path = manifest_path(data["root"], "train", data["manifests"])
     if path.is_file():
-        windows = sum(1 for line in path.open(errors="replace") if line.strip()) * data["windows_per_clip"]
-        if 0 < windows < data["batch_size"]:
+        windows = 0
+        with path.open(errors="replace") as lines:
+            for line in lines:
+                windows += data["windows_per_clip"] if line.strip() else 0
+                if windows >= data["batch_size"]:  # a manifest may have a million lines
+                    return found
+        if windows:
             found.append(
                 f"data.batch_size={data['batch_size']}: {path} has {windows} windows "
                 f"(data.windows_per_clip={data['windows_per_clip']}): at most {windows}"

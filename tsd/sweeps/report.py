@@ -6,7 +6,6 @@ from typing import Any
 
 from tsd import record
 from tsd.check.values import nodes
-from tsd.evaluate import evaluate
 from tsd.preflight import composed
 
 ROWS = ("generate.", "denoise.student.", "real.")
@@ -23,6 +22,8 @@ def numbers(report: dict[str, Any]) -> dict[str, float]:
 def write_report(config: dict[str, Any], below: dict[str, Path]) -> dict[str, float]:
     """Evaluate the student in ``config["out"]`` on ``config["evaluate"]`` clips: report.json, tables and sheet, and the
     numbers in run.json. Instruments without weights are left out; a report that is there is read."""
+    from tsd.evaluate import evaluate  # only here: its imports take a second that trainings can do without
+
     out = Path(config["out"])
     if not (out / "report.json").is_file():
         weights = {name: str(path) for name, path in config["weights"].items() if path and Path(path).is_file()}

@@ -1,0 +1,56 @@
+"""Experiments begin with what they ask, compose without faults for every value they sweep, and end in a page."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from tsd import check, preflight
+
+REPO = Path(__file__).parents[1]
+EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))
+
+
+def script(name: str):
+    spec = importlib.util.spec_from_file_location(name, REPO / "experiments" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_files_begin_with_question_command_time_and_number(name):
+    lines = [line for line in script("run").header(name).splitlines() if re.match(r"\w+: ", line)]
+    assert [line.split(":")[0] for line in lines] == ["Question", "Command", "Expected", "Number"]
+    assert "make" in lines[1] and re.search(r"\d|minute", lines[2])
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_value_that_is_swept_is_right(name):
+    params = preflight.composed("train", [f"experiment={name}"], []).hydra.sweeper.get("params") or {}
+    swept = [f"{key}={value}" for key, value in params.items()]
+    for job in preflight.jobs_of([f"experiment={name}", *swept]):
+        assert check.faults(*preflight.plain(preflight.composed("train", job, []))) == []
+
+
+def test_a_page_keeps_its_words_and_gets_the_new_table(tmp_path):
+    sweep, study, run = tmp_path / "sweep", tmp_path / "study", script("run")
+    sweep.mkdir()
+    for psnr in ("20.5", "21.5"):
+        (sweep / "jobs.csv").write_text(f"job,state,val/psnr\nsteps-k1,finished,{psnr}\nsteps-k2,unfinished,\n")
+        (sweep / "jobs.md").write_text(f"| job | {psnr} |\n")
+        run.write_study("steps", sweep, study)
+        page = study / "README.md"
+        page.write_text(page.read_text().replace("**Verdict.**", "**Verdict.** Mine."))
+    text = page.read_text()
+    assert "| job | 21.5 |" in text and "20.5" not in text and text.count("Mine.") == 2 and "Question:" in text
+    assert (study / "curve.png").stat().st_size > 1000
+
+
+def test_the_workspace_shows_what_trainings_log():
+    pytest.importorskip("wandb_workspaces")
+    shown = script("workspace")
+    sections = shown.workspace("someone").sections
+    assert [section.name for section in sections] == [*shown.SECTIONS, "Pictures"]
+    assert [panel.media_keys for panel in sections[-1].panels] == [["val/sheet"], ["val/video"]]
