@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all lint prepare train-vae train-visemes train-identity train-mouth train-sync train-lipreader \
+.PHONY: help setup demo release test test-all lint prepare train-vae train-visemes train-identity train-mouth train-sync train-lipreader \
 	train-teacher train-student sweep experiment wandb-sync notebooks evaluate sample bench bench-data export paper readme clean
 
 help:  ## show this list
@@ -24,6 +24,9 @@ setup: $(INSTALLED)  ## create .venv and install everything (the other targets d
 
 demo: $(INSTALLED)  ## train the whole chain from nothing and let a held-out face speak: outputs/demo
 	$(PY) -m tsd.demo $(ARGS)
+
+release: $(INSTALLED)  ## train the weights that are released, from nothing: outputs/release, about 100 minutes
+	$(PY) -m tsd.demo --config-name release $(ARGS)
 
 test: $(INSTALLED)  ## all tests but the slow ones, with coverage
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m "not slow" --cov --cov-fail-under=85 $(ARGS)

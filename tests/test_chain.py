@@ -53,7 +53,7 @@ REPORTED = (
 
 def miniature(out: Path) -> demo.Demo:
     """The demo with 8 people who speak for 2 seconds, and nets that fit a thimble."""
-    corpus = ["corpus.num_identities=8", "corpus.seconds=2.0", "val_ratio=0.25", "test_ratio=0.25"]
+    corpus = ["corpus.num_identities=8", "corpus.seconds=2.0", "corpus.val_ratio=0.25", "corpus.test_ratio=0.25"]
     cfg = demo.compose("demo", [f"out={out}", *corpus])
     cfg.train = SMALL
     return demo.Demo(cfg)

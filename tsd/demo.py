@@ -22,13 +22,21 @@ from tsd.prepare.manifests import write_atomic
 from tsd.train import train
 
 log = logging.getLogger(__name__)
-STAGES = {
+STAGES = {  # in words
     "visemes": "speech to mouth shapes",
     "vae": "pictures to latents and back",
     "identity": "who is in a picture",
     "mouth": "the instrument that measures mouths",
+    "sync": "the expert on lips in step with sound",
+    "lipreader": "the reader of visemes in mouths",
     "teacher": "noise prediction at every strength",
     "student": "the same in few steps, a quarter of the size",
+}
+
+CORPORA = {
+    "corpus": "drawn people who speak",
+    "voices": "more voices, for the recogniser",
+    "held_out": "people for the report",
 }
 
 
@@ -62,19 +70,23 @@ class Demo:
         motion = self.out / "corpus" / "manifests" / "motion.safetensors"
         return [f"weights.{name}={motion if name == 'motion' else self.weights(name)}" for name in names]
 
-    def corpus(self) -> None:
-        args = [f"source.{key}={value}" for key, value in self.cfg.corpus.items()]
-        ratios = [f"val_ratio={self.cfg.val_ratio}", f"test_ratio={self.cfg.test_ratio}"]
-        prepare(compose("prepare", ["source=synthetic", f"root={self.out / 'corpus'}", *args, *ratios]))
+    def root(self, name: str) -> Path:
+        """Of a corpus; of ``corpus`` where there is no ``name``."""
+        return self.out / (name if self.cfg[name] else "corpus")
+
+    def corpus(self, name: str) -> None:
+        shared = ("val_ratio", "test_ratio", "seed")
+        args = [f"{'' if key in shared else 'source.'}{key}={value}" for key, value in self.cfg[name].items()]
+        prepare(compose("prepare", ["source=synthetic", f"root={self.out / name}", *args]))
 
     def train(self, stage: str) -> None:
-        args = [f"out={self.out / stage}", f"data.root={self.out / 'corpus'}"]
-        args += self.overrides("vae", "identity", "teacher")
-        train(compose("train", ["experiment=demo", f"stage={stage}", *args, *self.cfg.train]))
+        root = self.root("voices" if stage == "visemes" else "corpus")
+        args = [f"out={self.out / stage}", f"data.root={root}", *self.overrides("vae", "identity", "teacher")]
+        train(compose("train", [f"experiment={self.cfg.experiment}", f"stage={stage}", *args, *self.cfg.train]))
 
     def held_out(self) -> tuple[Path, Path]:
         """A picture and a sentence of the test split's first person, as files."""
-        root = self.out / "corpus"
+        root = self.root("held_out")
         entry = read_manifest(manifest_path(root, "test"), root)[0]
         picture, sound = self.out / "reference.png", self.out / "speech.wav"
         Image.fromarray(read_frames(entry.video, indices=[0])[0]).save(picture)
@@ -90,9 +102,9 @@ class Demo:
         (self.out / ".sample.part").replace(self.out / "sample.mp4")
 
     def evaluate(self) -> None:
-        names = ("vae", "visemes", "identity", "mouth", "teacher", "student", "motion")
-        args = [f"out={self.out / 'report.json'}", f"data.root={self.out / 'corpus'}", *self.overrides(*names)]
-        evaluate.evaluate(compose("evaluate", args))
+        args = [f"out={self.out / 'report.json'}", f"data.root={self.root('held_out')}"]
+        args += self.overrides(*self.cfg.stages, "motion")
+        evaluate.evaluate(compose("evaluate", [*args, *self.cfg.evaluate]))
         report = self.out / "report.json"
         content = json.loads(report.read_text()) | {"seconds": self.seconds}
         write_atomic(report, json.dumps(content, indent=2).encode())
@@ -100,10 +112,13 @@ class Demo:
     def run(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
         total = sum(self.cfg.expected_seconds.values())
-        log.info("the demo takes about %d minutes on two cores; it can be stopped and continues\n", -(-total // 60))
-        self.step("corpus", "drawn people who speak", self.out / "corpus/manifests/motion.safetensors", self.corpus)
-        for stage, what in STAGES.items():
-            self.step(stage, what, self.weights(stage), lambda stage=stage: self.train(stage))
+        log.info("this takes about %d minutes on two cores; it can be stopped and continues\n", -(-total // 60))
+        for name, what in CORPORA.items():
+            if self.cfg[name]:
+                result = self.out / name / "manifests/motion.safetensors"
+                self.step(name, what, result, lambda name=name: self.corpus(name))
+        for stage in self.cfg.stages:
+            self.step(stage, STAGES[stage], self.weights(stage), lambda stage=stage: self.train(stage))
         self.step("sample", "a held-out face speaks, K=2", self.out / "sample.mp4", self.sample)
         self.step("evaluate", "held-out people, beside control rows", self.out / "report.json", self.evaluate)
         self.close()
