@@ -1,8 +1,13 @@
 import json
+import pickle
+import subprocess
+import sys
+from itertools import islice
 
 import numpy as np
 import pytest
 
+from tsd.data.datamodule import EndlessSampler
 from tsd.data.manifest import fingerprint, manifest_path, read_manifest
 from tsd.prepare.manifests import split_identities, write_jsonl, write_manifests
 
@@ -110,3 +115,58 @@ def test_the_fingerprint_follows_clips_and_their_order(tmp_path):
     write_jsonl(manifest_path(tmp_path, "train"), [_line(text="other words")])
     assert fingerprint(_read(tmp_path)) == prints[-1]
     assert np.all([len(p) == 16 for p in prints])
+
+
+def _large(root, num_clips: int) -> None:
+    """A manifest of clips that are not there, as ``tsd.prepare`` writes its lines."""
+    path = manifest_path(root, "train")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        for i in range(num_clips):
+            stem, person = f"trainval/p{i % 20_000:05d}/{i:07d}", f"p{i % 20_000:05d}"
+            line = {
+                "video": f"{stem}.mp4",
+                "identity": person,
+                "frames": 75 + i % 100,
+                "text": "LAY BLUE BY R ONE AGAIN",
+            }
+            line |= {"viseme_source": "aligned", "visemes": f"{stem}.visemes.npy", "motion": f"{stem}.face.npz"}
+            file.write(json.dumps(line | {"boxes": f"{stem}.face.npz", "flow": None, "truth": None}) + "\n")
+
+
+def test_a_large_manifest_is_scanned_and_its_lines_are_read_when_used(tmp_path):
+    _large(tmp_path, 50_000)
+    with manifest_path(tmp_path, "train").open("a") as file:
+        file.write('\n{"frames": 80, "identity": "ö", "video": "a.mp4"}\n')  # another order of keys, a blank line
+    (tmp_path / "a.mp4").touch()
+    manifest = _read(tmp_path)
+    assert len(manifest) == 50_001 and len(manifest.people) == 20_001
+    assert manifest.frames[123] == 98 and manifest.people[manifest.person[123]] == "p00123"
+    last = manifest[-1]
+    assert (last.identity, last.frames) == ("ö", 80) == (manifest.people[manifest.person[-1]], manifest.frames[-1])
+    assert last.where.endswith("line 50002")
+    with pytest.raises(ValueError, match=r"line 124: video 'trainval/p00123/0000123\.mp4' does not exist"):
+        manifest[123]
+    part = manifest[np.array([50_000, 3])]
+    assert len(part) == 2 and part.people == ["p00003", "ö"] and part[0] == last and part.frames.tolist() == [80, 78]
+    assert len(manifest[::1000]) == 51 and pickle.loads(pickle.dumps(part))[0] == last
+
+
+@pytest.mark.slow
+def test_a_million_clips_open_in_three_seconds_and_300_mb(tmp_path):
+    _large(tmp_path, 1_000_000)
+    code = f"""
+import time
+from tsd.data.manifest import read_manifest
+begun = time.process_time()
+manifest = read_manifest({str(manifest_path(tmp_path, "train"))!r}, {str(tmp_path)!r})
+spent = time.process_time() - begun
+peak = int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))) / 1024
+print(len(manifest), len(manifest.people), spent, peak)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    clips, people, spent, peak = map(float, run.stdout.split())
+    print(f"{spent:.2f} s of processor time, {peak:.0f} MB")
+    assert (clips, people) == (1_000_000, 20_000) and spent < 3 and peak < 300
+    orders = [list(islice(EndlessSampler(1_000_000, seed), 1000)) for seed in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]

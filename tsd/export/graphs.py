@@ -36,6 +36,8 @@ class Graph:
     function: Function
     shapes: dict[str, tuple[int | str, ...]]
     outputs: list[str]
+    large: bool = False
+    """Whether it works on whole pictures, where their layout in memory counts."""
 
     def example(self) -> dict[str, Tensor]:
         """Inputs of sizes SIZES. Noise strengths are above zero, as everywhere; heads move a little."""
@@ -55,7 +57,7 @@ def recogniser(net: VisemeNet) -> Graph:
 
 def encoder(vae: VAE) -> Graph:
     side = vae.resolution
-    return Graph(Function(vae, vae.encode), {"pictures": (BATCH, 3, side, side)}, ["z"])
+    return Graph(Function(vae, vae.encode), {"pictures": (BATCH, 3, side, side)}, ["z"], large=True)
 
 
 def decoder(vae: VAE) -> Graph:
@@ -67,7 +69,7 @@ def decoder(vae: VAE) -> Graph:
 
     shapes = {"z": (BATCH, FRAMES, *latent), "picture": (BATCH, 3, side, side), "reference_latent": (BATCH, *latent)}
     shapes["maps"] = (BATCH, FRAMES, 2, 3)
-    return Graph(Function(vae, decode), shapes, ["pictures"])
+    return Graph(Function(vae, decode), shapes, ["pictures"], large=True)
 
 
 def reference(student: Denoiser) -> Graph:

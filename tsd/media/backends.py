@@ -1,10 +1,12 @@
-"""Frames by number, from whichever decoder is there: the same pictures within one level, at different speeds.
+"""Frames by number, from whichever decoder is there: the same pictures, at different speeds (`make bench-data`).
 
-`make bench-data` times them. decord is quickest to a few frames of a clip; PyAV is always there.
+torchcodec is quickest to a few frames of a clip but brings no ffmpeg; PyAV is always there and comes next.
 """
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import av
@@ -12,17 +14,14 @@ import numpy as np
 
 from tsd.media.container import open_media, upright
 
-try:
-    import decord
-except (ImportError, OSError):  # wheels exist for x86_64 Linux only
-    decord = None
-
 Backend = Callable[[Path, Sequence[int]], np.ndarray]
 """(path, numbers in 0..n-1 in any order) -> uint8 [len(numbers), H, W, 3]; ValueError where decoding fails."""
 
 
 def read_decord(path: Path, numbers: Sequence[int]) -> np.ndarray:
-    """decord (Apache-2.0), seeking between keyframes."""
+    """decord (Apache-2.0), which has wheels for x86_64 Linux only."""
+    import decord
+
     try:
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
         return reader.get_batch(list(numbers)).asnumpy()
@@ -38,14 +37,16 @@ def read_pyav(path: Path, numbers: Sequence[int], seek: bool = True) -> np.ndarr
     found, needed = {}, sorted(set(numbers))
     with open_media(path) as container:
         stream = container.streams.video[0]
-        keys = [(n, entry.timestamp) for n, entry in enumerate(stream.index_entries) if entry.is_keyframe]
+        index = list(stream.index_entries)
+        keys = [(n, entry.timestamp) for n, entry in enumerate(index) if entry.is_keyframe]
+        shift = (stream.start_time or 0) - index[0].timestamp if index else 0  # the index holds decoding times
         frames, position = container.decode(stream), 0
         try:
             for number in needed:
                 key, stamp = keys[max(bisect_right(keys, number, key=lambda k: k[0]) - 1, 0)] if keys else (0, 0)
                 jumped = seek and key > position
                 if jumped:
-                    container.seek(stamp, stream=stream)
+                    container.seek(stamp + shift, stream=stream)
                     frames, position = container.decode(stream), key
                 for frame in frames:
                     if jumped and _number(frame, stream) != position:
@@ -75,6 +76,25 @@ def read_torchcodec(path: Path, numbers: Sequence[int]) -> np.ndarray:
     except (RuntimeError, IndexError) as error:
         raise ValueError("cannot be decoded") from error
     return np.ascontiguousarray(frames.permute(0, 2, 3, 1).numpy())
+
+
+@cache
+def has_torchcodec() -> bool:
+    """Whether torchcodec is installed and finds an ffmpeg."""
+    if find_spec("torchcodec") is None:
+        return False
+    from torchcodec.decoders import VideoDecoder
+
+    try:
+        VideoDecoder(b"no video")  # its libraries are loaded at the first use only
+    except (RuntimeError, ValueError) as error:
+        return "libtorchcodec" not in str(error)
+    return True
+
+
+def quickest() -> Backend:
+    """The decoder that `make bench-data` puts first of those that work here."""
+    return read_torchcodec if has_torchcodec() else read_pyav
 
 
 BACKENDS: dict[str, Backend] = {"decord": read_decord, "pyav": read_pyav, "torchcodec": read_torchcodec}

@@ -13,7 +13,6 @@ import torch
 from tsd.clip import FPS, SAMPLE_RATE
 from tsd.media import backends
 from tsd.media.atomic import replacing
-from tsd.media.backends import BACKENDS
 from tsd.media.container import open_media
 
 
@@ -52,19 +51,6 @@ def video_info(path: str | Path) -> VideoInfo:
         )
 
 
-def check_video(path: str | Path) -> VideoInfo:
-    """``video_info`` after decoding every frame: ValueError where one is broken or missing."""
-    info = video_info(path)
-    with open_media(path) as container:
-        try:
-            num_frames = sum(1 for _ in container.decode(video=0))
-        except av.error.FFmpegError as error:
-            raise broken(path) from error
-    if num_frames < info.num_frames:
-        raise broken(path, f" after frame {num_frames} of {info.num_frames}")
-    return info
-
-
 def read_frames(path: str | Path, indices: Sequence[int] | None = None, size: int | None = None) -> np.ndarray:
     """Frames as uint8 [T, H, W, 3] RGB: all of them, or those of ``indices`` in that order.
 
@@ -77,7 +63,7 @@ def read_frames(path: str | Path, indices: Sequence[int] | None = None, size: in
     if wrong := [i for i in numbers if not 0 <= i < info.num_frames]:
         raise ValueError(f"{path}: has {info.num_frames} frames, so frame {wrong[0]} does not exist")
     try:
-        frames = BACKENDS["pyav" if backends.decord is None else "decord"](Path(path), numbers)
+        frames = backends.quickest()(Path(path), numbers)
     except ValueError as error:
         raise broken(path, f": {error}") from error
     return frames if size is None else resize_square(frames, size)

@@ -47,14 +47,15 @@ class Hearing:
 
     @torch.inference_mode()
     def push(self, wave: np.ndarray) -> Tensor:
-        """The next samples float32 [N] -> windows [n, W, V] of the frames whose future is now known, n >= 0."""
+        """The next samples float32 [N] -> windows [n, W, V] of frames whose future is now known, n a multiple of
+        ``chunk``: a net meets the same shape again and again."""
         self.wave = np.concatenate([self.wave, wave])
         self._listen((len(self.wave) - MARGIN) // SAMPLES_PER_FRAME)
         known = self.first + len(self.mel) // MELS_PER_FRAME - self.recogniser.look_ahead
-        if known - self.heard < self.chunk:
-            return viseme_windows(self.visemes)[:0]
-        self._recognise(known)
-        return self._windows(len(self.visemes) - VISEME_PAST - VISEME_FUTURE)
+        ready = len(self.visemes) - VISEME_PAST + known - self.heard - VISEME_FUTURE
+        if ready >= self.chunk:
+            self._recognise(known)
+        return self._windows(max(0, ready) // self.chunk * self.chunk)
 
     @torch.inference_mode()
     def finish(self) -> Tensor:
@@ -84,7 +85,6 @@ class Hearing:
 
     def _windows(self, count: int) -> Tensor:
         """The next ``count`` windows; forgets the visemes that no later one asks for."""
-        count = max(count, 0)
         windows = viseme_windows(self.visemes)[VISEME_PAST : VISEME_PAST + count]
         self.visemes = self.visemes[count:]
         return windows

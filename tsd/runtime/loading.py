@@ -15,11 +15,12 @@ from tsd.runtime.exported import ExportedRecogniser, ExportedStudent, ExportedVA
 
 EXPORTED = {"vae": ExportedVAE, "student": ExportedStudent, "visemes": ExportedRecogniser}
 FASTEST = {
-    "vae": ("openvino-bf16", "torch"),
+    "vae": ("openvino-bf16", "openvino", "torch"),
     "student": ("onnxruntime", "openvino", "torch"),
     "visemes": ("onnxruntime", "openvino", "torch"),
 }
-"""What `backend=auto` takes, the first that is installed: as experiments/latency found them, in float32."""
+"""What `backend=auto` takes, the first that is installed: as experiments/latency found them. bfloat16 only where the
+processor computes in it."""
 
 PLACES = ("{stage}.safetensors", "{stage}/weights.safetensors", "corpus/manifests/{stage}.safetensors")
 """Where a folder holds the weights of a stage: a release or an export; what training leaves; what the demo leaves."""
