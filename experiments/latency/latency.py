@@ -194,6 +194,7 @@ def main() -> None:
     parser.add_argument("--reference", type=Path, default=REPO / "outputs/demo/reference.png")
     parser.add_argument("--audio", type=Path, default=REPO / "outputs/demo/speech.wav")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--schedules", nargs="+", default=list(SCHEDULES))
     parser.add_argument("--frames", type=int, default=240)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--stream-seconds", type=int, default=3600)
@@ -212,7 +213,8 @@ def main() -> None:
         card = json.loads((folder / "card.json").read_text())
         side = card["resolution"]
         out = given.out / f"bench{side}.json"
-        sizes = [f"threads={given.threads}", f"frames={given.frames}", f"rounds={given.rounds}"]
+        sizes = [f"{key}={getattr(given, key)}" for key in ("threads", "frames", "rounds")]
+        sizes.append(f"schedules=[{','.join(given.schedules)}]")
         costs = bench.bench(composed("bench", f"export={folder}", *sizes, f"out={out}"))
         out.with_suffix(".md").unlink()
         kept = {
