@@ -142,11 +142,7 @@ def test_a_search_goes_on_from_its_storage(root, tmp_path):
     optuna = pytest.importorskip("optuna")
     search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "optimizer.lr=tag(log,interval(1e-4,1e-2))"]
     overrides = sweep_arguments(root, *search, "loss=paper,no_temporal")
-    process = command(tmp_path, *overrides)
-    while process.is_alive() and len(list((tmp_path / "sweep").glob("*/checkpoints/last.ckpt"))) < 2:
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    killed_in_job(1, tmp_path, overrides)
     code, output = ran(tmp_path, *overrides)
     assert code == 0 and "best: optimizer.lr=" in output, output
     study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{tmp_path / 'sweep' / 'optuna.db'}")

@@ -31,6 +31,8 @@ OPTIONAL = ("sync", "lipreader")
 """Stages that evaluation does without where the weights file does not exist."""
 INSTRUMENTS = {"mouth": "mouth_r", "identity": "id_cosine", "sync": "sync_offset", "lipreader": "viseme_accuracy"}
 """Measuring stages, and a column that is unavailable without each."""
+PAIR_STAGES = ("mouth", "identity", "sync")
+"""What measures any videos: what was said, in visemes, is not known of them."""
 LEAST_SHUFFLED = 8
 """Every schedule says the wrong speech in a quarter of the clips, but in at least so many."""
 FACENET_EVERY = 10
@@ -88,17 +90,17 @@ def check_shared(cfg: DictConfig) -> list[str]:
     return wrong
 
 
-def load_instruments(cfg: DictConfig) -> tuple[Instruments, dict[str, str]]:
+def load_instruments(cfg: DictConfig, stages: tuple[str, ...]) -> tuple[Instruments, dict[str, str]]:
     """What measures, and {instrument: hash of its weights}; what has no weights is unavailable and says why."""
     instruments, hashes = Instruments(), {}
-    for stage, metric in INSTRUMENTS.items():
+    for stage in stages:
         path = cfg.weights.get(stage)
         if path and Path(path).is_file():
             setattr(instruments, stage, checkpoint.load(path, stage))
             hashes[stage] = checkpoint.file_hash(path)
         else:
             reason = f"unavailable: no weights.{stage} ({path}); `make train-{stage}` writes them"
-            instruments.unavailable[metric] = reason
+            instruments.unavailable[INSTRUMENTS[stage]] = reason
     if cfg.identity.weights:
         instruments.identity, instruments.identity_every = FaceNet(cfg.identity.weights), FACENET_EVERY
         hashes["identity"] = checkpoint.file_hash(cfg.identity.weights)
@@ -145,7 +147,7 @@ def make_plan(cfg: DictConfig, num_clips: int) -> Plan:
 def check_pairs(cfg: DictConfig) -> None:
     """All bad arguments of a comparison of folders in one error; weights that do not exist are not needed there."""
     wrong = [f"{key}=<folder> is missing: pairs= and real= go together" for key in ("pairs", "real") if not cfg[key]]
-    for stage in ("mouth", "identity", "sync"):
+    for stage in PAIR_STAGES:
         try:
             if cfg.weights.get(stage) and Path(cfg.weights[stage]).is_file():
                 checkpoint.read_header(cfg.weights[stage], stage)
@@ -160,7 +162,7 @@ def check_pairs(cfg: DictConfig) -> None:
 def evaluate_pairs(cfg: DictConfig) -> dict:
     """Score the videos of ``pairs`` against those of ``real`` and write the report; returns it."""
     check_pairs(cfg)
-    instruments, hashes = load_instruments(cfg)
+    instruments, hashes = load_instruments(cfg, PAIR_STAGES)
     networks = {name: f"weights.{name}, hash {digest}" for name, digest in hashes.items() if name != "lpips"}
     if "lpips" in hashes:
         networks["lpips"] = f"{cfg.lpips.backbone}, hash {hashes['lpips']}"
@@ -180,7 +182,7 @@ def evaluate(cfg: DictConfig) -> dict:
     """Run every protocol over the clips and write the report; returns it. Finished clips of a cut run are kept."""
     begun = time.perf_counter()
     check(cfg)
-    instruments, hashes = load_instruments(cfg)
+    instruments, hashes = load_instruments(cfg, tuple(INSTRUMENTS))
     chain = load_chain(cfg.weights, instruments)
     dataset = open_dataset(cfg, chain.talker.vae.resolution)
     plan = make_plan(cfg, len(dataset.entries))

@@ -24,7 +24,8 @@ HYDRA_TARGETS = {
     "launcher": r"hydra\._internal\.core_plugins\.basic_launcher\.BasicLauncher"
     r"|hydra_plugins\.hydra_joblib_launcher\.joblib_launcher\.JoblibLauncher"
     r"|hydra_plugins\.hydra_submitit_launcher\.submitit_launcher\.(Local|Slurm)Launcher",
-    "sweeper": r"hydra\._internal\.core_plugins\.basic_sweeper\.BasicSweeper|tsd\.sweeps\.search\.OptunaSweeper",
+    "sweeper": r"hydra\._internal\.core_plugins\.basic_sweeper\.BasicSweeper"
+    r"|hydra_plugins\.tsd_search\.optuna_sweeper\.OptunaSweeper",
     "callbacks": r"tsd\.sweeps\.table\.SweepTable",
 }
 """What Hydra itself builds, before any job begins: these and nothing else."""

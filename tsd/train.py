@@ -13,7 +13,6 @@ import hydra
 import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.fabric.utilities.rank_zero import rank_zero_only
@@ -26,14 +25,12 @@ from tsd.prepare.latents import cache_latents
 from tsd.resume import Requeue, Resume, SafeCheckpointIO, read_checkpoint
 from tsd.sweeps.folder import job_folder
 from tsd.sweeps.report import write_report
-from tsd.sweeps.search import OptunaSweeper
 
 log = logging.getLogger(__name__)
 for noisy in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
     logging.getLogger(noisy).setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", module="lightning.*")
 OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
-Plugins.instance().register(OptunaSweeper)
 
 
 def build(node: DictConfig, **kwargs):

@@ -70,7 +70,8 @@ class OptunaSweeper(Sweeper):
             batch = waiting[: min(left, self.n_jobs)]
             waiting = waiting[len(batch) :]
             fresh = range(min(left, self.n_jobs) - len(batch))
-            batch += [study.trials[study.ask(space).number] for _ in fresh]
+            asked = [study.ask(space).number for _ in fresh]  # before they are looked up: ``trials`` is a copy
+            batch += [study.trials[number] for number in asked]
             self.run(study, batch, fixed)
         for key, value in study.best_params.items() if study.best_trials else []:
             print(f"best: {key}={value}")
