@@ -49,7 +49,6 @@ def test_a_page_keeps_its_words_and_gets_the_new_table(tmp_path):
 
 
 def test_the_workspace_shows_what_trainings_log():
-    pytest.importorskip("wandb_workspaces")
     shown = script("workspace")
     sections = shown.workspace("someone").sections
     assert [section.name for section in sections] == [*shown.SECTIONS, "Pictures"]

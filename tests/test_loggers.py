@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import wandb
 from PIL import Image
 from tiny_runs import arguments, ground, ran
 
@@ -17,7 +18,6 @@ from tsd import checkpoint, upload
 from tsd.loggers import WandbLog, read_rows
 from tsd.media.video import video_info
 
-wandb = pytest.importorskip("wandb")
 CONFIG = {"stage": {"name": "student"}, "loss": {"noise": 1.0}}
 CONFIG["run"] = {"id": "abc", "hash": "h", "stands_on": {"vae": {"path": "outputs/vae", "hash": "v", "id": "xyz"}}}
 

@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+import optuna
 import pytest
 from tiny_runs import arguments, command, ground, ran
 
@@ -128,7 +129,6 @@ def test_sigterm_ends_a_sweep_for_requeueing(root, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_other_launchers_give_the_same_results(root, whole, tmp_path, launcher):
-    pytest.importorskip(f"hydra_plugins.hydra_{launcher.split('_')[0]}_launcher")
     more = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else ["hydra.launcher.timeout_min=5"]
     overrides = sweep_arguments(root, "loss=paper,no_temporal", "p_mismatch=p00", f"hydra/launcher={launcher}", *more)
     code, output = ran(tmp_path, *overrides)
@@ -139,7 +139,6 @@ def test_other_launchers_give_the_same_results(root, whole, tmp_path, launcher):
 
 
 def test_a_search_goes_on_from_its_storage(root, tmp_path):
-    optuna = pytest.importorskip("optuna")
     search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "optimizer.lr=tag(log,interval(1e-4,1e-2))"]
     overrides = sweep_arguments(root, *search, "loss=paper,no_temporal")
     killed_in_job(1, tmp_path, overrides)

@@ -1,7 +1,6 @@
 """What a trained chain costs, counted and timed from sound to picture: ``python -m tsd.bench``."""
 
 import io
-import json
 import logging
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tsd.bench.tables import draw, to_markdown
 from tsd.bench.timing import Setting, measure
 from tsd.command import user_errors
 from tsd.prepare.manifests import write_atomic
+from tsd.report import write_report
 from tsd.runtime.backends import available, parse
 from tsd.runtime.talker import Talker
 
@@ -96,8 +96,7 @@ def bench(cfg: DictConfig) -> dict:
     picture = io.BytesIO()
     draw(report, picture)
     write_atomic(path.with_suffix(".png"), picture.getvalue())
-    write_atomic(path.with_suffix(".md"), to_markdown(report).encode())
-    write_atomic(path, (json.dumps(report, indent=2) + "\n").encode())
+    write_report(path, report, None, to_markdown)
     return report
 
 

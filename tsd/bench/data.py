@@ -2,7 +2,6 @@
 from the latent cache and from memory. Everything is taken in turns, so that a noisy machine is fair to all."""
 
 import itertools
-import json
 import logging
 import tempfile
 import time
@@ -25,10 +24,10 @@ from tsd.media.video import read_frames, write_video
 from tsd.modules.teacher import TeacherModule
 from tsd.prepare.collect import Splits, collect
 from tsd.prepare.latents import cache_latents
-from tsd.prepare.manifests import write_atomic
 from tsd.prepare.settings import Settings
 from tsd.prepare.sources import synthetic
 from tsd.prepare.work import KEYFRAMES
+from tsd.report import write_report
 
 log = logging.getLogger(__name__)
 WINDOW = 8
@@ -179,8 +178,7 @@ def bench(cfg: DictConfig) -> dict:
             "training": training(cfg, root, folder / "latents"),
         }
     path = Path(cfg.out)
-    write_atomic(path.with_suffix(".md"), to_markdown(report).encode())
-    write_atomic(path, (json.dumps(report, indent=2) + "\n").encode())
+    write_report(path, report, None, to_markdown)
     return report
 
 

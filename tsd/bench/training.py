@@ -3,7 +3,6 @@
 Steps on a made-up batch, every way in turn: precision, memory layout, compilation, fused optimiser.
 """
 
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from tqdm import tqdm
 from tsd.bench.machine import Product
 from tsd.clip import MELS, MELS_PER_FRAME, MOTION, VISEME_WINDOW, VISEMES, Clip
 from tsd.command import user_errors
-from tsd.prepare.manifests import write_atomic
+from tsd.report import write_report
 
 log = logging.getLogger(__name__)
 
@@ -176,8 +175,7 @@ def run(cfg: DictConfig) -> dict:
         "devices": {device: compare(cfg, device, cfg.rounds) for device in devices},
     }
     path = Path(cfg.out) / f"training_{cfg.stage.name}.json"
-    write_atomic(path.with_suffix(".md"), to_markdown(report).encode())
-    write_atomic(path, (json.dumps(report, indent=2) + "\n").encode())
+    write_report(path, report, None, to_markdown)
     return report
 
 

@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 
 import lightning as L
@@ -18,8 +19,7 @@ WARMUP = 0.05
 class Stage(L.LightningModule):
     """A LightningModule around one trained net, ``self.net``.
 
-    A stage says what its losses are (``step_losses``); the weighted sum is their "total". ``optimizer`` is
-    called with the parameters (a ``functools.partial``).
+    ``optimizer`` is called with the parameters (a ``functools.partial``).
     """
 
     def __init__(self, net: nn.Module, loss, optimizer: Callable[[Iterable], torch.optim.Optimizer]):
@@ -35,20 +35,9 @@ class Stage(L.LightningModule):
         for net in self.frozen.values():
             net.to(self.device)
 
-    def step_losses(self, clip: Clip) -> dict[str, Tensor]:
-        """Named scalar terms of one batch; names are fields of LossWeights."""
-        raise NotImplementedError(f"{type(self).__name__} must say what its losses are")
-
     def on_train_batch_start(self, clip: Clip, _: int) -> None:
         # Lightning would log a term again and again after the batch that had it (a student's terms change midway).
         self.trainer.fit_loop.epoch_loop._results.clear()
-
-    def training_step(self, clip: Clip, _: int) -> Tensor:
-        terms = self.step_losses(clip)
-        total = self.loss.total(terms)
-        self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()}, batch_size=len(clip))
-        self.log("train/total", total.detach(), batch_size=len(clip), prog_bar=True)
-        return total
 
     def configure_optimizers(self):
         optimizer = self.make_optimizer(self.net.parameters())
@@ -63,6 +52,21 @@ class Stage(L.LightningModule):
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+class WeightedStage(Stage, ABC):
+    """A stage of several named terms, whose weighted sum is their "total"."""
+
+    @abstractmethod
+    def step_losses(self, clip: Clip) -> dict[str, Tensor]:
+        """Named scalar terms of one batch; names are fields of LossWeights."""
+
+    def training_step(self, clip: Clip, _: int) -> Tensor:
+        terms = self.step_losses(clip)
+        total = self.loss.total(terms)
+        self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()}, batch_size=len(clip))
+        self.log("train/total", total.detach(), batch_size=len(clip), prog_bar=True)
+        return total
 
 
 def clip_noise(clip: Clip, like: Tensor, shared: float, draw: int) -> Tensor:

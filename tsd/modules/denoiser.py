@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from tsd import losses
 from tsd.clip import Clip
 from tsd.diffusion import Schedule, add_noise, draw_noise, draw_strengths, expand, noise_weight, sample, z0_from_eps
-from tsd.modules.base import Stage, clip_noise, mouth_region
+from tsd.modules.base import WeightedStage, clip_noise, mouth_region
 from tsd.nets.affine import frame_to_reference
 from tsd.nets.denoiser import Condition, Denoiser
 from tsd.nets.vae import Appearance
@@ -18,7 +18,7 @@ MOUTH_WEIGHT = 8.0
 VALIDATION_STRENGTHS = (0.3, 1.0, 3.0, 40.0)
 
 
-class DenoiserStage(Stage):
+class DenoiserStage(WeightedStage):
     """Noise prediction on the latents of a frozen VAE, conditioned on reference, visemes and motion.
 
     decoded: clips of a batch whose estimate is decoded for the terms on pictures (identity, temporal).

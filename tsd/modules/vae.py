@@ -5,7 +5,7 @@ from torch import Tensor
 
 from tsd import losses
 from tsd.clip import Clip
-from tsd.modules.base import Stage, mouth_region
+from tsd.modules.base import WeightedStage, mouth_region
 from tsd.nets.affine import frame_to_reference
 from tsd.nets.vae import VAE
 
@@ -17,7 +17,7 @@ P_NO_MOTION = 0.3
 """How often the decoder is not told where the head is while it trains: it must do without, too. Our choice."""
 
 
-class VAEModule(Stage):
+class VAEModule(WeightedStage):
     """Reconstruction, edges, flow and KL; the statistics of the latents are tracked as it trains."""
 
     net: VAE

@@ -1,6 +1,7 @@
 """The visemes of a recording, from the best source there is: what was given, words with times, the text alone, the
 sound alone."""
 
+import logging
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from tsd.prepare.alignment import align, can_align
 from tsd.prepare.recording import Recording, Words
 from tsd.prepare.visemes import visemes_from_events, visemes_from_words
 
+log = logging.getLogger(__name__)
 SOURCES = ("truth", "npy", "transcript", "aligned", "recognised", "none")
 """Best first. ``viseme_source`` of a manifest line is one of these."""
 
@@ -31,6 +33,12 @@ class Labels:
     """Given or found by alignment."""
 
 
+@cache
+def say_once(reason: str) -> None:
+    """What is the same for every clip of a corpus."""
+    log.warning("%s; no visemes come from transcripts", reason)
+
+
 def label(recording: Recording, wave: np.ndarray, num_frames: int, language: str = "en", weights="") -> Labels:
     """The first source of SOURCES that gives something (but "truth", which drawn clips have beside them).
 
@@ -41,15 +49,15 @@ def label(recording: Recording, wave: np.ndarray, num_frames: int, language: str
     if given in recording.beside:
         try:
             return Labels("npy", read_visemes(given, num_frames), recording.words)
-        except ValueError:
-            pass  # the next source; the count of sources shows it
+        except ValueError as error:
+            log.warning("%s; the next source of visemes is taken", error)
     if recording.words:
         try:
             return Labels(
                 "transcript", visemes_from_words(list(recording.words), num_frames, language), recording.words
             )
-        except ValueError:  # espeak-ng is missing or does not know the language
-            pass
+        except ValueError as error:  # espeak-ng is missing or does not know the language
+            say_once(str(error))
     elif recording.text and can_align(language) and (found := align(wave, recording.text, language)):
         return Labels("aligned", visemes_from_events(found.phonemes, num_frames), found.words)
     if weights and len(wave):
