@@ -11,11 +11,11 @@ from mini_corpus import motion_of, write_disc
 from tsd.command import user_errors
 from tsd.data.datamodule import ClipDataModule
 from tsd.data.manifest import manifest_path, read_manifest
+from tsd.media.heads import fill
 from tsd.media.video import read_frames, video_info, write_video
 from tsd.prepare import collect as collecting
 from tsd.prepare import labels
 from tsd.prepare.collect import Corpus, collect
-from tsd.prepare.heads import fill
 from tsd.prepare.pieces import MIN_SEEN
 from tsd.prepare.settings import Settings
 from tsd.prepare.sources.lrs3 import find

@@ -1,16 +1,18 @@
 """Every rate becomes 25 frames a second in step with its sound."""
 
 from fractions import Fraction
+from itertools import islice
 
 import cv2
 import numpy as np
 import pytest
+from mini_corpus import disc_frames
 from mixed_folder import NTSC, encode
 
 from tsd.clip import FPS, SAMPLE_RATE
-from tsd.media import audio
+from tsd.media import audio, timeline
 from tsd.media.audio import load_audio, speech_share
-from tsd.media.timeline import read_timeline, resampled_frames
+from tsd.media.timeline import frames_between, read_timeline, resampled_frames, there_and_back
 from tsd.media.video import write_video
 
 SECONDS = 61
@@ -99,7 +101,7 @@ def test_a_sound_longer_than_memory_allows_is_refused(tmp_path, monkeypatch):
 
 
 def test_pictures_are_compared_when_a_flash_is_a_cut():
-    from tsd.prepare.shots import change, find_cuts, thumbnail
+    from tsd.media.shots import change, find_cuts, thumbnail
 
     rng = np.random.default_rng(0)
     walls = [cv2.resize(rng.integers(0, 256, (4, 4, 3), np.uint8), (80, 60)) for _ in range(3)]
@@ -109,3 +111,42 @@ def test_pictures_are_compared_when_a_flash_is_a_cut():
     assert find_cuts(changes) == [20, 40]
     shaking = 40 + rng.normal(0, 4, 60)  # every frame changes as much as a cut does
     assert find_cuts(shaking) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "fps", "codec", "options"),
+    [
+        ("a.mp4", 30, "libx264", {"g": "20", "bf": "3"}),
+        ("a.mkv", 60, "libx265", {"x265-params": "log-level=none:pools=1:keyint=15:open-gop=1"}),
+        ("a.mpg", 25, "mpeg2video", {"g": "12", "bf": "2"}),
+        ("a.avi", NTSC, "mpeg4", {"g": "12"}),
+        ("a.webm", 24, "libvpx", {"deadline": "realtime", "g": "9"}),
+        ("a.mp4", "variable", "libx264", {"g": "10", "bf": "2"}),
+    ],
+)
+def test_a_stretch_is_what_reading_from_the_start_gives(tmp_path, name, fps, codec, options):
+    frames, stamps = list(disc_frames(120)), None
+    if fps == "variable":
+        stamps = np.cumsum(np.random.default_rng(0).choice([1 / 60, 1 / 30, 1 / 12], 120))
+    path = encode(
+        tmp_path / name, frames, fps=30 if stamps is not None else fps, codec=codec, options=options, stamps=stamps
+    )
+    times = read_timeline(path)
+    whole = np.stack(list(resampled_frames(path, times)))
+    assert len(np.unique(whole.reshape(len(whole), -1), axis=0)) > 40
+    for first, end in ((0, 3), (7, 19), (len(whole) - 12, len(whole)), (30, 31)):
+        assert np.array_equal(np.stack(frames_between(path, times, first, end)), whole[first:end]), (first, end)
+
+
+def test_there_and_back_is_read_in_blocks_and_without_an_index(tmp_path, monkeypatch):
+    path = encode(tmp_path / "a.mp4", list(disc_frames(40)), options={"g": "9"})
+    times = read_timeline(path)
+    whole = np.stack(list(resampled_frames(path, times)))
+    order = np.r_[0:30, 28:0:-1, 0:30, 28:20:-1]
+    shown = np.stack(list(islice(there_and_back(path, times, 30), len(order))))
+    assert np.array_equal(shown, whole[order])
+    one = np.stack(list(islice(there_and_back(path, times, 1), 3)))
+    assert np.array_equal(one, whole[[0, 0, 0]])
+    read = timeline._read_from
+    monkeypatch.setattr(timeline, "_read_from", lambda *args: {} if args[-1] else read(*args))
+    assert np.array_equal(np.stack(frames_between(path, times, 20, 32)), whole[20:32])

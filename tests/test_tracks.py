@@ -10,12 +10,12 @@ from mixed_folder import People, mixed_folder
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.data.tracks import load_tracks
 from tsd.media.audio import load_audio
+from tsd.media.crops import crop, in_squares, squares
 from tsd.media.faces import EYES_AT, EYES_TO_MOUTH, Landmarks
+from tsd.media.heads import Head, follow, rivals
 from tsd.media.video import read_frames, video_info
 from tsd.prepare import work
 from tsd.prepare.collect import Splits, collect
-from tsd.prepare.crops import crop, in_squares, squares
-from tsd.prepare.heads import Head, follow, rivals
 from tsd.prepare.pieces import Piece, fault
 from tsd.prepare.recording import Recording
 from tsd.prepare.settings import Settings

@@ -138,3 +138,15 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
 def test_frames_that_cannot_be_written_are_refused(tmp_path, frames):
     with pytest.raises(ValueError, match="even|uint8"):
         write_video(tmp_path / "a.mp4", frames)
+
+
+def test_pieces_are_written_as_the_whole(tmp_path):
+    frames, wave = disc_frames(30), np.sin(np.arange(30 * 640) / 9).astype(np.float32) / 3
+    write_video(tmp_path / "whole.mp4", frames, wave)
+    write_video(tmp_path / "pieces.mp4", iter([frames[:1], frames[1:20], frames[20:]]), wave)
+    assert (tmp_path / "whole.mp4").read_bytes() == (tmp_path / "pieces.mp4").read_bytes()
+    with pytest.raises(ValueError, match=r"change their size from \[64, 64, 3\] to \[32, 64, 3\]"):
+        write_video(tmp_path / "a.mp4", iter([frames, frames[:, :32]]))
+    with pytest.raises(ValueError, match="no frames"):
+        write_video(tmp_path / "a.mp4", iter([]))
+    assert not (tmp_path / "a.mp4").exists()

@@ -1,10 +1,12 @@
-"""Make a face speak: ``python -m tsd.sample reference=face.png audio=speech.wav steps=k2 mode=e1``."""
+"""Make a face speak: ``python -m tsd.sample reference=face.png audio=speech.wav steps=k2 mode=e1``, or a video say
+other words: ``start=driving video=clip.mp4 audio=speech.wav``."""
 
 import json
 import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -19,16 +21,28 @@ from tsd.clip import FPS, to_frames, to_uint8
 from tsd.command import user_errors
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio
 from tsd.media.video import write_video
+from tsd.runtime.dubbing import LENGTHS, Dubbing
 from tsd.runtime.talker import Talker
 
 log = logging.getLogger(__name__)
-CHOICES = {"mode": ("e1", "e2", "decode"), "start": ("noise", "reference"), "motion": ("natural", "still")}
+CHOICES = {
+    "mode": ("e1", "e2", "decode"),
+    "start": ("noise", "reference", "driving"),
+    "motion": ("natural", "still"),
+    "length": LENGTHS,
+}
 CHUNK = 8
 """Frames at a time: a file need not be waited for, and the decoder works on one block."""
 PNG_LEVEL = 1
 """Of compression: half the time of the usual 6, files a fifth larger."""
 
-NEEDED = {"e1": ("reference", "audio"), "e2": ("reference", "audio"), "decode": ("latents",)}
+NEEDED = {
+    "e1": ("reference", "audio"),
+    "e2": ("reference", "audio"),
+    "decode": ("latents",),
+    "driving": ("video", "audio"),
+}
+FILES = ("video", "reference", "audio", "latents")
 
 
 def steps_of(cfg: DictConfig) -> str:
@@ -40,15 +54,25 @@ def check(cfg: DictConfig) -> None:
     """All bad arguments in one error."""
     wrong = [f"{key}={cfg[key]}: must be one of {', '.join(c)}" for key, c in CHOICES.items() if cfg[key] not in c]
     if not wrong:
-        missing = [key for key in NEEDED[cfg.mode] if not cfg[key]]
-        wrong += [f"{key}=<file> is missing: mode={cfg.mode} needs it" for key in missing]
-        wrong += [
-            f"{key}={cfg[key]}: no such file"
-            for key in ("reference", "audio", "latents")
-            if cfg[key] and not Path(cfg[key]).is_file()
-        ]
+        wrong = impossible(cfg)
+        job = "driving" if cfg.start == "driving" else cfg.mode
+        asks = "start=driving" if cfg.start == "driving" else f"mode={cfg.mode}"
+        wrong += [f"{key}=<file> is missing: {asks} needs it" for key in NEEDED[job] if not cfg[key]]
+        wrong += [f"{key}={cfg[key]}: no such file" for key in FILES if cfg[key] and not Path(cfg[key]).is_file()]
     if wrong:
         raise ValueError("; ".join(wrong))
+
+
+def impossible(cfg: DictConfig) -> list[str]:
+    """Arguments that contradict each other."""
+    if cfg.start != "driving":
+        return [f"video={cfg.video}: is used by start=driving only"] if cfg.video else []
+    wrong = []
+    if cfg.mode != "e1":
+        wrong.append(f"mode={cfg.mode}: start=driving makes a video, for which latents are not enough; use mode=e1")
+    if cfg.motion != "natural":
+        wrong.append(f"motion={cfg.motion}: with start=driving the head moves as in the video; leave it out")
+    return wrong
 
 
 def load(cfg: DictConfig) -> Talker:
@@ -114,41 +138,68 @@ def face_of(talker: Talker, num_frames: int, cfg: DictConfig) -> dict[str, np.nd
     return {"reference": to_uint8(speaker.appearance.picture[0]), "maps": maps.numpy()}
 
 
-def write(folder: Path, made: np.ndarray, face: dict | None, cfg: DictConfig, backends: dict[str, str]) -> None:
-    """What a run leaves: latents.npz where there is a ``face`` to decode them with, else sample.mp4 and frames/; all
-    of it or nothing."""
+@contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """A folder to write into that takes the place of ``folder`` when the block ends well: all of it or nothing."""
+    if folder.exists() and not (folder / "sample.json").is_file():
+        raise ValueError(f"name={folder.name}: {folder} holds something else than a sample; give another name")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".part-") as temporary:
         work = Path(temporary) / "run"
         work.mkdir()
-        if face is not None:
-            np.savez(work / "latents.npz", latents=made, **face)
-        else:
-            write_video(work / "sample.mp4", made, load_audio(cfg.audio) if cfg.audio else None)
-            (work / "frames").mkdir()
-            for i, frame in enumerate(made):
-                Image.fromarray(frame).save(work / "frames" / f"{i:06d}.png", compress_level=PNG_LEVEL)
-        keys = ("reference", "audio", "latents", "mode", "start", "motion", "seed")
-        card = {key: cfg[key] for key in keys} | {"steps": steps_of(cfg), "frames": len(made), "fps": FPS}
-        (work / "sample.json").write_text(json.dumps(card | {"backends": backends}, indent=2) + "\n")
+        yield work
         if folder.exists():
-            if not (folder / "sample.json").is_file():
-                raise ValueError(f"name={folder.name}: {folder} holds something else than a sample; give another name")
             shutil.rmtree(folder)
         work.rename(folder)
+
+
+def write_face(work: Path, cfg: DictConfig, talker: Talker) -> dict:
+    """latents.npz with mode=e2, else sample.mp4 and frames/; what sample.json shall say of them."""
+    pieces = decode(talker, *read_latents(cfg.latents, talker.vae)) if cfg.mode == "decode" else speak(cfg, talker)
+    made = np.concatenate(list(pieces))
+    if cfg.mode == "e2":
+        np.savez(work / "latents.npz", latents=made, **face_of(talker, len(made), cfg))
+    else:
+        write_video(work / "sample.mp4", made, load_audio(cfg.audio) if cfg.audio else None)
+        (work / "frames").mkdir()
+        for i, frame in enumerate(made):
+            Image.fromarray(frame).save(work / "frames" / f"{i:06d}.png", compress_level=PNG_LEVEL)
+    keys = ("reference", "audio", "latents", "mode", "start", "motion", "seed")
+    return {key: cfg[key] for key in keys} | {"frames": len(made)}
+
+
+def write_dubbed(work: Path, cfg: DictConfig, talker: Talker) -> dict:
+    """sample.mp4, written while it is made: a video may be long and its pictures large."""
+    dubbing = talker.dub(cfg.video, cfg.audio, steps_of(cfg), CHUNK, cfg.seed, cfg.length, cfg.reference)
+    write_video(work / "sample.mp4", even(dubbing), dubbing.wave)
+    keys = ("video", "reference", "audio", "mode", "start", "length", "seed")
+    return {key: cfg[key] for key in keys} | {
+        "reference_frame": dubbing.reference_frame,
+        "video_frames": len(dubbing.video),
+        "frames": dubbing.num_frames,
+    }
+
+
+def even(dubbing: Dubbing) -> Iterator[np.ndarray]:
+    """Its pictures less the last row and column where their number is odd: H.264 knows none such. Shows progress."""
+    with tqdm(total=dubbing.num_frames, unit="frame", desc=f"dubbing, {dubbing.steps}", delay=2) as bar:
+        for piece in dubbing:
+            height, width = (size // 2 * 2 for size in piece.shape[1:3])
+            yield piece[:, :height, :width]
+            bar.update(len(piece))
 
 
 def run(cfg: DictConfig) -> Path:
     """Make one sample and return its folder."""
     check(cfg)
-    talker = load(cfg)
-    pieces = decode(talker, *read_latents(cfg.latents, talker.vae)) if cfg.mode == "decode" else speak(cfg, talker)
-    made = np.concatenate(list(pieces))
-    face = face_of(talker, len(made), cfg) if cfg.mode == "e2" else None
-    stem = "_".join(Path(cfg[key]).stem for key in ("reference", "audio", "latents") if cfg[key])
+    stem = "_".join(Path(cfg[key]).stem for key in FILES if cfg[key])
     folder = Path(cfg.out) / (cfg.name or f"{stem}_{steps_of(cfg)}_{cfg.mode}")
-    write(folder, made, face, cfg, talker.backends)
-    log.info("%d frames (%.1f s) in %s", len(made), len(made) / FPS, folder)
+    with filling(folder) as work:
+        talker = load(cfg)
+        said = (write_dubbed if cfg.start == "driving" else write_face)(work, cfg, talker)
+        card = said | {"steps": steps_of(cfg), "fps": FPS, "backends": talker.backends}
+        (work / "sample.json").write_text(json.dumps(card, indent=2) + "\n")
+    log.info("%d frames (%.1f s) in %s", card["frames"], card["frames"] / FPS, folder)
     return folder
 
 

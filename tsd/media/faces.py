@@ -154,13 +154,14 @@ def cut_out(image: np.ndarray, to_unit: np.ndarray, size: int) -> np.ndarray:
     scale = np.sqrt(abs(np.linalg.det(to_unit[:, :2])))
     fine = size * max(1, int(np.ceil(1 / (scale * size) - 1e-9)))  # at full detail first: warping alone would alias
     picture = cv2.warpAffine(
-        image, _pixels(to_unit, fine), (fine, fine), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        image, to_pixels(to_unit, fine), (fine, fine), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     return picture if fine == size else cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
 
 
-def _pixels(to_unit: np.ndarray, size: int) -> np.ndarray:
-    """Affine map of picture coordinates to units of the side -> the same between pixel centres, for OpenCV."""
+def to_pixels(to_unit: np.ndarray, size: int) -> np.ndarray:
+    """Affine map of picture coordinates to units of the side -> the same to pixels of a picture of that ``size``,
+    between pixel centres, as OpenCV wants it."""
     matrix = to_unit * size
     matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
     return matrix

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -9,6 +10,13 @@ import numpy as np
 
 from tsd.clip import FPS
 from tsd.media.container import LONGEST, open_media, pixel_aspect, upright
+
+BLOCK = 12
+"""Frames held at a time while a video is read backwards."""
+
+BEFORE = 0.5
+"""Seconds ahead of a wanted frame at which reading begins: the first pictures after a jump may lack others that they
+refer to."""
 
 LONGEST_STILL = 10.0
 """Seconds between two time stamps above which they are taken to be broken: nobody talks through a still picture."""
@@ -97,6 +105,56 @@ def resampled_frames(path: str | Path, timeline: Timeline) -> Iterator[np.ndarra
             if count:
                 picture = upright(frame, aspect)
                 yield from (picture for _ in range(count))
+
+
+def there_and_back(path: str | Path, timeline: Timeline, num_frames: int) -> Iterator[np.ndarray]:
+    """The first ``num_frames`` frames of ``resampled_frames``, then backwards, then forwards, for ever; the frames'
+    numbers are those of ``there_and_back_order``. No more than BLOCK frames are in memory."""
+    while True:
+        yield from islice(resampled_frames(path, timeline), num_frames)
+        for end in range(num_frames - 1, 1, -BLOCK):
+            yield from reversed(frames_between(path, timeline, max(end - BLOCK, 1), end))
+
+
+def there_and_back_order(num_frames: int, count: int) -> np.ndarray:
+    """int [count]: 0, 1, .., num_frames - 1, num_frames - 2, .., 1, 0, 1, ..: neither end is shown twice in a row."""
+    cycle = np.concatenate([np.arange(num_frames), np.arange(num_frames - 2, 0, -1)])
+    return cycle[np.arange(count) % len(cycle)]
+
+
+def frames_between(path: str | Path, timeline: Timeline, first: int, end: int) -> list[np.ndarray]:
+    """The frames ``first`` to ``end`` - 1 of ``resampled_frames``, read from the nearest keyframe before them where
+    the file's index keeps its word, else from the start."""
+    numbers = timeline.numbers()[first:end]
+    found = _read_from(path, timeline, numbers, True)
+    if set(numbers) - found.keys():
+        found = _read_from(path, timeline, numbers, False)
+    if set(numbers) - found.keys():
+        raise ValueError(f"{path}: the video changed while it was read; run again")
+    return [found[number] for number in numbers]
+
+
+def _read_from(path, timeline: Timeline, numbers: np.ndarray, seek: bool) -> dict[int, np.ndarray]:
+    """{number in the file: picture} of those of ``numbers`` (rising) that come by, after a jump or from the start."""
+    wanted, found = set(numbers.tolist()), {}
+    with open_media(path) as container:
+        stream = container.streams.video[0]
+        aspect, frames = pixel_aspect(stream), enumerate(_decode(container, path))
+        if seek:
+            begin = next(frames)[1].time
+            if begin is None:
+                return {}
+            container.seek(
+                int((begin + max(0.0, timeline.times[numbers[0]] - BEFORE)) / stream.time_base), stream=stream
+            )
+            stamped = ((frame.time - begin, frame) for frame in _decode(container, path))
+            frames = ((int(np.abs(timeline.times - time).argmin()), frame) for time, frame in stamped)
+        for number, frame in frames:
+            if number in wanted:
+                found[number] = upright(frame, aspect)
+            if number >= numbers[-1]:
+                break
+    return found
 
 
 def _decode(container, path) -> Iterator[av.VideoFrame]:

@@ -1,8 +1,9 @@
 """Video files: what they hold, frames out, frames and sound in (PyAV; ffmpeg comes inside its wheel)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -83,7 +84,7 @@ def resize_square(frames: np.ndarray, size: int) -> np.ndarray:
 
 def write_video(
     path: str | Path,
-    frames: np.ndarray,
+    frames: np.ndarray | Iterator[np.ndarray],
     audio: np.ndarray | None = None,
     fps: int | Fraction = FPS,
     keyframe_every: int = 250,
@@ -91,37 +92,54 @@ def write_video(
     """Write an mp4: H.264 (yuv420p, crf 18) and, with ``audio``, AAC 16 kHz mono.
 
     Args:
-        frames: uint8 [T, H, W, 3] RGB, even H and W.
+        frames: uint8 [T, H, W, 3] RGB, even H and W; or an iterator of such pieces, of which one is held at a time.
         audio: float32 [N] in [-1, 1] at 16 kHz; cut or padded with silence to exactly T / fps seconds.
         keyframe_every: frames; few make a window out of the middle quick to read, and the file larger.
 
     The file appears under its name only when it is complete.
     """
-    frames = np.asarray(frames)
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
-        raise ValueError(f"{path}: frames must be uint8 [T, H, W, 3], got {frames.dtype} {list(frames.shape)}")
-    if frames.shape[1] % 2 or frames.shape[2] % 2:
-        raise ValueError(f"{path}: H.264 needs an even height and width, got {frames.shape[1]} x {frames.shape[2]}")
+    pieces = frames if isinstance(frames, Iterator) else iter([np.asarray(frames)])
     with replacing(path) as temporary:
-        _encode(str(temporary), frames, audio, Fraction(fps), keyframe_every)
+        _encode(str(temporary), _checked(path, pieces), audio, Fraction(fps), keyframe_every)
 
 
-def _encode(path: str, frames: np.ndarray, audio: np.ndarray | None, fps: Fraction, keyframe_every: int) -> None:
+def _checked(path: str | Path, pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The pieces, one by one, each able to follow the first; at least one frame."""
+    shape = None
+    for frames in pieces:
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
+            raise ValueError(f"{path}: frames must be uint8 [T, H, W, 3], got {frames.dtype} {list(frames.shape)}")
+        if frames.shape[1] % 2 or frames.shape[2] % 2:
+            raise ValueError(f"{path}: H.264 needs an even height and width, got {frames.shape[1]} x {frames.shape[2]}")
+        shape = shape or frames.shape[1:]
+        if frames.shape[1:] != shape:
+            raise ValueError(f"{path}: frames change their size from {list(shape)} to {list(frames.shape[1:])}")
+        yield frames
+    if shape is None:
+        raise ValueError(f"{path}: there are no frames to write")
+
+
+def _encode(
+    path: str, pieces: Iterator[np.ndarray], audio: np.ndarray | None, fps: Fraction, keyframe_every: int
+) -> None:
+    first, count = next(pieces), 0
     with av.open(path, "w", format="mp4") as container:
         options = {"crf": "18", "preset": "veryfast", "threads": "1", "g": str(keyframe_every)}
         if torch.backends.cpu.get_cpu_capability() == "AVX512":
             # x264's AVX-512 code gives other bits now and then on a busy machine (docs/decisions.md)
             options["x264-params"] = "asm=AVX2"
         video = container.add_stream("libx264", rate=fps, options=options)
-        video.height, video.width, video.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        video.height, video.width, video.pix_fmt = first.shape[1], first.shape[2], "yuv420p"
         if audio is not None:
             sound = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono", options={"b": "96k"})
-        for picture in frames:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            container.mux(video.encode(frame))
+        for frames in chain([first], pieces):
+            count += len(frames)
+            for picture in frames:
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+                container.mux(video.encode(frame))
         container.mux(video.encode(None))
         if audio is not None:
-            num_samples = round(len(frames) / fps * SAMPLE_RATE)
+            num_samples = round(count / fps * SAMPLE_RATE)
             wave = np.zeros(num_samples, np.float32)
             audio = np.asarray(audio, np.float32).reshape(-1)[:num_samples]
             wave[: len(audio)] = np.clip(audio, -1, 1)

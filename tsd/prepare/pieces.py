@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from tsd.clip import FPS
+from tsd.media.crops import crop, in_squares, squares
 from tsd.media.faces import detect_faces
+from tsd.media.heads import MAX_TURNED, Head, follow, rivals
+from tsd.media.shots import change, find_cuts, thumbnail
 from tsd.media.timeline import Timeline, resampled_frames
 from tsd.media.video import resize_square
-from tsd.prepare.crops import crop, in_squares, squares
-from tsd.prepare.heads import MAX_TURNED, Head, follow, rivals
 from tsd.prepare.recording import Recording
 from tsd.prepare.settings import Settings
-from tsd.prepare.shots import change, find_cuts, thumbnail
 
 LOOKED_AT = 160
 """Pixels at which faces are looked for in clips that show one face."""

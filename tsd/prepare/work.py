@@ -10,9 +10,9 @@ from tsd.data.flows import SIDE as FLOW_SIDE
 from tsd.data.flows import compute_flows
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio, speech_share
 from tsd.media.faces import detect_faces
+from tsd.media.heads import Head, face_arrays
 from tsd.media.timeline import read_timeline, resampled_frames
 from tsd.media.video import resize_square, video_info, write_video
-from tsd.prepare.heads import Head, face_arrays
 from tsd.prepare.labels import Labels, label
 from tsd.prepare.manifests import write_array, write_arrays, write_atomic
 from tsd.prepare.pieces import LOOKED_AT, MIN_SEEN, Piece, Unusable, cut_pieces, find_pieces

@@ -1,5 +1,6 @@
 """Speech in pieces of any size to visemes, as the whole recording would give them."""
 
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -88,3 +89,12 @@ class Hearing:
         windows = viseme_windows(self.visemes)[VISEME_PAST : VISEME_PAST + count]
         self.visemes = self.visemes[count:]
         return windows
+
+
+def heard(hearing: Hearing, audio: Iterable[np.ndarray], chunk: int) -> Iterator[Tensor]:
+    """Viseme windows [n, W, V] of a stream's pieces, long pieces cut so that no more than needed is held."""
+    for piece in audio:
+        piece = np.asarray(piece, np.float32)
+        for begin in range(0, len(piece), chunk * SAMPLES_PER_FRAME):
+            yield hearing.push(piece[begin : begin + chunk * SAMPLES_PER_FRAME])
+    yield hearing.finish()

@@ -30,6 +30,15 @@ class Speaker:
         return self.appearance.along(frame_to_reference(motion[None], self.motion[None], torch.tensor([self.known])))
 
 
+@dataclass
+class Known:
+    """Frames that are there already and of which a part is made anew: their latents [T, C, h, w], and which ``share``
+    [T, 1, h, w] in 0..1 of every position is generated."""
+
+    latents: Tensor
+    share: Tensor
+
+
 class Speaking:
     """Latents of one speaker, from visemes and motion. A causal student's memory of two frames per layer and step
     is all that is kept, so a video may be of any length, and its latents do not depend on how it is cut."""
@@ -42,20 +51,27 @@ class Speaking:
         """One for all frames, so that they differ only where speech and motion do."""
 
     @torch.inference_mode()
-    def __call__(self, windows: Tensor, motion: Tensor, start: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, windows: Tensor, motion: Tensor, start: Tensor | None = None, known: Known | None = None
+    ) -> Tensor:
         """The next T frames' viseme windows [T, W, V] and motion [T, M] -> latents [T, C, h, w].
 
         ``start`` [T or 1, C, h, w]: begin from these latents with noise of the schedule's first strength added,
-        instead of from noise alone.
+        instead of from noise alone. ``known``: only a share of each position is generated; where nothing is, the known
+        latents with the step's noise on them are what the net sees at every step, and themselves what comes out.
         """
         speaker = self.speaker
         condition = Condition(windows[None], motion[None], self.known, speaker.latent, speaker.motion[None])
         z = self.schedule.strengths[0] * self.noise.expand(-1, len(windows), -1, -1, -1)
         if start is not None:
             z = z + start[None]
+        if known is not None:
+            z = z + (1 - known.share) * known.latents
 
         def predict(z_s: Tensor, s: Tensor, k: int) -> Tensor:
             eps_hat, self.memories[k] = self.student(z_s, s, condition, speaker.reference, self.memories[k], True)
-            return eps_hat
+            # Where latents are known so is their noise, and with the true noise a step leads to the known latents with
+            # less of it: the net's guess is not needed there.
+            return eps_hat if known is None else torch.lerp(self.noise.expand_as(z_s), eps_hat, known.share)
 
         return sample(predict, z, self.schedule)[0]

@@ -14,7 +14,9 @@ from tsd.media.faces import crop_face, find_face, load_picture
 from tsd.nets.denoiser import Condition
 from tsd.nets.vae import Appearance
 from tsd.runtime import loading
-from tsd.runtime.hearing import Hearing, look_ahead_ms
+from tsd.runtime.driving import DrivingVideo
+from tsd.runtime.dubbing import LENGTHS, Dubbing, common_length, speech_of
+from tsd.runtime.hearing import Hearing, heard, look_ahead_ms
 from tsd.runtime.speaking import Speaker, Speaking
 
 REFERENCE_START = 5.0
@@ -69,9 +71,13 @@ class Talker:
 
         Raises ValueError or FileNotFoundError where there is no such picture, no face, or several.
         """
-        name, picture = ("picture", image) if isinstance(image, np.ndarray) else (image, load_picture(image))
-        self.reference = self.speaker(*crop_face(picture, find_face(picture, name), self.vae.resolution))
+        self.reference = self.face(image)
         return self.reference
+
+    def face(self, image: str | Path | np.ndarray) -> Speaker:
+        """As ``set_reference``, which keeps it."""
+        name, picture = ("picture", image) if isinstance(image, np.ndarray) else (image, load_picture(image))
+        return self.speaker(*crop_face(picture, find_face(picture, name), self.vae.resolution))
 
     @property
     def look_ahead_ms(self) -> float:
@@ -98,8 +104,7 @@ class Talker:
         speaker, schedule = self.reference, self.schedule(steps)
         if speaker is None:
             raise ValueError("no face yet: call set_reference with a picture first")
-        if self.recogniser is None or not self.student.causal:
-            raise ValueError("this talker cannot stream: it takes a recogniser and a causal student")
+        self.require_stream()
         begin, schedule = self.start(speaker, schedule) if start == "reference" else (None, schedule)
         hearing, speaking = Hearing(self.recogniser, chunk), Speaking(self.student, speaker, schedule, seed)
         cycle = self.motion_cycle(speaker, seed, motion)
@@ -115,6 +120,45 @@ class Talker:
         """All frames uint8 [T, R, R, 3] (mode ``e2``: latents) of a file or float32 [N] at 16 kHz; see ``stream``."""
         wave = audio if isinstance(audio, np.ndarray) else load_audio(audio)
         return np.concatenate(list(self.stream([wave], steps, chunk, **options)))
+
+    def dub(
+        self,
+        video: str | Path | DrivingVideo,
+        audio: str | Path | np.ndarray,
+        steps: str = "k2",
+        chunk: int = 8,
+        seed: int = 0,
+        length: str = "speech",
+        reference: str | Path | np.ndarray | None = None,
+    ) -> Dubbing:
+        """A video of one face whose mouth says other words: iterate for its frames uint8 [<= chunk, H, W, 3] at 25
+        frames a second. Head, eyes and everything else stay the video's.
+
+        video: a file, or what was read of one. audio: a file or float32 [N] at 16 kHz. length: see
+        ``dubbing.LENGTHS``. reference: a picture of the face, instead of the frame of the video that shows it best.
+        Raises ValueError or FileNotFoundError for what cannot be dubbed.
+        """
+        self.require_stream()
+        self.schedule(steps)
+        if length not in LENGTHS:
+            raise ValueError(f"length={length}: must be one of {', '.join(LENGTHS)}")
+        wave = audio if isinstance(audio, np.ndarray) else load_audio(audio)
+        speech = -(-len(wave) // SAMPLES_PER_FRAME)
+        if not isinstance(video, DrivingVideo):
+            video = DrivingVideo.read(video, None if length == "video" else speech)
+        frame = None
+        if reference is None:
+            frame = video.best_frame()
+            speaker = self.speaker(video.crop(frame, self.vae.resolution), video.motion[frame])
+        else:
+            speaker = self.face(reference)
+        num_frames = common_length(length, speech, len(video))
+        return Dubbing(self, speaker, video, speech_of(wave, num_frames), num_frames, steps, chunk, seed, frame)
+
+    def require_stream(self) -> None:
+        """Raises ValueError where frames cannot be made one after the other."""
+        if self.recogniser is None or not self.student.causal:
+            raise ValueError("this talker cannot stream: it takes a recogniser and a causal student")
 
     def schedule(self, steps: str) -> Schedule:
         """The schedule the student was trained with under this name (``k1``, ``k2``, …)."""
@@ -192,12 +236,3 @@ class Talker:
     def decode(self, z: Tensor, appearance: Appearance) -> np.ndarray:
         """Latents [T, C, h, w] of a speaker of this appearance -> frames uint8 [T, H, W, 3]."""
         return to_uint8(self.vae.decode(z, appearance))
-
-
-def heard(hearing: Hearing, audio: Iterable[np.ndarray], chunk: int) -> Iterator[Tensor]:
-    """Viseme windows [n, W, V] of a stream's pieces, long pieces cut so that no more than needed is held."""
-    for piece in audio:
-        piece = np.asarray(piece, np.float32)
-        for begin in range(0, len(piece), chunk * SAMPLES_PER_FRAME):
-            yield hearing.push(piece[begin : begin + chunk * SAMPLES_PER_FRAME])
-    yield hearing.finish()

@@ -1,0 +1,336 @@
+"""Dubbing: the mouth says the new words, the rest stays the video's, whatever their lengths and however it is cut."""
+
+import gc
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mixed_folder import People, encode
+from test_talker import ARGUMENTS, files, talker
+
+from tsd import sample
+from tsd.clip import VISEME_PAST, VISEMES, viseme_windows
+from tsd.demo import compose
+from tsd.diffusion import Schedule
+from tsd.media import crops
+from tsd.media.audio import load_audio, write_wav
+from tsd.media.mouth_mask import mouth_masks
+from tsd.media.timeline import read_timeline, resampled_frames, there_and_back_order
+from tsd.media.video import read_frames, video_info
+from tsd.nets.affine import CANONICAL_FACE
+from tsd.nets.vae import Appearance
+from tsd.runtime.driving import DrivingVideo
+from tsd.runtime.dubbing import common_length
+from tsd.runtime.speaking import Known, Speaking
+from tsd.runtime.talker import Talker
+
+POINTS = np.float32([*CANONICAL_FACE, (0.42, 0.72), (0.58, 0.72)])
+"""[5, 2] of a face seen from the front."""
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    return People(tmp_path_factory.mktemp("people"))
+
+
+@pytest.fixture(scope="module")
+def clip(people, tmp_path_factory):
+    """A person in front of a wall for 40 frames."""
+    return encode(tmp_path_factory.mktemp("clip") / "clip.mp4", people.scene(), people.sound())
+
+
+@pytest.fixture(scope="module")
+def video(clip):
+    return DrivingVideo.read(clip)
+
+
+def noise(num_frames: int, seed: int = 0) -> np.ndarray:
+    """Sound of so many frames."""
+    return np.random.default_rng(seed).normal(0, 0.1, num_frames * 640).astype(np.float32)
+
+
+def dubbed(t: Talker, video, wave, **options) -> np.ndarray:
+    return np.concatenate(list(t.dub(video, wave, **options)))
+
+
+def lower_face(video: DrivingVideo, number: int, height: int, width: int) -> np.ndarray:
+    """bool [H, W]: a box from above the mouth to below the chin, from the landmarks in the frame itself."""
+    points = video.points[number] * video.squares[number, 2] + video.squares[number, :2]
+    eyes, mouth = points[:2].mean(0), points[3:].mean(0)
+    unit = np.linalg.norm(mouth - eyes)
+    y, x = np.mgrid[:height, :width]
+    inside = (y > mouth[1] - 0.6 * unit) & (y < mouth[1] + unit)
+    return inside & (np.abs(x - mouth[0]) < 1.1 * unit)
+
+
+# What is kept, and what follows the speech
+
+
+def test_what_is_not_mouth_is_the_videos_level_for_level(video):
+    source = list(resampled_frames(video.path, video.timeline))
+    made = dubbed(talker(), video, noise(len(source)))
+    assert made.shape == (40, 240, 320, 3) and made.dtype == np.uint8
+    for number, (before, after) in enumerate(zip(source, made, strict=True)):
+        lower = lower_face(video, number, *before.shape[:2])
+        assert np.array_equal(before[~lower], after[~lower])
+        assert np.abs(before[lower].astype(int) - after[lower]).mean() > 2  # untrained nets paint something else
+
+
+class Grey(torch.nn.Module):
+    """Stands for a VAE, and with ``Says`` for a student: a latent is the picture's brightness, and the mouth's that of
+    the visemes. What is asked of them is where and when their answer arrives, not what it looks like."""
+
+    resolution, latent_channels, latent_size = 32, 1, 8
+
+    def encode(self, frames):
+        grey = frames.mean(-3, keepdim=True).flatten(0, -4)
+        return torch.nn.functional.adaptive_avg_pool2d(grey, 8).unflatten(0, frames.shape[:-3])
+
+    def appearance(self, pictures):
+        return Appearance(pictures, self.encode(pictures))
+
+    def decode(self, z, appearance):
+        return torch.nn.functional.interpolate(z, size=32, mode="nearest").expand(-1, 3, -1, -1).clamp(-1, 1)
+
+
+class Says(torch.nn.Module):
+    causal = True
+
+    def read_reference(self, condition):
+        return None
+
+    def forward(self, z_s, s, condition, reference, memory, return_memory):
+        said = condition.visemes[..., VISEME_PAST, VISEMES.index("aa")] * 2 - 1
+        return (z_s - said[..., None, None, None]) / s[0], None
+
+
+class Loudness(torch.nn.Module):
+    """Stands for a recogniser: the louder, the more open."""
+
+    look_ahead = past = 0
+
+    def forward(self, mel):
+        loud = mel.unflatten(1, (-1, 4)).mean((2, 3)) * 4
+        return torch.nn.functional.one_hot(torch.tensor(VISEMES.index("aa")), len(VISEMES)) * loud[..., None]
+
+
+def bursts(seed: int) -> np.ndarray:
+    """40 frames of noise, each of a loudness of its own."""
+    return noise(40, seed) * np.random.default_rng(seed + 100).uniform(0.01, 1, 40).astype(np.float32).repeat(640)
+
+
+def test_the_mouth_follows_the_new_speech_and_not_the_old(video):
+    t = Talker(Grey(), Says(), Loudness(), None, {"k2": Schedule((80.0, 1.0))})
+    made = dubbed(t, video, bursts(1))
+    masks = mouth_masks(video.points, 160) > 0.99
+    faces = [crops.crop(frame, square, 160) for frame, square in zip(made, video.squares, strict=True)]
+    brightness = np.array([face[mask].mean() for face, mask in zip(faces, masks, strict=True)])
+    new, old = (t.visemes(bursts(seed))[:, VISEMES.index("aa")].numpy() for seed in (1, 2))
+    r = lambda a, b: np.corrcoef(a, b)[0, 1]  # noqa: E731
+    assert new.std() > 0.1 and r(brightness, new) > 0.99
+    assert abs(r(brightness, old)) < 0.5 and max(r(brightness[1:], new[:-1]), r(brightness[:-1], new[1:])) < 0.5
+
+
+@torch.inference_mode()
+def test_known_latents_come_out_and_the_rest_is_generated():
+    t = talker()
+    portrait, motion = np.full((32, 32, 3), 90, np.uint8), torch.zeros(6, 7)
+    speaker, windows = t.speaker(portrait, None), viseme_windows(torch.rand(6, len(VISEMES)))
+    latents = torch.randn(6, 4, 8, 8)
+
+    def spoken(share=None):
+        known = None if share is None else Known(latents, share)
+        return Speaking(t.student, speaker, t.schedule("k4"))(windows, motion, known=known)
+
+    everything, half = torch.ones(6, 1, 8, 8), torch.ones(6, 1, 8, 8)
+    half[..., :4, :] = 0
+    assert (spoken(0 * everything) - latents).abs().max() < 1e-4
+    assert torch.allclose(spoken(everything), spoken(), atol=1e-5)
+    assert (spoken(half) - latents)[..., :4, :].abs().max() < 1e-4
+    # what is known is seen by the net: the other half is not what it makes without
+    assert (spoken(half) - spoken())[..., 4:, :].abs().max() > 1e-3
+
+
+def test_masks_follow_the_face():
+    masks = mouth_masks(np.stack([POINTS, POINTS + [0.1, -0.05]]), 200)
+    at = lambda mask, x, y: float(mask[round(y * 200), round(x * 200)])  # noqa: E731
+    assert masks.shape == (2, 200, 200) and 0 <= masks.min() and masks.max() == 1
+    for mask, dx, dy in zip(masks, (0, 0.1), (0, -0.05), strict=True):
+        assert at(mask, 0.5 + dx, 0.72 + dy) == at(mask, 0.5 + dx, 0.92 + dy) == 1  # mouth, chin
+        assert at(mask, 0.36 + dx, 0.42 + dy) == at(mask, 0.5 + dx, 0.57 + dy) == 0  # eye, nose
+        assert 0 < mask[(mask > 0) & (mask < 1)].mean() < 1
+        assert not mask[0].any() and not mask[-1].any() and not mask[:, 0].any() and not mask[:, -1].any()
+    middle = lambda mask: np.argwhere(mask == 1).mean(0)  # noqa: E731
+    np.testing.assert_allclose(middle(masks[1]) - middle(masks[0]), [-10, 20], atol=1.5)
+    turn = np.float32([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
+    turned = mouth_masks(((POINTS - 0.5) @ turn.T + 0.5)[None], 200)[0]
+    want = (np.array([0.5, 0.79]) - 0.5) @ turn.T + 0.5
+    np.testing.assert_allclose(middle(turned)[::-1] / 200, want, atol=0.03)
+
+
+def test_pasting_is_the_inverse_of_cropping():
+    picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8), (0, 0), 4)
+    for square in ([20.3, 10.6, 60.2], [-20.0, -10.0, 80.0], [70.0, 40.0, 90.0]):
+        face = crops.crop(picture, np.array(square), 128)
+        whole = crops.paste(picture, np.array(square), face, np.ones((128, 128), np.float32))
+        assert np.abs(whole.astype(int) - picture).max() <= 3
+        assert np.array_equal(
+            crops.paste(picture, np.array(square), 255 - face, np.zeros((128, 128), np.float32)), picture
+        )
+        assert not np.array_equal(crops.paste(picture, np.array(square), 255 - face, np.ones((128, 128))), picture)
+    assert np.array_equal(crops.paste(picture, np.array([500.0, 0.0, 50.0]), face, np.ones((128, 128))), picture)
+
+
+# Lengths and pieces
+
+
+@pytest.mark.parametrize("frames", [13, 110])
+def test_chunks_of_any_size_give_the_whole(video, frames):
+    """Speech shorter than the video, and nearly three times as long."""
+    t, wave = talker(), noise(frames, 3)
+    whole = dubbed(t, video, wave, chunk=frames)
+    for chunk in (1, 8):
+        assert np.abs(dubbed(t, video, wave, chunk=chunk).astype(int) - whole).max() <= 1, chunk
+
+
+def test_a_short_video_runs_back_and_forth(video):
+    """Seen in the part that is not generated."""
+    source = np.stack(list(resampled_frames(video.path, video.timeline)))
+    made = dubbed(talker(), video, noise(100))
+    order = np.r_[0:40, 38:0:-1, 0:22]
+    assert np.array_equal(there_and_back_order(40, 100), order)
+    assert np.array_equal(made[:, :100], source[order][:, :100])
+
+
+def test_length_is_a_choice(video):
+    t = talker()
+    assert [common_length(rule, 50, 40) for rule in ("speech", "shorter", "video")] == [50, 40, 40]
+    assert [common_length(rule, 30, 40) for rule in ("speech", "shorter", "video")] == [30, 30, 40]
+    dubbing = t.dub(video, noise(30), length="video")
+    assert dubbing.num_frames == sum(map(len, dubbing)) == 40
+    assert np.array_equal(dubbing.wave[: 30 * 640], noise(30)) and not dubbing.wave[30 * 640 :].any()
+    with pytest.raises(ValueError, match="length=long: must be one of speech, shorter, video"):
+        t.dub(video, noise(30), length="long")
+
+
+def test_only_the_frames_that_are_needed_are_looked_at(clip):
+    assert len(DrivingVideo.read(clip, 10)) == 10 and len(DrivingVideo.read(clip, 1000)) == 40
+
+
+def test_memory_holds_one_piece(video, monkeypatch):
+    """Whatever its length: no more pictures are alive than a chunk and a block read backwards."""
+    t, most = talker(), 0
+    for _ in t.dub(video, noise(200), chunk=4):
+        alive = [x for x in gc.get_objects() if isinstance(x, np.ndarray) and x.shape[-3:] == (240, 320, 3)]
+        most = max(most, sum(x.nbytes for x in alive if x.base is None) // (240 * 320 * 3))
+    assert most <= 4 * 2 + 2 * 12 + 2
+
+
+# Whose face, and where
+
+
+def test_the_best_frame_is_frontal_and_usual(video):
+    turned = np.repeat(POINTS[None], 9, 0)
+    turned[:, 2, 0] += np.linspace(-0.08, 0.12, 9)
+    fake = DrivingVideo(video.path, video.timeline, np.ones((9, 3)), turned)
+    assert fake.best_frame() == 3
+    away = np.repeat(POINTS[None], 9, 0)
+    away[7] += 0.1
+    away[:7, 2, 0] += 0.01
+    assert DrivingVideo(video.path, video.timeline, np.ones((9, 3)), away).best_frame() != 7
+
+
+def test_the_face_is_framed_as_in_training(video):
+    assert len(video) == 40 and video.motion.shape == (40, 7)
+    eyes, mouth = video.points[:, :2].mean((0, 1)), video.points[:, 3:].mean((0, 1))
+    np.testing.assert_allclose(eyes, (0.5, 0.42), atol=0.03)
+    np.testing.assert_allclose(mouth, (0.5, 0.72), atol=0.03)
+
+
+def test_a_reference_may_be_another_picture(video, people):
+    t = talker()
+    own, other = t.dub(video, noise(5)), t.dub(video, noise(5), reference=people.clips[1][0][0])
+    assert own.reference_frame == video.best_frame() and other.reference_frame is None
+    assert not np.array_equal(np.concatenate(list(own)), np.concatenate(list(other)))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("gone.mp4", "gone.mp4: no such file"),
+        ("text.mp4", "text.mp4: not a readable media file"),
+        ("sound.wav", "sound.wav: holds no video"),
+        ("wall.mp4", "wall.mp4: no face is found"),
+        ("two.mp4", "two.mp4: shows 2 faces; cut out the one that shall speak"),
+        ("cut.mp4", r"cut.mp4: the face is seen from 0.0 s to 0.6 s of 1.2 s only; cut the video"),
+    ],
+)
+def test_videos_that_cannot_be_dubbed(people, tmp_path, name, words):
+    scene = people.scene()[:15]
+    make = {
+        "text.mp4": lambda path: path.write_text("not a video"),
+        "sound.wav": lambda path: write_wav(path, noise(20)),
+        "wall.mp4": lambda path: encode(path, [frame[:64, :64] for frame in scene]),
+        "two.mp4": lambda path: encode(path, people.scene(who=(0, 1), width=400)[:15]),
+        "cut.mp4": lambda path: encode(path, scene + people.scene(who=(1,))[:15]),
+    }
+    make.get(name, lambda path: None)(tmp_path / name)
+    with pytest.raises((ValueError, FileNotFoundError), match=words) as error:
+        talker().dub(tmp_path / name, noise(30))
+    assert "\n" not in str(error.value)
+
+
+def test_a_talker_that_cannot_stream_cannot_dub(video):
+    with pytest.raises(ValueError, match="causal student"):
+        talker(causal=False).dub(video, noise(5))
+
+
+# The command
+
+
+def configured(folder, clip, *extra: str):
+    weights = [f"weights.{stage}={path}" for stage, path in files(folder).items() if stage in ARGUMENTS]
+    write_wav(folder / "speech.wav", noise(30))
+    given = ["start=driving", f"video={clip}", f"audio={folder / 'speech.wav'}", f"out={folder / 'out'}", "name=x"]
+    return compose("sample", [*given, *weights, *extra])
+
+
+def test_the_command_writes_a_video_with_the_new_sound(tmp_path, people):
+    fast = encode(tmp_path / "fast.mp4", people.scene(50, height=240, width=321)[:60], people.sound(), 50)
+    folder = sample.run(configured(tmp_path, fast))
+    assert sorted(path.name for path in folder.iterdir()) == ["sample.json", "sample.mp4"]
+    info, card = video_info(folder / "sample.mp4"), json.loads((folder / "sample.json").read_text())
+    assert (info.num_frames, info.fps, info.height, info.width) == (30, 25, 240, 320)
+    assert card["start"] == "driving" and card["frames"] == 30 == card["video_frames"] and card["length"] == "speech"
+    assert 0 <= card["reference_frame"] < 30
+    heard = load_audio(folder / "sample.mp4")
+    assert np.corrcoef(heard[: 29 * 640], noise(30)[: 29 * 640])[0, 1] > 0.9
+    source = np.stack(list(resampled_frames(fast, read_timeline(fast))))[:30, :, :320]
+    assert np.abs(read_frames(folder / "sample.mp4")[:, :90].astype(int) - source[:, :90]).mean() < 2  # codec
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["video=null"], "video=<file> is missing: start=driving needs it"),
+        (["video=none.mp4"], "video=none.mp4: no such file"),
+        (["mode=e2"], "mode=e2: start=driving makes a video"),
+        (["motion=still"], "motion=still: with start=driving the head moves as in the video"),
+        (["length=long"], "length=long: must be one of speech, shorter, video"),
+        (["start=noise"], "is used by start=driving only"),
+        (["audio=null", "video=null"], "video=<file> is missing.*; audio=<file> is missing"),
+    ],
+)
+def test_mistakes_of_the_command_are_named(tmp_path, clip, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        sample.run(configured(tmp_path, clip, *arguments))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_video_without_sound_is_no_speech(tmp_path, clip, people):
+    silent = encode(tmp_path / "silent.mp4", people.scene()[:5])
+    with pytest.raises(ValueError, match="holds no sound"):
+        sample.run(configured(tmp_path, clip, f"audio={silent}"))
+    assert not list((tmp_path / "out").iterdir())

@@ -1,0 +1,78 @@
+"""A video made to say other words: the mouth of every frame is generated for new speech, the rest stays the video's."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tsd.clip import to_frames
+from tsd.media.audio import SAMPLES_PER_FRAME
+from tsd.media.crops import crop, paste
+from tsd.media.mouth_mask import mouth_masks
+from tsd.media.timeline import there_and_back_order
+from tsd.runtime.driving import DrivingVideo
+from tsd.runtime.hearing import Hearing, heard
+from tsd.runtime.speaking import Known, Speaker, Speaking
+
+LENGTHS = ("speech", "shorter", "video")
+"""How long a dubbed video is: as the speech (a shorter video runs back and forth), as whichever ends first, or as the
+video (which goes on in silence)."""
+
+
+def common_length(length: str, speech: int, video: int) -> int:
+    """Frames of the result, of those that speech and video have, by a rule of LENGTHS."""
+    return {"speech": speech, "shorter": min(speech, video), "video": video}[length]
+
+
+@dataclass
+class Dubbing:
+    """Iterate over it for the frames uint8 [<= chunk, H, W, 3] of the video, dubbed. What is in memory does not grow
+    with the length of speech or video, and the frames do not depend on ``chunk``.
+
+    ``wave`` float32 [N] at 16 kHz, the sound of the result; ``reference_frame`` is the number of the video's frame that
+    shows the nets whose mouth it is, None where another picture does.
+    """
+
+    talker: object
+    speaker: Speaker
+    video: DrivingVideo
+    wave: np.ndarray
+    num_frames: int
+    steps: str
+    chunk: int
+    seed: int
+    reference_frame: int | None
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        talker, video, speaker = self.talker, self.video, self.speaker
+        size, motion = talker.vae.resolution, torch.from_numpy(video.motion)
+        hearing = Hearing(talker.recogniser, self.chunk)
+        speaking = Speaking(talker.student, speaker, talker.schedule(self.steps), self.seed)
+        order, pictures, done = there_and_back_order(len(video), self.num_frames), video.frames(), 0
+        for windows in heard(hearing, [self.wave], self.chunk):
+            for part in windows.split(self.chunk) if len(windows) else ():
+                here = order[done : done + len(part)]
+                done += len(part)
+                shown = [next(pictures) for _ in here]
+                faces = np.stack([crop(p, video.squares[i], size) for p, i in zip(shown, here, strict=True)])
+                masks = mouth_masks(video.points[here], size)
+                with torch.inference_mode():
+                    known = Known(talker.vae.encode(to_frames(faces)), latent_masks(masks, talker.vae.latent_size))
+                track = motion[here]
+                made = talker.decode(speaking(part, track, known=known), speaker.along(track))
+                layers = zip(shown, video.squares[here], made, masks, strict=True)
+                yield np.stack([paste(*layer) for layer in layers])
+
+
+def latent_masks(masks: np.ndarray, size: int) -> Tensor:
+    """float32 [T, R, R] -> [T, 1, size, size]: what of each position is generated; whole where any of its pixels is."""
+    return F.adaptive_max_pool2d(torch.from_numpy(masks)[:, None], size)
+
+
+def speech_of(wave: np.ndarray, num_frames: int) -> np.ndarray:
+    """float32 [N] -> [num_frames * 640], cut or followed by silence."""
+    wave = wave[: num_frames * SAMPLES_PER_FRAME]
+    return np.pad(wave, (0, num_frames * SAMPLES_PER_FRAME - len(wave)))
