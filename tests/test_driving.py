@@ -1,7 +1,7 @@
 """Dubbing: the mouth says the new words, the rest stays the video's, whatever their lengths and however it is cut."""
 
-import gc
 import json
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -186,9 +186,9 @@ def test_pasting_is_the_inverse_of_cropping():
 # Lengths and pieces
 
 
-@pytest.mark.parametrize("frames", [13, 110])
+@pytest.mark.parametrize("frames", [13, 60])
 def test_chunks_of_any_size_give_the_whole(video, frames):
-    """Speech shorter than the video, and nearly three times as long."""
+    """Speech shorter than the video, and longer."""
     t, wave = talker(), noise(frames, 3)
     whole = dubbed(t, video, wave, chunk=frames)
     for chunk in (1, 8):
@@ -216,16 +216,19 @@ def test_length_is_a_choice(video):
 
 
 def test_only_the_frames_that_are_needed_are_looked_at(clip):
-    assert len(DrivingVideo.read(clip, 10)) == 10 and len(DrivingVideo.read(clip, 1000)) == 40
+    assert len(DrivingVideo.read(clip, 10)) == 10
 
 
-def test_memory_holds_one_piece(video, monkeypatch):
-    """Whatever its length: no more pictures are alive than a chunk and a block read backwards."""
-    t, most = talker(), 0
-    for _ in t.dub(video, noise(200), chunk=4):
-        alive = [x for x in gc.get_objects() if isinstance(x, np.ndarray) and x.shape[-3:] == (240, 320, 3)]
-        most = max(most, sum(x.nbytes for x in alive if x.base is None) // (240 * 320 * 3))
-    assert most <= 4 * 2 + 2 * 12 + 2
+def test_memory_does_not_grow_with_time(video):
+    """Four times as many frames weigh no more; if every picture were kept it would be 21 MB."""
+    peaks = []
+    for frames in (30, 120):
+        dubbing = talker().dub(video, noise(frames), chunk=4)
+        tracemalloc.start()
+        assert sum(map(len, dubbing)) == frames
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 4e6
 
 
 # Whose face, and where
@@ -264,7 +267,7 @@ def test_a_reference_may_be_another_picture(video, people):
         ("sound.wav", "sound.wav: holds no video"),
         ("wall.mp4", "wall.mp4: no face is found"),
         ("two.mp4", "two.mp4: shows 2 faces; cut out the one that shall speak"),
-        ("cut.mp4", r"cut.mp4: the face is seen from 0.0 s to 0.6 s of 1.2 s only; cut the video"),
+        ("cut.mp4", r"cut.mp4: the face is seen from 0.0 s to 0.6 s of 1.0 s only; cut the video"),
     ],
 )
 def test_videos_that_cannot_be_dubbed(people, tmp_path, name, words):
@@ -274,7 +277,7 @@ def test_videos_that_cannot_be_dubbed(people, tmp_path, name, words):
         "sound.wav": lambda path: write_wav(path, noise(20)),
         "wall.mp4": lambda path: encode(path, [frame[:64, :64] for frame in scene]),
         "two.mp4": lambda path: encode(path, people.scene(who=(0, 1), width=400)[:15]),
-        "cut.mp4": lambda path: encode(path, scene + people.scene(who=(1,))[:15]),
+        "cut.mp4": lambda path: encode(path, scene + people.scene(who=(1,))[:10]),
     }
     make.get(name, lambda path: None)(tmp_path / name)
     with pytest.raises((ValueError, FileNotFoundError), match=words) as error:
@@ -298,7 +301,7 @@ def configured(folder, clip, *extra: str):
 
 
 def test_the_command_writes_a_video_with_the_new_sound(tmp_path, people):
-    fast = encode(tmp_path / "fast.mp4", people.scene(50, height=240, width=321)[:60], people.sound(), 50)
+    fast = encode(tmp_path / "fast.mp4", people.scene(50)[:60], people.sound(), 50)
     folder = sample.run(configured(tmp_path, fast))
     assert sorted(path.name for path in folder.iterdir()) == ["sample.json", "sample.mp4"]
     info, card = video_info(folder / "sample.mp4"), json.loads((folder / "sample.json").read_text())
@@ -307,8 +310,16 @@ def test_the_command_writes_a_video_with_the_new_sound(tmp_path, people):
     assert 0 <= card["reference_frame"] < 30
     heard = load_audio(folder / "sample.mp4")
     assert np.corrcoef(heard[: 29 * 640], noise(30)[: 29 * 640])[0, 1] > 0.9
-    source = np.stack(list(resampled_frames(fast, read_timeline(fast))))[:30, :, :320]
+    source = np.stack(list(resampled_frames(fast, read_timeline(fast))))[:30]
     assert np.abs(read_frames(folder / "sample.mp4")[:, :90].astype(int) - source[:, :90]).mean() < 2  # codec
+
+
+def test_odd_sizes_lose_a_row_and_a_column():
+    class Odd(list):
+        num_frames, steps = 4, "k2"
+
+    pieces = Odd([np.zeros((3, 31, 45, 3), np.uint8), np.zeros((1, 31, 45, 3), np.uint8)])
+    assert [piece.shape for piece in sample.even(pieces)] == [(3, 30, 44, 3), (1, 30, 44, 3)]
 
 
 @pytest.mark.parametrize(

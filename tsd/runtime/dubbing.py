@@ -60,9 +60,10 @@ class Dubbing:
                 faces = np.stack([crop(p, video.squares[i], size) for p, i in zip(shown, here, strict=True)])
                 masks = mouth_masks(video.points[here], size)
                 with torch.inference_mode():
-                    known = Known(talker.vae.encode(to_frames(faces)), latent_masks(masks, talker.vae.latent_size))
-                track = motion[here]
-                made = talker.decode(speaking(part, track, known=known), speaker.along(track))
+                    seen = talker.vae.appearance(to_frames(faces))
+                known = Known(seen.latent, latent_masks(masks, talker.vae.latent_size))
+                # Each frame is decoded with itself as the picture to be moved: all but the mouth is already in place.
+                made = talker.decode(speaking(part, motion[here], known=known), seen)
                 layers = zip(shown, video.squares[here], made, masks, strict=True)
                 yield np.stack([paste(*layer) for layer in layers])
 

@@ -101,13 +101,20 @@ class ExportedVAE(Exported):
         return Appearance(pictures, self.encode(pictures))
 
     def decode(self, z: Tensor, appearance: Appearance) -> Tensor:
-        """z [T, C, h, w] of the one picture of ``appearance`` -> frames [T, 3, H, W] in [-1, 1]."""
+        """z [T, C, h, w] of the one picture of ``appearance``, or of as many as there are frames -> frames
+        [T, 3, H, W] in [-1, 1]."""
         maps = torch.eye(2, 3).expand(len(z), 2, 3) if appearance.maps is None else appearance.maps
-        blocks = zip(z.split(BLOCK), maps.split(BLOCK), strict=True)
-        return torch.cat([self._decode(block, appearance.along(part)) for block, part in blocks])
+        blocks = []
+        for here in (slice(begin, begin + BLOCK) for begin in range(0, len(z), BLOCK)):
+            of = slice(None) if len(appearance.picture) == 1 else here
+            seen = Appearance(appearance.picture[of], appearance.latent[of], maps[here])
+            blocks.append(self._decode(z[here], seen))
+        return torch.cat(blocks)
 
-    def _decode(self, z: Tensor, appearance: Appearance) -> Tensor:
+    def _decode(self, z: Tensor, seen: Appearance) -> Tensor:
         missing = BLOCK - len(z) if len(z) > 1 else 0
-        given = [torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) for x in (z, appearance.maps)]
-        inputs = (given[0][None], appearance.picture, appearance.latent, given[1][None])
-        return run(self.decoder, *inputs)[0][0, : len(z)]
+        filled = [torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) for x in (z, seen.maps)]
+        if len(seen.picture) == 1:
+            return run(self.decoder, filled[0][None], seen.picture, seen.latent, filled[1][None])[0][0, : len(z)]
+        own = [torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) for x in (seen.picture, seen.latent)]
+        return run(self.decoder, filled[0][:, None], *own, filled[1][:, None])[0][: len(z), 0]  # a stream per frame
