@@ -31,6 +31,7 @@ ARGUMENTS = {
     "student": DENOISER | {"causal": True},
     "mouth": {"channels": 8},
     "sync": {"dim": 8, "channels": 8, "field": 5},
+    "sync_loss": {"dim": 8, "channels": 8, "field": 5},
     "lipreader": {"channels": 8},
     "motion": {"num_tracks": 3, "num_frames": 5},
 }

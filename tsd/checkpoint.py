@@ -34,6 +34,7 @@ NETS = {
     "student": Denoiser,
     "mouth": MouthNet,
     "sync": SyncNet,
+    "sync_loss": SyncNet,
     "lipreader": LipReader,
     "motion": MotionBank,
 }

@@ -9,7 +9,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from tsd import checkpoint
+from tsd import checkpoint, stages
 from tsd.command import user_errors
 from tsd.data.dataset import ClipDataset
 from tsd.data.manifest import fingerprint
@@ -27,7 +27,7 @@ from tsd.runtime.talker import Talker
 
 log = logging.getLogger(__name__)
 NEEDED = ("vae", "visemes", "student")
-OPTIONAL = ("sync", "lipreader")
+OPTIONAL = ("sync", "sync_loss", "lipreader")
 """Stages that evaluation does without where the weights file does not exist."""
 INSTRUMENTS = {"mouth": "mouth_r", "identity": "id_cosine", "sync": "sync_offset", "lipreader": "viseme_accuracy"}
 """Measuring stages, and a column that is unavailable without each."""
@@ -50,12 +50,15 @@ def check(cfg: DictConfig) -> None:
         except (ValueError, FileNotFoundError) as error:
             wrong.append(str(error))
     if not wrong:
-        known = checkpoint.read_header(cfg.weights.student)["card"].get("schedules", {})
+        card = checkpoint.read_header(cfg.weights.student)["card"]
+        known = card.get("schedules", {})
         wrong += [
             f"schedules={name}: the student's weights hold no such schedule; they hold {', '.join(known) or 'none'}"
             for name in cfg.schedules
             if name not in known
         ]
+        if cfg.weights.get("sync_loss") and "sync_loss" in card.get("stands_on", {}):
+            wrong += filter(None, [stages.not_apart(cfg.weights.sync_loss, cfg.weights.get("sync"))])
     if cfg.split not in SPLITS:
         wrong.append(f"split={cfg.split}: must be one of {', '.join(SPLITS)}")
     if cfg.clips is not None and cfg.clips < 1:

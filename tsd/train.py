@@ -1,4 +1,4 @@
-"""Train one stage: ``python -m tsd.train stage=vae|visemes|identity|mouth|sync|lipreader|teacher|student``."""
+"""Train one stage: ``python -m tsd.train stage=<one of conf/stage>``, such as vae, teacher or student."""
 
 import logging
 import shutil
@@ -162,6 +162,7 @@ def finish(cfg: DictConfig, module, trainer: L.Trainer, resume: Resume, run: dic
     card = {
         "steps": int(trainer.global_step),
         "seed": int(cfg.seed),
+        "people": cfg.data.people,
         "metrics": metrics,
         "score": float(score) if score is not None else metrics.get(cfg.stage.monitor),
         "run": {key: run[key] for key in ("hash", "config", "data")},
