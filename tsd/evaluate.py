@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 import hydra
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -123,7 +122,6 @@ def load_instruments(cfg: DictConfig, stages: tuple[str, ...]) -> tuple[Instrume
 def load_chain(weights: dict[str, str | None], instruments: Instruments) -> Chain:
     """The nets of weights files {stage: path or None}; refused where VAE and teacher or student do not fit."""
     talker = Talker.load({stage: weights[stage] for stage in (*NEEDED, "motion")})
-    talker.vae.to(memory_format=torch.channels_last)  # its layers are a third faster so, the student's are not
     teacher = checkpoint.load(weights["teacher"], "teacher") if weights["teacher"] else None
     if teacher is not None:
         checkpoint.check_latents(talker.vae, teacher, weights["vae"], weights["teacher"])

@@ -105,7 +105,7 @@ def fit(cfg: DictConfig, config: dict, below: dict[str, Path], run: dict) -> Non
     out = Path(cfg.out)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     nets = {name: checkpoint.load(path, name) for name, path in below.items()}
-    net = build(cfg.stage.net)
+    net = build(cfg.stage.net).to(memory_format=checkpoint.MEMORY_FORMAT)
     module = build(cfg.stage.module)(net=net, loss=build(cfg.loss), optimizer=build(cfg.optimizer), **nets)
     data = build(cfg.data, **cached_latents(cfg, nets, below))
     callbacks = [c for c in build(cfg.callbacks).values() if c is not None]
