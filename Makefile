@@ -5,11 +5,11 @@ INSTALLED := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo release test test-all lint prepare train-vae train-visemes train-identity train-mouth train-sync train-lipreader \
+.PHONY: help setup demo release test test-all lint prepare train-vae train-visemes train-identity train-mouth train-sync train-sync_loss train-lipreader \
 	train-teacher train-student sweep experiment wandb-sync notebooks evaluate sample bench bench-data export paper readme clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
 # Written last, so that an installation cut short is done again; one that is complete already passes in seconds.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -54,6 +54,9 @@ train-mouth: $(INSTALLED)  ## the measure of mouth opening; needs prepare
 
 train-sync: $(INSTALLED)  ## the measure of lips in step with sound; needs prepare
 	$(PY) -m tsd.train stage=sync $(ARGS)
+
+train-sync_loss: $(INSTALLED)  ## the same for the term loss.sync, taught by other people; needs prepare
+	$(PY) -m tsd.train stage=sync_loss $(ARGS)
 
 train-lipreader: $(INSTALLED)  ## the measure of visemes in mouths; needs prepare
 	$(PY) -m tsd.train stage=lipreader $(ARGS)

@@ -43,6 +43,7 @@ def test_statistics_are_ratios_of_means_and_count_what_is_missing():
     assert statistics["recon"]["temporal_l1"]["n"] == 4 and statistics["recon"]["temporal_l1_ratio"]["mean"] == 1
     assert (statistics["k"]["temporal_l1"]["n"], statistics["k"]["temporal_l1"]["left_out"]) == (2, 1)
     assert statistics["k"]["temporal_l1_ratio"]["mean"] == 2 and statistics["k"]["sharpness_ratio_end"]["mean"] == 0.5
+    assert math.isnan(statistics["k"].pop("sharpness_end_to_recon")["mean"]), "no such column in recon"
     assert set(RATIOS) & set(statistics["k"]) == {"temporal_l1_ratio", "sharpness_ratio_end"}
 
 
@@ -237,10 +238,13 @@ def test_report_has_every_row_as_plain_numbers(finished):
     for row in (report["denoise"]["teacher"], *report["denoise"]["student"].values()):
         assert set(row) == movement | near | {"psnr_gain_db"}
     looks = movement | {"sharpness", "sharpness_ratio", "sharpness_ratio_end", "mouth_r", "motion", "motion_ratio"}
-    looks |= {"id_cosine", "id_cosine_p5", "id_cosine_slope", "id_cosine_start", "id_cosine_end", "id_ratio_end"}
+    looks |= {"sharpness_end_to_recon", "id_cosine", "id_cosine_p5", "id_cosine_slope", "id_ratio_end"}
+    looks |= {"id_cosine_start", "id_cosine_end"}
+    assert set(report["follow"]) == {"recon", "k1", "k2"} and report["follow"]["recon"]["warp_error_ratio"] == 1
+    assert set(report["follow"]["k2"]) == movement | near and report["follow"]["k2"]["psnr_db"] > 0
     spoken = report["generate"]["k2"]
     assert looks | {"mouth_r_shuffled", "fvd", "sync_offset", "viseme_accuracy", "fps", "ms_per_frame"} <= set(spoken)
-    short = {"sync_offset", "sync_confidence", "sync_distance"}  # 14 frames are too few for shifts of 15
+    short = {f"sync_{name}" for name in ("offset", "confidence", "distance", "in_step")}  # 14 frames are too few
     guessing = {"viseme_ratio"}  # a lip reader that has learnt nothing may read no real frame right
     assert all(isinstance(value, float) for name, value in spoken.items() if name not in short | guessing)
     assert all(spoken[name] is None for name in short)

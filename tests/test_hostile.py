@@ -112,6 +112,7 @@ OVERRIDES = {
     "data.resolution=32": "needs model.resolution",
     "data.flow=false": "loss.temporal is above 0",
     "weights.identity=null": "weights.identity=null",
+    "loss.sync=0.1": "data.mel=false: loss.sync is above 0",
     "optimizer.lr=???": "optimizer.lr: missing",
     "overwrite=perhaps": "overwrite",
     "checkpoint_every=0": "checkpoint_every",

@@ -24,9 +24,23 @@ from tsd.nets.affine import frame_to_reference
 from tsd.nets.identity import IdentityNet
 from tsd.nets.lipreader import LipReader
 from tsd.nets.mouth import MouthNet
+from tsd.nets.sync import SyncNet
 from tsd.nets.visemes import VisemeNet
 
-EVERYTHING = LossWeights(1.0, 1.0, 0.5, 1.0, 0.5, 0.02, 0.05, 1.0)
+EVERYTHING = LossWeights(
+    **{
+        "noise": 1.0,
+        "distill": 1.0,
+        "trajectory": 0.5,
+        "rollout": 1.0,
+        "mouth": 0.5,
+        "identity": 0.02,
+        "temporal": 0.05,
+    },
+    **{"picture": 1.0, "sync": 0.02, "anchor": 0.1, "mouth_motion": 0.5, "consistency": 0.5},
+)
+DENOISING = {"noise", "mouth", "identity", "temporal", "sync", "anchor", "mouth_motion"}
+"""The terms of a teacher."""
 ADAMW = partial(torch.optim.AdamW, lr=1e-3)
 SCHEDULES = {"k1": Schedule((S_MAX,)), "k2": Schedule((S_MAX, 1.0)), "k4": Schedule((S_MAX, 4.0, 1.2, 0.4))}
 
@@ -36,8 +50,14 @@ def fake_identity() -> IdentityNet:
     return IdentityNet(8, 8)
 
 
+def fake_expert() -> SyncNet:
+    torch.manual_seed(6)
+    return SyncNet(dim=8, channels=8, field=3)
+
+
 def teacher(loss=EVERYTHING, **kwargs) -> TeacherModule:
-    given = {"vae": fake_vae(), "identity": fake_identity(), "schedule": SCHEDULES["k2"]} | kwargs
+    given = {"vae": fake_vae(), "identity": fake_identity(), "sync_loss": fake_expert(), "schedule": SCHEDULES["k2"]}
+    given |= kwargs
     return TeacherModule(net=fake_denoiser(causal=False), loss=loss, optimizer=ADAMW, **given)
 
 
@@ -46,6 +66,7 @@ def student(loss=EVERYTHING, done=0.0, schedules=SCHEDULES, **kwargs) -> Student
     given = {
         "vae": fake_vae(),
         "identity": fake_identity(),
+        "sync_loss": fake_expert(),
         "schedule": SCHEDULES["k2"],
         "schedules": schedules,
     } | kwargs
@@ -150,16 +171,18 @@ def test_the_learning_rate_rises_then_falls_to_a_twentieth():
 
 def test_teacher_terms_are_the_wanted_ones():
     torch.manual_seed(0)
-    assert set(teacher().step_losses(fake_clip())) == {"noise", "mouth", "identity", "temporal"}
-    only_noise = teacher(LossWeights(noise=1.0), identity=None)
+    assert set(teacher().step_losses(fake_clip())) == DENOISING
+    only_noise = teacher(LossWeights(noise=1.0), identity=None, sync_loss=None)
     assert set(only_noise.step_losses(fake_clip())) == {"noise"} and set(only_noise.frozen) == {"vae"}
 
 
 def test_student_terms_are_the_wanted_ones():
     torch.manual_seed(0)
-    assert set(student(done=0.49).step_losses(fake_clip())) == {"noise", "distill", "mouth", "identity", "temporal"}
-    own = student(done=0.5).step_losses(fake_clip())
-    assert set(own) == {"rollout", "trajectory", "mouth", "identity", "temporal", "picture"}
+    assert set(student(done=0.49).step_losses(fake_clip())) == DENOISING | {"distill", "consistency"}
+    own = student(done=0.5, schedules={"k1": SCHEDULES["k1"]}).step_losses(fake_clip())
+    assert set(own) == DENOISING - {"noise"} | {"rollout", "trajectory", "picture"}, (
+        "one step has no next to agree with"
+    )
     assert set(student(LossWeights(rollout=1.0), done=0.5).step_losses(fake_clip())) == {"rollout"}
 
 
@@ -173,7 +196,7 @@ def test_weight_0_gives_no_gradient(weights):
     assert not any(p.grad.any() for p in stage.net.parameters() if p.grad is not None)
 
 
-@pytest.mark.parametrize("name", ["noise", "mouth", "identity", "temporal"])
+@pytest.mark.parametrize("name", sorted(DENOISING))
 def test_every_term_reaches_the_teacher(name):
     stage = teacher(EVERYTHING)
     torch.manual_seed(0)
@@ -186,6 +209,7 @@ def test_a_mismatched_reference_counts_where_the_noise_still_shows_the_frames():
     clip, s = fake_clip(batch=2), torch.tensor([40.0, 40.0])
     clip.mismatch = torch.tensor([False, True])
     assert torch.allclose(teacher().weight(clip, s), torch.tensor([40.0**2 + 1, 1.0]))
+    assert torch.allclose(teacher().own_share(clip, s), torch.tensor([1.0, 1 / (40.0**2 + 1)]))
     low = torch.tensor([0.01, 0.01])
     assert torch.allclose(teacher().weight(clip, low), noise_weight(low), rtol=1e-3)
 
@@ -433,4 +457,5 @@ def test_every_named_weight_is_computed_by_some_stage():
     terms = set(small_stage("vae").step_losses(fake_clip())) | set(teacher().step_losses(fake_clip()))
     for done in (0.0, 0.9):
         terms |= set(student(done=done).step_losses(fake_clip()))
+    terms |= set(student(done=0.9, schedules={"k4": SCHEDULES["k4"]}).step_losses(fake_clip()))
     assert terms == set(vars(LossWeights())) and all(callable(getattr(losses, name)) for name in terms)

@@ -209,6 +209,27 @@ def test_speaking_follows_the_recognised_sound(chain, subject, said):
     assert not {"mouth_r", "id_cosine", "sync_offset", FEATURES} & set(alone)
 
 
+def test_a_head_that_moves_as_the_clips_is_compared_frame_by_frame(chain, clips, monkeypatch):
+    assert protocols.follow(chain, Subject.of(chain, *clips, seed=0), ["k1"]) == {}, "nothing is known of the head"
+    for clip in clips:
+        clip.motion_known[:] = True
+        clip.motion[:] = clip.reference_motion[:] = torch.tensor([0.35, 0.4, 0.65, 0.4, 0.5, 0.6, 1.0])
+        clip.motion[:, :, 6] = torch.linspace(0, 1, NUM_FRAMES)
+    subject = Subject.of(chain, *clips, seed=0)
+    rows = protocols.follow(chain, subject, ["k1", "k2"])
+    assert list(rows) == ["recon", "k1", "k2"]
+    third = slice(13, 27)
+    assert torch.equal(Obedient.told.motion, subject.motion[None, third]), "not the bank's"
+    torch.testing.assert_close(Obedient.told.visemes, viseme_windows(subject.visemes)[None, third])
+    for name in ("k1", "k2"):
+        assert rows[name]["psnr_db"] > 45, "8 bits are all that is missing"
+        for metric in ("temporal_l1", "warp_error"):
+            assert rows[name][metric] == pytest.approx(rows["recon"][metric], rel=0.05)
+    monkeypatch.setattr(chain.talker, "decode", lambda z, _: to_uint8(torch.zeros(len(z), 3, SIZE, SIZE)))
+    still = protocols.follow(chain, subject, ["k2"])["k2"]
+    assert still["psnr_db"] < 20 and still["temporal_l1"] == 0
+
+
 def test_and_not_anothers(chain, subject, said):
     measured, video = protocols.say_other(chain, subject, ["k1", "k2"], True, "k2")
     expected, few = np.corrcoef(said)[0, 1], np.corrcoef(said[:, ::3])[0, 1]
@@ -241,6 +262,7 @@ def test_blurred(rows):
 def test_shifted(rows):
     assert rows["real"]["mouth_r"] > 0.999 and abs(rows["shifted"]["mouth_r"]) < 0.5
     assert (rows["real"]["sync_offset"], rows["shifted"]["sync_offset"]) == (0, 3)
+    assert (rows["real"]["sync_in_step"], rows["shifted"]["sync_in_step"]) == (1, 0)
     assert rows["shifted"]["psnr_db"] < 40 < rows["real"]["psnr_db"] and "psnr_db" not in rows["recon"]
 
 

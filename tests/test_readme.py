@@ -20,8 +20,8 @@ def test_numbers_are_current():
 
 def test_targets_and_files_exist():
     text = (REPO / "README.md").read_text()
-    targets = set(re.findall(r"^([a-z-]+):", (REPO / "Makefile").read_text(), re.M))
-    named = set(re.findall(r"(?:`|^)make ([a-z][a-z-]*)", text, re.M)) | set(re.findall(r"`(train-[a-z]+)`", text))
+    targets = set(re.findall(r"^([a-z_-]+):", (REPO / "Makefile").read_text(), re.M))
+    named = set(re.findall(r"(?:`|^)make ([a-z][a-z_-]*)", text, re.M)) | set(re.findall(r"`(train-[a-z_]+)`", text))
     assert named - {"demo"} and named <= targets
     for link in re.findall(r"\]\(((?!http)[^)]+)\)", text):
         assert (REPO / link).exists(), link

@@ -83,6 +83,63 @@ def test_an_embedder_is_needed_only_where_its_loss_is(root):
         stages.below(values(root))
 
 
+LISTENING = ["loss=with_sync", "model.sync.channels=8", "model.sync.dim=8", "model.sync.field=3"]
+
+
+def expert(root: Path, stage: str, people: str, data: str = "a") -> Path:
+    """Weights of a sync expert that learned from ``people``."""
+    path = root / stage / "weights.safetensors"
+    arguments = {"dim": 8, "channels": 8, "field": 3}
+    torch.manual_seed(len(stage))
+    card = {"people": people, "run": {"data": data}}
+    checkpoint.save(path, stage, checkpoint.NETS[stage](**arguments), arguments, card)
+    return path
+
+
+def listening(root: Path, **weights) -> list[str]:
+    given = {name: root / name / "weights.safetensors" for name in ("sync", "sync_loss")} | weights
+    return [*LISTENING, *(f"weights.{name}={path}" for name, path in given.items())]
+
+
+def test_a_sync_expert_is_needed_only_where_its_loss_is(root):
+    assert "sync_loss" not in stages.below(values(root))
+    with pytest.raises(FileNotFoundError, match="make train-sync_loss"):
+        stages.below(values(root, *listening(root)))
+    made = expert(root, "sync_loss", "odd")
+    assert stages.below(values(root, *listening(root)))["sync_loss"] == made
+
+
+def test_the_expert_that_measures_may_not_teach(root):
+    taught, measured = expert(root, "sync_loss", "odd"), expert(root, "sync", "even")
+    assert stages.not_apart(taught, measured) == "" == stages.not_apart(taught, None)
+    with pytest.raises(ValueError, match="weights.sync_loss=.*: is weights.sync too"):
+        train(config(root, root / "run", "stage=teacher", *listening(root, sync_loss=measured)))
+    with pytest.raises(ValueError, match="holds weights of stage 'sync', but stage 'sync_loss' is needed"):
+        stages.below(values(root, *listening(root, sync_loss=measured, sync=taught)))
+    shutil.copy(taught, root / "copy.safetensors")
+    with pytest.raises(ValueError, match="is weights.sync, which evaluation measures with"):
+        stages.below(values(root, *listening(root, sync=root / "copy.safetensors")))
+
+
+@pytest.mark.parametrize(("taught", "measured"), [("even", "even"), ("all", "even"), ("odd", "all")])
+def test_two_experts_that_know_the_same_people_are_not_apart(root, taught, measured):
+    files = expert(root, "sync_loss", taught), expert(root, "sync", measured)
+    with pytest.raises(
+        ValueError, match=f"learned from {taught} people and .* from {measured}: train them on different"
+    ):
+        stages.below(values(root, *listening(root)))
+    expert(root, "sync", measured, data="another corpus")
+    assert stages.not_apart(*files) == ""
+
+
+def test_a_teacher_listens_and_its_card_says_to_whom(root):
+    made = expert(root, "sync_loss", "odd")
+    weights = train(config(root, root / "run", "stage=teacher", "trainer.max_steps=2", *listening(root)))
+    card = checkpoint.read_header(weights)["card"]
+    assert card["stands_on"]["sync_loss"] == checkpoint.file_hash(made) and card["people"] == "all"
+    assert card["metrics"]["train/sync"] > 0 and card["loss"]["sync"] > 0
+
+
 def test_run_directories_say_what_they_hold(root):
     weights = train(config(root, root / "run", "stage=teacher", "trainer.max_steps=2"))
     run, card = json.loads((root / "run" / "run.json").read_text()), checkpoint.read_header(weights)["card"]
@@ -115,6 +172,15 @@ def test_where_and_how_fast_may_change(root):
     shutil.copytree(root / "corpus", root / "moved")
     moved = ["data.num_workers=1", "logger=none", f"data.root={root / 'moved'}", "data.cache_mb=10"]
     assert train(config(root, root / "run", *cfg, *moved)).stat().st_mtime_ns == before
+
+
+def test_a_term_of_weight_0_is_as_good_as_none(root):
+    config, without = values(root), values(root)
+    del without["loss"]["anchor"]
+    assert config["loss"]["anchor"] == 0 and config["loss"]["picture"] > 0
+    assert record.describe(config, {})["hash"] == record.describe(without, {})["hash"]
+    without["loss"]["picture"] = 0.0
+    assert record.describe(config, {})["hash"] != record.describe(without, {})["hash"]
 
 
 def test_other_data_or_another_vae_below_is_told(root):

@@ -28,6 +28,7 @@ STAGES = {  # in words
     "identity": "who is in a picture",
     "mouth": "the instrument that measures mouths",
     "sync": "the expert on lips in step with sound",
+    "sync_loss": "the expert on lips that the loss asks",
     "lipreader": "the reader of visemes in mouths",
     "teacher": "noise prediction at every strength",
     "student": "the same in few steps, a quarter of the size",
@@ -81,7 +82,8 @@ class Demo:
 
     def train(self, stage: str) -> None:
         root = self.root("voices" if stage == "visemes" else "corpus")
-        args = [f"out={self.out / stage}", f"data.root={root}", *self.overrides("vae", "identity", "teacher")]
+        below = self.overrides("vae", "identity", "sync_loss", "teacher")
+        args = [f"out={self.out / stage}", f"data.root={root}", *below]
         train(compose("train", [f"experiment={self.cfg.experiment}", f"stage={stage}", *args, *self.cfg.train]))
 
     def held_out(self) -> tuple[Path, Path]:

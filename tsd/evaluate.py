@@ -5,11 +5,10 @@ import time
 from pathlib import Path
 
 import hydra
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from tsd import checkpoint
+from tsd import checkpoint, stages
 from tsd.command import user_errors
 from tsd.data.dataset import ClipDataset
 from tsd.data.manifest import fingerprint
@@ -27,7 +26,7 @@ from tsd.runtime.talker import Talker
 
 log = logging.getLogger(__name__)
 NEEDED = ("vae", "visemes", "student")
-OPTIONAL = ("sync", "lipreader")
+OPTIONAL = ("sync", "sync_loss", "lipreader")
 """Stages that evaluation does without where the weights file does not exist."""
 INSTRUMENTS = {"mouth": "mouth_r", "identity": "id_cosine", "sync": "sync_offset", "lipreader": "viseme_accuracy"}
 """Measuring stages, and a column that is unavailable without each."""
@@ -50,12 +49,15 @@ def check(cfg: DictConfig) -> None:
         except (ValueError, FileNotFoundError) as error:
             wrong.append(str(error))
     if not wrong:
-        known = checkpoint.read_header(cfg.weights.student)["card"].get("schedules", {})
+        card = checkpoint.read_header(cfg.weights.student)["card"]
+        known = card.get("schedules", {})
         wrong += [
             f"schedules={name}: the student's weights hold no such schedule; they hold {', '.join(known) or 'none'}"
             for name in cfg.schedules
             if name not in known
         ]
+        if cfg.weights.get("sync_loss") and "sync_loss" in card.get("stands_on", {}):
+            wrong += filter(None, [stages.not_apart(cfg.weights.sync_loss, cfg.weights.get("sync"))])
     if cfg.split not in SPLITS:
         wrong.append(f"split={cfg.split}: must be one of {', '.join(SPLITS)}")
     if cfg.clips is not None and cfg.clips < 1:
@@ -120,7 +122,6 @@ def load_instruments(cfg: DictConfig, stages: tuple[str, ...]) -> tuple[Instrume
 def load_chain(weights: dict[str, str | None], instruments: Instruments) -> Chain:
     """The nets of weights files {stage: path or None}; refused where VAE and teacher or student do not fit."""
     talker = Talker.load({stage: weights[stage] for stage in (*NEEDED, "motion")})
-    talker.vae.to(memory_format=torch.channels_last)  # its layers are a third faster so, the student's are not
     teacher = checkpoint.load(weights["teacher"], "teacher") if weights["teacher"] else None
     if teacher is not None:
         checkpoint.check_latents(talker.vae, teacher, weights["vae"], weights["teacher"])

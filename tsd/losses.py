@@ -5,6 +5,7 @@ Every term is a mean, so a weight means the same at every resolution and batch s
 
 from dataclasses import asdict, dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -46,6 +47,52 @@ def mouth(eps_hat: Tensor, eps: Tensor, weight: Tensor, region: Tensor) -> Tenso
     """Eq. 5 inside the mouth: region [B, T, 1, h, w] in [0, 1]; 0 if no mouth is known in the batch."""
     error = expand(weight, eps) * (eps_hat - eps).square()
     return (region * error).sum() / (region.sum() * eps.shape[2]).clamp(min=1)
+
+
+def mouth_motion(z0_hat: Tensor, z: Tensor, region: Tensor) -> Tensor:
+    """Teeth and tongue steady across time: the change from frame to frame inside the mouth against the clip's own.
+
+    z0_hat, z [B, T, C, h, w]; region [B, T, 1, h, w] in 0..1, a change counts where either frame's does. Compared with
+    the clip's change rather than with none, so that lips may move as they do; an error that stays the same in
+    all frames is left to ``mouth``. 0 for T = 1 or where no mouth is known. The issue's mouth-interior region; its form
+    is our choice.
+    """
+    region = torch.maximum(region[:, 1:], region[:, :-1])
+    error = huber(z0_hat.diff(dim=1) - z.diff(dim=1))
+    return (error * region).sum() / (region.sum() * z.shape[2]).clamp(min=1)
+
+
+def anchor(faces: Tensor, reference: Tensor, region: Tensor, weight: Tensor) -> Tensor:
+    """The identity anchor: the face as it is on average over a window against the reference's, where ``region`` counts.
+
+    faces [B, T, C, h, w] and reference [B, C, h, w]: latents carried to the canonical face, so that a position
+    is the same part of a face in all; region [h, w] in 0..1; weight [B]. A mean over time, so that a moment may
+    differ (a blink, a turned head) and what drifts away may not. Pseudo-Huber, mean over clips.
+    """
+    error = huber(faces.mean(1) - reference.detach()) * region * expand(weight, reference)
+    return error.sum() / (region.sum() * reference.shape[:2].numel()).clamp(min=1)
+
+
+def consistency(z0_hat: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Estimates of the same clean latent from two strengths of one noise path agree: pseudo-Huber, [B, ...] twice,
+    weight [B]. ``target`` is the one of less noise, which is nearer to the truth and is not moved (Song et al. 2023,
+    Consistency Models, Eq. 7; the paper names the objective and gives no formula)."""
+    return (expand(weight, z0_hat) * huber(z0_hat - target.detach())).mean()
+
+
+SYNC_TEMPERATURE = 0.07
+"""Of the softmax over sounds, in the expert's training and in the term: as in MoCo and CLIP's start."""
+
+
+def sync(seen: Tensor, heard: Tensor, own: Tensor) -> Tensor:
+    """How surely a mouth finds its own sound among many: cross-entropy over the cosines to all of them.
+
+    seen [N, D]: an expert's unit vectors of decoded moments; heard [M, D]: of the real sound, and not moved; own [N]
+    int64: the row of ``heard`` that is of the same moment. Between 0 and about ln M. What is found surely has hardly a
+    gradient, so a mouth in step is left alone, unlike with the plain cosine of the expert in Wav2Lip (Prajwal et al.
+    2020), which asks ever more of it. InfoNCE (van den Oord et al. 2018), as the expert was trained.
+    """
+    return F.cross_entropy(seen @ heard.detach().T / SYNC_TEMPERATURE, own)
 
 
 def identity(embedding: Tensor, target: Tensor) -> Tensor:
@@ -117,6 +164,10 @@ class LossWeights:
     identity: float = 0.0
     temporal: float = 0.0
     picture: float = 0.0
+    sync: float = 0.0
+    anchor: float = 0.0
+    mouth_motion: float = 0.0
+    consistency: float = 0.0
     reconstruction: float = 1.0
     edges: float = 0.5
     moved: float = 0.5

@@ -45,8 +45,10 @@ def data_hash(config: dict) -> str:
 def describe(config: dict, weights: dict[str, Path]) -> dict[str, Any]:
     """What ``run.json`` says of a run on top of these weights files."""
     decides = essence(config)
+    weighed = {key: value for key, value in decides.items() if not (key.startswith("loss.") and value == 0)}
     stands_on = {name: stage_below(path) for name, path in weights.items()}
-    parts = {"config": digest(decides), "data": data_hash(config)}
+    # A term of weight 0 is as good as none, so one that is added later does not make other runs of those before it.
+    parts = {"config": digest(weighed), "data": data_hash(config)}
     hashes = {name: stage["hash"] for name, stage in stands_on.items()}
     return {
         "stage": config["stage"]["name"],

@@ -10,6 +10,8 @@ from tsd import checkpoint
 log = logging.getLogger(__name__)
 RUNS = ("*", "*/*", "*/*/*")
 """How deep other runs lie below the folder of runs."""
+TERMS = {"identity": "identity", "sync_loss": "sync"}
+"""Stages that are stood on only where this term of the loss has a weight."""
 
 
 def below(config: dict) -> dict[str, Path]:
@@ -19,7 +21,7 @@ def below(config: dict) -> dict[str, Path]:
     says, and the VAE is the one that the teacher was trained on, by its hash. ValueError or FileNotFoundError says
     what does not fit and which command makes it.
     """
-    needs = [name for name in config["stage"]["needs"] if name != "identity" or config["loss"]["identity"]]
+    needs = [name for name in config["stage"]["needs"] if name not in TERMS or config["loss"][TERMS[name]]]
     for name in needs:  # in the order in which they are made
         if not Path(config["weights"][name]).is_file() and not other_runs(Path(config["weights"][name]), name):
             checkpoint.read_header(config["weights"][name], name)  # raises, and says which command makes them
@@ -30,7 +32,27 @@ def below(config: dict) -> dict[str, Path]:
         if name == "teacher":
             stands_on = checkpoint.read_header(found[name], name)["card"].get("stands_on")
             required = {"vae": stands_on["vae"]} if isinstance(stands_on, dict) and "vae" in stands_on else {}
+    if "sync_loss" in found and (fault := not_apart(found["sync_loss"], config["weights"].get("sync"))):
+        raise ValueError(fault)
     return {name: found[name] for name in needs}
+
+
+def not_apart(loss: str | Path, metric: str | Path | None) -> str:
+    """Why a student trained to please the sync expert ``loss`` may not be judged by the expert ``metric``; empty where
+    it may, or where one of them is not there (yet)."""
+    if not metric or not Path(loss).is_file() or not Path(metric).is_file():
+        return ""
+    if checkpoint.file_hash(loss) == checkpoint.file_hash(metric):
+        return f"weights.sync_loss={loss} is weights.sync, which evaluation measures with: make train-sync_loss"
+    cards = [checkpoint.read_header(path)["card"] for path in (loss, metric)]
+    corpora = [card["run"].get("data") if isinstance(card.get("run"), dict) else None for card in cards]
+    people = [card.get("people") for card in cards]
+    if all(people) and corpora[0] == corpora[1] and sorted(map(str, people)) != ["even", "odd"]:
+        return (
+            f"weights.sync_loss={loss} learned from {people[0]} people and weights.sync={metric}, which evaluation "
+            f"measures with, from {people[1]}: train them on different ones, data.people=odd and data.people=even"
+        )
+    return ""
 
 
 def find(name: str, config: dict, wanted_hash: str | None) -> Path:

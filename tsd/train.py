@@ -1,4 +1,4 @@
-"""Train one stage: ``python -m tsd.train stage=vae|visemes|identity|mouth|sync|lipreader|teacher|student``."""
+"""Train one stage: ``python -m tsd.train stage=<one of conf/stage>``, such as vae, teacher or student."""
 
 import logging
 import shutil
@@ -105,7 +105,7 @@ def fit(cfg: DictConfig, config: dict, below: dict[str, Path], run: dict) -> Non
     out = Path(cfg.out)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     nets = {name: checkpoint.load(path, name) for name, path in below.items()}
-    net = build(cfg.stage.net)
+    net = build(cfg.stage.net).to(memory_format=checkpoint.MEMORY_FORMAT)
     module = build(cfg.stage.module)(net=net, loss=build(cfg.loss), optimizer=build(cfg.optimizer), **nets)
     data = build(cfg.data, **cached_latents(cfg, nets, below))
     callbacks = [c for c in build(cfg.callbacks).values() if c is not None]
@@ -162,6 +162,7 @@ def finish(cfg: DictConfig, module, trainer: L.Trainer, resume: Resume, run: dic
     card = {
         "steps": int(trainer.global_step),
         "seed": int(cfg.seed),
+        "people": cfg.data.people,
         "metrics": metrics,
         "score": float(score) if score is not None else metrics.get(cfg.stage.monitor),
         "run": {key: run[key] for key in ("hash", "config", "data")},

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from tsd.bench.machine import Product
+from tsd.checkpoint import MEMORY_FORMAT
 from tsd.clip import MELS, MELS_PER_FRAME, MOTION, VISEME_WINDOW, VISEMES, Clip
 from tsd.command import user_errors
 from tsd.report import write_report
@@ -27,11 +28,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Way:
-    """How a step is computed."""
+    """How a step is computed. ``planes``: weights in torch's usual layout instead of the one of ``tsd.checkpoint``."""
 
     name: str
     precision: str = "float32"
-    channels_last: bool = False
+    planes: bool = False
     compiled: bool = False
     fused: bool = False
 
@@ -39,11 +40,11 @@ class Way:
 WAYS = (
     Way("float32"),
     Way("float32, fused", fused=True),
-    Way("float32, channels_last", channels_last=True),
+    Way("float32, planes", planes=True),
     Way("float32, compiled", compiled=True),
     Way("bfloat16", "bfloat16"),
     Way("bfloat16, fused", "bfloat16", fused=True),
-    Way("bfloat16, channels_last", "bfloat16", channels_last=True),
+    Way("bfloat16, planes", "bfloat16", planes=True),
     Way("bfloat16, compiled", "bfloat16", compiled=True),
 )
 ON_GPU = (Way("float16", "float16"), Way("float16, compiled", "float16", compiled=True))
@@ -93,8 +94,7 @@ def stepper(cfg: DictConfig, way: Way, device: str) -> Callable[[], None]:
     module = build(cfg.stage.module)(net=net, loss=build(cfg.loss), optimizer=build(cfg.optimizer), **frozen).to(device)
     for part in module.frozen.values():
         part.to(device)
-    if way.channels_last:
-        module.net.to(memory_format=torch.channels_last)
+    module.net.to(memory_format=torch.contiguous_format if way.planes else MEMORY_FORMAT)
     if way.compiled:
         module.net.compile()
     optimizer = build(cfg.optimizer, fused=way.fused)(module.net.parameters())

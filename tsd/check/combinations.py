@@ -54,9 +54,28 @@ def combination_faults(config: dict) -> list[str]:
             found.append("data.flow=false: loss.temporal is above 0 and needs it: data.flow=true, or loss=no_temporal")
         if loss["identity"] and config["weights"].get("identity") is None:
             found.append("weights.identity=null: loss.identity is above 0 and needs it: a file, or loss=no_identity")
+        if loss.get("sync"):
+            found += sync_faults(config)
     if data["flow"] and data["window"] < 2:
         found.append(f"data.window={data['window']}: data.flow=true needs neighbouring frames, 2 or more")
     return found + split_faults(config)
+
+
+def sync_faults(config: dict) -> list[str]:
+    """What the term ``sync`` lacks: sound, long windows, an expert that is not evaluation's."""
+    data, weights, field, found = config["data"], config["weights"], config["model"]["sync_loss"].get("field", 5), []
+    if not data["mel"]:
+        found.append("data.mel=false: loss.sync is above 0 and needs the sound: data.mel=true, or loss.sync=0")
+    if data["window"] < field:
+        found.append(f"data.window={data['window']}: loss.sync needs moments of model.sync_loss.field={field} frames")
+    if weights.get("sync_loss") is None:
+        found.append("weights.sync_loss=null: loss.sync is above 0 and needs it: a file, or loss.sync=0")
+    elif weights["sync_loss"] == weights.get("sync"):
+        found.append(
+            f"weights.sync_loss={show(weights['sync'])}: is weights.sync too, and no student may be judged by what it "
+            "was trained to please: make train-sync_loss makes another"
+        )
+    return found
 
 
 def schedule_faults(path: str, node: Any) -> list[str]:

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from tsd import losses
 from tsd.clip import Clip
 from tsd.diffusion import Schedule, add_noise, draw_noise, draw_strengths, expand, noise_weight, sample, z0_from_eps
-from tsd.modules.base import WeightedStage, clip_noise, mouth_region
-from tsd.nets.affine import frame_to_reference
+from tsd.modules.base import WeightedStage, clip_noise, mouth_region, upper_face
+from tsd.nets.affine import canonical_to_frame, frame_to_reference, placed
 from tsd.nets.denoiser import Condition, Denoiser
 from tsd.nets.vae import Appearance
 
@@ -21,20 +21,35 @@ VALIDATION_STRENGTHS = (0.3, 1.0, 3.0, 40.0)
 class DenoiserStage(WeightedStage):
     """Noise prediction on the latents of a frozen VAE, conditioned on reference, visemes and motion.
 
-    decoded: clips of a batch whose estimate is decoded for the terms on pictures (identity, temporal).
+    decoded: clips of a batch whose estimate is decoded for the terms on pictures (identity, temporal, sync).
     schedule: the steps of the from-noise samples that validation shows.
     """
 
     net: Denoiser
 
-    def __init__(self, net, loss, optimizer, vae: nn.Module, schedule: Schedule, identity=None, decoded: int = 4):
+    def __init__(
+        self,
+        net: Denoiser,
+        loss: losses.LossWeights,
+        optimizer,
+        vae: nn.Module,
+        schedule: Schedule,
+        identity: nn.Module | None = None,
+        sync_loss: nn.Module | None = None,
+        decoded: int = 4,
+    ):
         super().__init__(net, loss, optimizer)
-        self.hold_frozen(vae=vae, identity=identity)
+        self.hold_frozen(vae=vae, identity=identity, sync_loss=sync_loss)
         self.schedule, self.decoded = schedule, decoded
         if loss.identity and identity is None:
             raise ValueError(
                 "loss.identity is above 0 but there is no embedder: run `make train-identity`, "
-                "give identity.weights=<file>, or set loss.identity=0"
+                "give weights.identity=<file>, or set loss.identity=0"
+            )
+        if loss.sync and sync_loss is None:
+            raise ValueError(
+                "loss.sync is above 0 but there is no expert to listen: run `make train-sync_loss`, "
+                "give weights.sync_loss=<file>, or set loss.sync=0"
             )
 
     def latents(self, clip: Clip) -> tuple[Tensor, Tensor]:
@@ -62,21 +77,51 @@ class DenoiserStage(WeightedStage):
         return add_noise(z, s, eps), s, eps
 
     @staticmethod
-    def weight(clip: Clip, s: Tensor) -> Tensor:
-        """Eq. 5's weight per noise strength; Eq. 12's targets.
+    def own_share(clip: Clip, s: Tensor) -> Tensor:
+        """[B] in 0..1: Eq. 12's targets, how far the estimate is to be the clip's own frames.
 
-        A mismatched reference shows another person than the frames. The target of the noise stays the clip's own
-        frames, but only in so far as z_s still shows them (the share 1 / (s^2 + 1) of its variance): near s = 0
-        the net learns to trust z_s over the reference, near pure noise the picture belongs to the reference and
-        is judged by the identity term alone.
+        A mismatched reference shows another person than the frames. The target stays the clip's own frames, but only
+        in so far as z_s still shows them (the share 1 / (s^2 + 1) of its variance): near s = 0 the net learns to trust
+        z_s over the reference, near pure noise the picture belongs to the reference and is judged by the terms
+        ``identity``, ``anchor`` and ``sync`` alone.
         """
-        return noise_weight(s) * torch.where(clip.mismatch, 1 / (s.square() + 1), torch.ones_like(s))
+        return torch.where(clip.mismatch, 1 / (s.square() + 1), torch.ones_like(s))
+
+    def weight(self, clip: Clip, s: Tensor) -> Tensor:
+        """Eq. 5's weight per noise strength, times ``own_share``."""
+        return noise_weight(s) * self.own_share(clip, s)
+
+    def latent_terms(
+        self, clip: Clip, z: Tensor, z0_hat: Tensor, reference_latent: Tensor, share: Tensor
+    ) -> dict[str, Tensor]:
+        """``mouth_motion`` and ``anchor`` on estimates [B, T, C, h, w], of which the ``share`` [B] is to be the clip's;
+        those of weight 0 are left out.
+
+        The anchor holds for mismatched references too: in its canonical place and outside the mouth the face shown is
+        the reference's, whoever moves it. It counts as much as the picture is the reference's: wholly where that shows
+        the clip's person, else 1 - share. Windows whose head is in an unknown place do not count.
+        """
+        terms = {}
+        if self.loss.mouth_motion and clip.mouth_box is not None:
+            region = expand(share, z) * mouth_region(clip, z.shape[-1])
+            terms["mouth_motion"] = losses.mouth_motion(z0_hat, z, region)
+        if self.loss.anchor:
+            known = clip.motion_known
+            faces = placed(z0_hat.flatten(0, 1), canonical_to_frame(clip.motion, known)).view_as(z0_hat)
+            reference = placed(reference_latent, canonical_to_frame(clip.reference_motion, known))
+            weight = torch.where(clip.mismatch, 1 - share, torch.ones_like(share)) * known
+            terms["anchor"] = losses.anchor(faces, reference, upper_face(z.shape[-1]).to(z), weight)
+        return terms
 
     def picture_terms(
-        self, clip: Clip, z0_hat: Tensor, reference_latent: Tensor, names: tuple[str, ...] = ("identity", "temporal")
+        self,
+        clip: Clip,
+        z0_hat: Tensor,
+        reference_latent: Tensor,
+        names: tuple[str, ...] = ("identity", "temporal", "sync"),
     ) -> dict[str, Tensor]:
-        """Eq. 8 and 9, and ``picture``, on two neighbouring decoded frames of a few clips; of ``names`` those of weight
-        0 are left out."""
+        """Eq. 8 and 9, and ``picture``, on two neighbouring decoded frames of a few clips, and ``sync`` on as many
+        around them as its expert looks at; of ``names`` those of weight 0 are left out."""
         wanted = {name for name in names if getattr(self.loss, name)}
         if not wanted:
             return {}
@@ -84,9 +129,14 @@ class DenoiserStage(WeightedStage):
         rows = torch.arange(n, device=z0_hat.device)
         pair = clip.pair[:n] if clip.pair is not None else torch.full_like(rows, min(1, z0_hat.shape[1] - 1))
         both = rows[:, None], torch.stack([pair - 1, pair], 1)
-        maps = frame_to_reference(clip.motion[both], clip.reference_motion[:n], clip.motion_known[:n])
-        frames = self.frozen["vae"].decode(z0_hat[both], Appearance(clip.reference[:n], reference_latent[:n], maps))
+        first, length = self.moment(clip, pair) if "sync" in wanted else (pair - 1, 2)
+        shown = rows[:, None], first[:, None] + torch.arange(length, device=rows.device)
+        maps = frame_to_reference(clip.motion[shown], clip.reference_motion[:n], clip.motion_known[:n])
+        decoded = self.frozen["vae"].decode(z0_hat[shown], Appearance(clip.reference[:n], reference_latent[:n], maps))
+        frames = decoded[rows[:, None], both[1] - first[:, None]]
         terms = {}
+        if "sync" in wanted:
+            terms["sync"] = self.sync_term(clip, decoded, first)
         if "identity" in wanted:
             embedder = self.frozen["identity"]
             with torch.no_grad():
@@ -102,6 +152,25 @@ class DenoiserStage(WeightedStage):
                 weight = weight * (1 + MOUTH_WEIGHT * mouth_region(clip, frames.shape[-1])[both])
             terms["picture"] = losses.picture(frames, clip.frames[both], weight)
         return terms
+
+    def moment(self, clip: Clip, pair: Tensor) -> tuple[Tensor, int]:
+        """The first frame [n], and the number, of those that the expert sees as one moment, with frames pair - 1 and
+        pair among them."""
+        field, frames = self.frozen["sync_loss"].field, clip.frames.shape[1]
+        if clip.mel is None:
+            raise ValueError("loss.sync is above 0 but the data has no sound: set data.mel=true")
+        if frames < field:
+            raise ValueError(f"loss.sync needs windows of {field} frames or more: data.window is {frames}")
+        return (pair - field // 2).clamp(0, frames - field), field
+
+    def sync_term(self, clip: Clip, decoded: Tensor, first: Tensor) -> Tensor:
+        """``losses.sync`` of one moment per clip, frames [n, field, 3, H, W] from ``first`` [n] on, among all sounds of
+        the batch. What is said decides, not who says it: mismatched references count like others."""
+        expert = self.frozen["sync_loss"]
+        with torch.no_grad():
+            heard = expert.hear(clip.mel)
+        own = torch.arange(len(decoded), device=first.device) * heard.shape[1] + first
+        return losses.sync(expert.see(decoded)[:, 0], heard.flatten(0, 1), own)
 
     def from_noise(self, clip: Clip, schedule: Schedule) -> Tensor:
         """Latents [B, T, C, h, w] generated from pure noise (one noise per clip), with the clip's own motion."""

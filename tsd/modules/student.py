@@ -5,10 +5,13 @@ from torch import Tensor, nn
 
 from tsd import losses
 from tsd.clip import Clip
-from tsd.diffusion import Schedule, draw_noise, expand, z0_from_eps
+from tsd.diffusion import S_MIN, Schedule, add_noise, draw_noise, expand, z0_from_eps
 from tsd.modules.base import mouth_region
 from tsd.modules.denoiser import DenoiserStage
 from tsd.nets.denoiser import Condition
+
+LEAST_OF_S = 0.25
+"""The estimate that ``consistency`` aims at has at least so much of the other's noise. Our choice."""
 
 
 class StudentModule(DenoiserStage):
@@ -45,20 +48,33 @@ class StudentModule(DenoiserStage):
         with torch.no_grad():
             eps_teacher = self.frozen["teacher"](z_s, s, condition)
         eps_hat = self.net(z_s, s, condition)
-        weight = self.weight(clip, s)
+        share, weight = self.own_share(clip, s), self.weight(clip, s)
         terms = {
             "noise": losses.noise(eps_hat, eps, weight),
-            "distill": losses.distill(eps_hat, eps_teacher, self.weight(clip, s)),
+            "distill": losses.distill(eps_hat, eps_teacher, weight),
         }
         if self.loss.mouth and clip.mouth_box is not None:
             terms["mouth"] = losses.mouth(eps_hat, eps, weight, mouth_region(clip, z.shape[-1]))
-        return terms | self.picture_terms(clip, z0_from_eps(z_s, eps_hat, s), reference_latent)
+        z0_hat = z0_from_eps(z_s, eps_hat, s)
+        if self.loss.consistency:
+            r = (s * torch.empty_like(s).uniform_(LEAST_OF_S, 1)).clamp(min=S_MIN)
+            terms["consistency"] = self.consistency(z0_hat, add_noise(z, r, eps), r, condition, share)
+        terms |= self.latent_terms(clip, z, z0_hat, reference_latent, share)
+        return terms | self.picture_terms(clip, z0_hat, reference_latent)
+
+    def consistency(self, z0_hat: Tensor, z_r: Tensor, r: Tensor, condition: Condition, share: Tensor) -> Tensor:
+        """``losses.consistency`` of estimates z0_hat with the student's own at z_r of strength r [B], further down the
+        same path; the ``share`` [B] counts."""
+        with torch.no_grad():
+            target = z0_from_eps(z_r, self.net(z_r, r, condition), r)
+        return losses.consistency(z0_hat, target, share)
 
     def own_steps(self, clip: Clip) -> dict[str, Tensor]:
         """From pure noise by its own steps to a random one; that step is judged.
 
         ``rollout``: its estimate against the clip (visemes, motion and reference leave little else to choose).
         ``trajectory``: where it lands against where the teacher lands from the same place in finer steps.
+        ``consistency``: its estimate against the one of its next step, where there is one.
         """
         z, reference_latent = self.latents(clip)
         condition = self.condition(clip, reference_latent)
@@ -72,14 +88,19 @@ class StudentModule(DenoiserStage):
         s = z_s.new_full((len(z),), bounds[step])
         eps_hat = self.net(z_s, s, condition)
         z0_hat = z0_from_eps(z_s, eps_hat, s)
-        matched = expand((~clip.mismatch).float(), z)
+        share = (~clip.mismatch).float()
+        matched = expand(share, z)
         terms = {"rollout": losses.rollout(z0_hat, z, matched)}
         if self.loss.mouth and clip.mouth_box is not None:
             terms["mouth"] = losses.rollout(z0_hat, z, matched * mouth_region(clip, z.shape[-1]))
         if self.loss.trajectory:
             landed = self.teacher_walk(z_s, bounds[step], bounds[step + 1], condition)
             terms["trajectory"] = losses.trajectory(z_s - schedule.etas[step] * eps_hat, landed)
-        pictures = self.picture_terms(clip, z0_hat, reference_latent, ("identity", "temporal", "picture"))
+        if self.loss.consistency and bounds[step + 1]:
+            z_r, r = (z_s - schedule.etas[step] * eps_hat).detach(), torch.full_like(s, bounds[step + 1])
+            terms["consistency"] = self.consistency(z0_hat, z_r, r, condition, torch.ones_like(s))
+        terms |= self.latent_terms(clip, z, z0_hat, reference_latent, share)
+        pictures = self.picture_terms(clip, z0_hat, reference_latent, ("identity", "temporal", "sync", "picture"))
         return terms | pictures
 
     @torch.no_grad()

@@ -1,4 +1,5 @@
-"""Stage ``sync``: the expert that says whether lips and sound are in step."""
+"""Stages ``sync`` and ``sync_loss``: the experts that say whether lips and sound are in step, one to measure with and
+one for the term ``sync``, taught by different people."""
 
 import math
 
@@ -7,13 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tsd.clip import Clip
+from tsd.losses import SYNC_TEMPERATURE
 from tsd.modules.augmentation import other_voices, worn
 from tsd.modules.base import Stage
 from tsd.nets.lower_face import lower_face
 from tsd.nets.sync import SyncNet
-
-TEMPERATURE = 0.07
-"""As in MoCo and CLIP's start."""
 
 
 class SyncModule(Stage):
@@ -35,7 +34,7 @@ class SyncModule(Stage):
                 f"{self.net.field}, got {clip.frames.shape[1]}"
             )
         seen, heard = self.net.read(mouths), self.net.hear(mel)
-        similarity = seen.flatten(0, 1) @ heard.flatten(0, 1).T / TEMPERATURE
+        similarity = seen.flatten(0, 1) @ heard.flatten(0, 1).T / SYNC_TEMPERATURE
         own = torch.arange(len(similarity), device=similarity.device)
         total = (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own)) / 2
         nearest = torch.einsum("npd,nqd->npq", seen, heard).argmax(2)

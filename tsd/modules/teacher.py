@@ -16,8 +16,10 @@ class TeacherModule(DenoiserStage):
         z, reference_latent = self.latents(clip)
         z_s, s, eps = self.noisy(z)  # Eq. 3
         eps_hat = self.net(z_s, s, self.condition(clip, reference_latent))  # Eq. 4
-        weight = self.weight(clip, s)
+        share, weight = self.own_share(clip, s), self.weight(clip, s)
         terms = {"noise": losses.noise(eps_hat, eps, weight)}  # Eq. 5
         if self.loss.mouth and clip.mouth_box is not None:
             terms["mouth"] = losses.mouth(eps_hat, eps, weight, mouth_region(clip, z.shape[-1]))
-        return terms | self.picture_terms(clip, z0_from_eps(z_s, eps_hat, s), reference_latent)  # Eq. 8, 9
+        z0_hat = z0_from_eps(z_s, eps_hat, s)
+        terms |= self.latent_terms(clip, z, z0_hat, reference_latent, share)
+        return terms | self.picture_terms(clip, z0_hat, reference_latent)  # Eq. 8, 9

@@ -12,9 +12,12 @@ def zero(module: nn.Module) -> nn.Module:
 
 
 def norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm with groups of at least 8 channels: statistics of one picture, never of the batch."""
-    groups = max(g for g in (1, 2, 4, 8) if channels % g == 0 and channels // g >= 8)
-    return nn.GroupNorm(groups, channels)
+    """GroupNorm over groups of 16 channels (all of them, where 16 does not divide ``channels``): statistics of one
+    picture, never of the batch.
+
+    16, because a processor's vectors hold 16 numbers: with groups of 8 or 12 the same layer is up to ten times slower.
+    """
+    return nn.GroupNorm(channels // 16 if channels % 16 == 0 else 1, channels)
 
 
 def per_frame(x: Tensor, frames: int) -> Tensor:

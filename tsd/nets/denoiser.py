@@ -15,6 +15,9 @@ from tsd.nets.affine import CANONICAL_FACE, carried, landmarks_of, pixel_grid, p
 from tsd.nets.blocks import ResBlock, norm, per_frame, zero
 from tsd.nets.context import ReferenceAttention, TemporalMix
 
+SHAPES = 16
+"""Patterns on the canonical face, such as an open jaw, that the visemes of a frame mix. Our choice."""
+
 
 @dataclass
 class Condition:
@@ -53,7 +56,8 @@ class Denoiser(nn.Module):
 
     channels: width at the latent's size and at each halving below it. reference_channels: width of the
     reference features, which reach every frame twice: as they are, and carried by the map that takes the
-    reference's eyes to the frame's.
+    reference's eyes to the frame's. Visemes reach it twice, too: as an embedding that modulates every layer, which says
+    what is spoken, and as a mixture of learnt patterns where the mouth is, which says where it shows.
 
     Where nothing of z is left in z_s, the estimate starts from the reference's latent, moved or in place as the
     net chooses per position, and the net adds what is different: z0_hat = skip z_s + out (F + out copy).
@@ -97,6 +101,8 @@ class Denoiser(nn.Module):
         self.enter = nn.Conv2d(latent_channels, first, 3, padding=1)
         self.enter_warped = nn.Conv2d(reference_channels, first, 1, bias=False)
         self.enter_place = nn.Conv2d(2, first, 1, bias=False)
+        self.shapes = nn.Parameter(0.02 * torch.randn(SHAPES, first, latent_size, latent_size))
+        self.to_shares = nn.Linear(VISEME_WINDOW * len(VISEMES), SHAPES)
         self.position = nn.Linear(4, deepest)
 
         self.down, self.up, self.mixes = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
@@ -190,6 +196,7 @@ class Denoiser(nn.Module):
         x = x + self.enter_warped(features) + per_frame(reference.plain, t)
         place = self.places(landmarks, self.latent_size)
         x = x + self.enter_place(place[..., 2:].transpose(1, 2).unflatten(2, (self.latent_size, -1)))
+        x = x + self.shape(condition.visemes, landmarks)
 
         mixes = iter(enumerate(self.mixes))
         memories = []
@@ -229,6 +236,13 @@ class Denoiser(nn.Module):
         z0_hat = expand(scale.skip, z_s) * z_s + expand(scale.out, z_s) * out
         eps_hat = eps_from_z0(z_s, z0_hat, s)
         return (eps_hat, memories) if return_memory else eps_hat
+
+    def shape(self, visemes: Tensor, landmarks: Tensor) -> Tensor:
+        """[B*T, first, h, w]: what visemes [B, T, W, V] change on the canonical face, carried to each frame's."""
+        shares = self.to_shares(visemes.flatten(2)).flatten(0, 1).float()
+        shapes = (shares @ self.shapes.flatten(1)).unflatten(1, self.shapes.shape[1:])
+        canonical = landmarks.new_tensor(CANONICAL_FACE).expand_as(landmarks)
+        return placed(shapes, similarity_between(landmarks, canonical))
 
     def carry(self, reference: Reference, maps: Tensor, frames: int) -> tuple[Tensor, Tensor]:
         """The reference's features [B*T, R, h, w] and latent [B*T, C, h, w], moved by the maps [B*T, 2, 3] that take

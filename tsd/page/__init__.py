@@ -22,7 +22,7 @@ from tsd.page.elements import (
 from tsd.pairs.report import FACES, NOTES, PIXELS, TITLES, counted
 from tsd.prepare.manifests import write_atomic
 from tsd.report import CONTROLS, DENOISE_COLUMNS, GENERATE_COLUMNS
-from tsd.report.tables import LONG_COLUMNS
+from tsd.report.tables import FOLLOW_COLUMNS, LONG_COLUMNS
 
 LISTED = 50
 """Rows of a long list that the page shows; the JSON has all."""
@@ -43,6 +43,7 @@ def chain_page(report: dict, sheet: Image.Image | None) -> str:
     statistics = report["statistics"]
     denoise = {name: title(name) for name in statistics if name.startswith("denoise.")}
     generate = {name: title(name) for name in statistics if name.startswith("generate.")}
+    followed = {name: title(name) for name in statistics if name.startswith("follow.")}
     controls = {name: name.replace("_", " ") for name in CONTROLS}
     same_pose = {name: text for name, text in controls.items() if name != "other_speech"}
     if own := denoise.pop("denoise.recon", None):  # the reconstruction of the very frames that were denoised
@@ -61,6 +62,11 @@ def chain_page(report: dict, sheet: Image.Image | None) -> str:
             f"Denoising, from noise of strength {report['denoise']['strength']:.3f}",
             html_table(report, denoise | same_pose, DENOISE_COLUMNS, same_pose),
             charts(report, DENOISE_COLUMNS, denoise | same_pose, same_pose),
+        ),
+        section(
+            "Speaking, from pure noise, the head as in the clip",
+            html_table(report, followed, FOLLOW_COLUMNS, ["follow.recon"]) if followed else "",
+            charts(report, FOLLOW_COLUMNS, followed, ["follow.recon"]),
         ),
         section("Exchanged speech and faces", exchanged(report)),
         *(long_run(name, run) for name, run in report.get("long", {}).items()),

@@ -22,7 +22,7 @@ def cache_latents(
     split: str,
     vae_hash: str,
     flip: bool = False,
-    batch_size: int = 64,
+    batch_size: int = 16,
     shard_frames: int = SHARD_FRAMES,
 ) -> LatentCache:
     """Write the shards of a split and open them; what is there already and fits is left as it is.
@@ -32,6 +32,8 @@ def cache_latents(
         dataset: the split; ``resolution`` and ``entries`` are taken from it.
         vae_hash: names the VAE's weights; a cache of another VAE is replaced.
         flip: also the latents of the mirrored frames.
+        batch_size: frames at a time. Few: 64 take up to three times as long each as 16, for what layers leave behind
+            then no longer fits the processor's cache.
 
     Every shard appears when it is complete and the index when all are: an interrupted call goes on with the
     shard it was at.

@@ -30,12 +30,12 @@ def partner(dataset: ClipDataset, clip: int, seed: int) -> int | None:
     return int(rng.choice(others)) if len(others) else None
 
 
-def shown_clips(dataset: ClipDataset, chosen: list[int], seed: int) -> list[int]:
-    """Clips for the contact sheet, drawn by the seed: of different people as long as there are any."""
+def shown_clips(dataset: ClipDataset, chosen: list[int], seed: int, count: int = SHOWN) -> list[int]:
+    """``count`` clips for a contact sheet, drawn by the seed: of different people as long as there are any."""
     drawn = np.random.default_rng(seed).permutation(chosen)
     first = {dataset.person[clip]: clip for clip in drawn[::-1]}
     order = [*first.values(), *(clip for clip in drawn if clip not in first.values())]
-    return sorted(int(clip) for clip in order[:SHOWN])
+    return sorted(int(clip) for clip in order[:count])
 
 
 def noise_strength(chain: Chain, dataset: ClipDataset, chosen: list[int], target: float, seed: int) -> float:

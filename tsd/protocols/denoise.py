@@ -14,7 +14,7 @@ from tsd.metrics import psnr, warp_error
 from tsd.nets.vae import Appearance
 from tsd.protocols.chain import Chain, Subject
 from tsd.protocols.clock import clock
-from tsd.protocols.instruments import Row, compare, movement
+from tsd.protocols.instruments import Row, Truth, compare, movement
 from tsd.runtime.talker import Talker
 
 STRENGTH_STEPS, CLOSE = 20, 0.005
@@ -59,6 +59,20 @@ def middle_third(num_frames: int) -> slice:
     return slice(num_frames // 3, num_frames - num_frames // 3)
 
 
+def middle_of(subject: Subject) -> tuple[slice, Truth, Appearance]:
+    """The middle third of a clip: which frames, their truth, and the portrait's appearance along them."""
+    third = middle_third(len(subject.z))
+    flow, visible = subject.truth.flow
+    truth = replace(subject.truth, frames=subject.truth.frames[third])
+    truth.flow = flow[:, third.start : third.stop - 1], visible[:, third.start : third.stop - 1]
+    return third, truth, subject.appearance.along(subject.appearance.maps[third])
+
+
+def recon_row(recon: Tensor, truth: Truth) -> Row:
+    """What ratios of rows of the same frames stand against."""
+    return movement(recon) | {"warp_error": float(warp_error(recon[None], *truth.flow))}
+
+
 def equal_steps(strength: float, num_steps: int) -> Schedule:
     """K steps of one size from ``strength`` to 0: s_k = s (1 - k / K)."""
     return Schedule(tuple(strength * (1 - k / num_steps) for k in range(num_steps)))
@@ -73,13 +87,9 @@ def denoise(chain: Chain, subject: Subject, strength: float, steps: dict[str, in
 
     On the middle third of the clip, whose reconstruction is the row ``recon`` here: a third of the time, and the same
     number of clips."""
-    num_frames = len(subject.z)
-    third = middle_third(num_frames)
-    truth = replace(subject.truth, frames=subject.truth.frames[third])
-    flow, visible = subject.truth.flow
-    truth.flow = flow[:, third.start : third.stop - 1], visible[:, third.start : third.stop - 1]
+    third, truth, appearance = middle_of(subject)
     recon, z_s = subject.recon[third], (subject.z + strength * subject.noise())[third]
-    known, appearance = subject.portrait.motion is not None, subject.appearance.along(subject.appearance.maps[third])
+    known = subject.portrait.motion is not None
     start = subject.portrait.motion if known else torch.zeros(len(MOTION))
     condition = Talker.condition(appearance.latent, start, known, subject.visemes[None], subject.motion[None])
     condition = replace(condition, visemes=condition.visemes[:, third], motion=condition.motion[:, third])
@@ -90,8 +100,7 @@ def denoise(chain: Chain, subject: Subject, strength: float, steps: dict[str, in
             video = chain.decode(z, appearance)
         return compare(chain.instruments, video, recon, truth) | movement(video)
 
-    warped = warp_error(recon[None], *truth.flow)
-    rows = {"recon": movement(recon) | {"warp_error": float(warped)}, "noisy": score(z_s)}
+    rows = {"recon": recon_row(recon, truth), "noisy": score(z_s)}
     student, runs = chain.talker.student, []
     if chain.teacher is not None:
         runs += [("teacher", chain.teacher, 1, condition), ("head_unknown.teacher", chain.teacher, 1, blind)]

@@ -126,14 +126,15 @@ def identity_row(embeddings: Tensor, reference: Tensor, every: int) -> Row:
 
 
 def sync(instruments: Instruments, video: Tensor, mel: Tensor) -> Row:
-    """Offset in frames (positive: the picture is late), confidence and distance against the real sound [T * 4, 80];
-    nan where the clip is too short for shifts of MAX_SHIFT."""
+    """Offset in frames (positive: the picture is late), confidence and distance against the real sound [T * 4, 80], and
+    whether the offset is at most one frame (1.0 or 0.0); nan where the clip is too short for shifts of MAX_SHIFT."""
     names = ("sync_offset", "sync_confidence", "sync_distance")
     if len(video) < instruments.sync.field + 2 * MAX_SHIFT:
-        return dict.fromkeys(names, float("nan"))
+        return dict.fromkeys((*names, "sync_in_step"), float("nan"))
     with clock("sync"):
         scores = sync_scores(instruments.sync, video, mel)
-    return {name: float(getattr(scores, name.removeprefix("sync_"))) for name in names}
+    row = {name: float(getattr(scores, name.removeprefix("sync_"))) for name in names}
+    return row | {"sync_in_step": float(abs(row["sync_offset"]) <= 1)}
 
 
 def look(instruments: Instruments, video: Tensor, truth: Truth) -> Row:

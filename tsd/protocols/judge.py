@@ -19,6 +19,7 @@ from tsd.protocols.choice import noise_strength, partner, shown_clips, speech_of
 from tsd.protocols.clock import clock
 from tsd.protocols.controls import controls
 from tsd.protocols.denoise import denoise
+from tsd.protocols.follow import follow
 from tsd.protocols.generate import generate, say_other
 from tsd.protocols.instruments import FEATURES
 from tsd.protocols.long_run import long_run
@@ -130,6 +131,7 @@ class Judge:
         wrong, wrong_video = say_other(chain, subject, shuffled, teacher, main if whole else None)
         for name, row in spoken.items():
             rows[f"generate.{name}"] = row | ({"mouth_r_shuffled": wrong[name]} if name in wrong else {})
+        rows |= {f"follow.{name}": row for name, row in follow(chain, subject, plan.schedules).items()}
         rows |= controls(chain, subject, wrong_video, whole)
         if subject.other is not None and whole:
             if plan.viseme_swap:

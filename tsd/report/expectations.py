@@ -55,6 +55,7 @@ EXPECTED: dict[str, list[Expectation]] = {
 
 STANDS_ON = {"psnr_gain_db": "psnr_db", "mouth_r_shuffled": "mouth_r"}
 STANDS_ON |= {ratio: column for ratio, (column, base, _) in RATIOS.items() if base is not None}
+STANDS_ON |= {"sharpness_end_to_recon": "sharpness", "sync_in_step": "sync_offset"}
 """Metrics that are as good as another: ratios to another row are as good as their numerator."""
 
 EQUAL = 1e-3

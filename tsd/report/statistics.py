@@ -14,6 +14,7 @@ RATIOS = {
     "viseme_ratio": ("viseme_accuracy", "real", "viseme_accuracy"),
     "sharpness_ratio": ("sharpness", "recon", "sharpness"),
     "sharpness_ratio_end": ("sharpness_end", None, "sharpness_start"),
+    "sharpness_end_to_recon": ("sharpness_end", "recon", "sharpness_end"),
     "id_ratio_end": ("id_cosine_end", None, "id_cosine_start"),
 }
 """Name -> (numerator column, row of the denominator or None for the same row, its column); ideal 1. Rows of a

@@ -11,6 +11,7 @@ DENOISE_COLUMNS = {"psnr_db": "PSNR dB", "psnr_gain_db": "gain dB", "ssim": "SSI
 for _name, _title in MOVEMENT.items():
     DENOISE_COLUMNS |= {_name: _title, f"{_name}_ratio": f"{_title} ratio"}
 DENOISE_COLUMNS |= {"warp_error_ratio": "warp error ratio"}
+FOLLOW_COLUMNS = {name: title for name, title in DENOISE_COLUMNS.items() if name != "psnr_gain_db"}
 GENERATE_COLUMNS = {
     "mouth_r": "mouth r",
     "mouth_r_shuffled": "r, other speech",
@@ -22,9 +23,11 @@ GENERATE_COLUMNS = {
     "id_ratio_end": "identity end/start",
     "sharpness_ratio": "sharpness ratio",
     "sharpness_ratio_end": "sharpness end/start",
+    "sharpness_end_to_recon": "sharpness ratio at the end",
     **{f"{name}_ratio": f"{title} ratio" for name, title in MOVEMENT.items()},
     "motion_ratio": "motion ratio",
     "sync_offset": "sync offset",
+    "sync_in_step": "in step",
     "sync_confidence": "sync confidence",
     "sync_distance": "sync distance",
     "fvd": "FVD",
@@ -85,6 +88,18 @@ def table(
     return lines_of(heads, [[title, *(cell(row, metric) for metric in known)] for row, title in shown.items()])
 
 
+def follow_text(report: dict, rows: dict[str, str]) -> str:
+    """The table of heads that move as the clip's; empty where no head's motion is known."""
+    if not rows:
+        return ""
+    judged, unavailable = report.get("controls", {}), report.get("unavailable", {})
+    shown = table(report["statistics"], rows, FOLLOW_COLUMNS, judged, unavailable)
+    return (
+        f"## Speaking, from pure noise, the head as in the clip\n\n{shown}\n\n"
+        "The middle third of every clip, frame by frame against its reconstruction.\n\n"
+    )
+
+
 def protocol_text(report: dict) -> str:
     """The optional protocols in words and a table; empty where none was asked for."""
     text = ""
@@ -131,6 +146,7 @@ def to_markdown(report: dict) -> str:
     if n := statistics.get("generate.teacher", {}).get("temporal_l1", {}).get("n"):
         generated["generate.teacher"] = f"teacher, {n} clips"
     controls = {name: f"*{name.replace('_', ' ')}*" for name in CONTROLS}
+    followed = {f"follow.{name}": f"student {name}" for name in steps if f"follow.{name}" in statistics}
     judged, unavailable = report.get("controls", {}), report.get("unavailable", {})
     same_pose = {name: title for name, title in controls.items() if name != "other_speech"}
     return (
@@ -144,5 +160,5 @@ def to_markdown(report: dict) -> str:
         "mouth r: correlation over time of measured and true mouth opening; other speech: the visemes of another "
         "person's clip. Rows in italics are controls. FVD: against the real clips; its features are "
         f"{report.get('features', 'named in the JSON')}. Intervals of 95 % and n are in the JSON beside this file.\n\n"
-        f"{protocol_text(report)}{control_text(report)}\n"
+        f"{follow_text(report, followed)}{protocol_text(report)}{control_text(report)}\n"
     )

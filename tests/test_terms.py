@@ -1,0 +1,271 @@
+"""The terms of teacher and student that compare more than two tensors: in step, anchored, consistent."""
+
+import pytest
+import torch
+from fakes import fake_clip
+from test_modules import SCHEDULES, student, teacher
+from torch import nn
+
+from tsd.clip import MELS_PER_FRAME
+from tsd.diffusion import S_MIN
+from tsd.losses import LossWeights
+from tsd.modules.base import upper_face
+from tsd.nets.affine import frame_to_reference, placed
+
+
+class Listener(nn.Module):
+    """An expert of three frames: mouth and sound both point where a dial stands, read from brightness and loudness."""
+
+    field = 3
+
+    def see(self, frames):
+        return self.point(frames.mean((2, 3, 4)))
+
+    def hear(self, mel):
+        return self.point(mel.unflatten(1, (-1, MELS_PER_FRAME)).mean((2, 3)))
+
+    @staticmethod
+    def point(dial):
+        dial = 3 * dial[:, 1:-1]
+        return torch.stack([dial.cos(), dial.sin()], -1)
+
+
+class Screen(nn.Module):
+    """Stands for the VAE: a latent's first channel is the picture's brightness."""
+
+    def decode(self, z, appearance):
+        return z[:, :, :1].expand(-1, -1, 3, -1, -1).repeat_interleave(4, -1).repeat_interleave(4, -2)
+
+
+def speakers(batch: int = 4, frames: int = 7):
+    """A clip as bright as it is loud, and its latents."""
+    clip = fake_clip(batch, frames)
+    dial = torch.rand(batch, frames) * 2 - 1
+    clip.frames = dial[:, :, None, None, None].expand_as(clip.frames).contiguous()
+    clip.mel = dial.repeat_interleave(MELS_PER_FRAME, 1)[..., None].expand_as(clip.mel).contiguous()
+    z = dial[:, :, None, None, None].expand(batch, frames, 4, 8, 8).contiguous()
+    return clip, z
+
+
+def listening(**kwargs):
+    return teacher(LossWeights(sync=1.0), identity=None, sync_loss=Listener(), vae=Screen(), **kwargs)
+
+
+def sync_of(stage, clip, z) -> torch.Tensor:
+    return stage.picture_terms(clip, z, torch.zeros(len(clip), 4, 8, 8))["sync"]
+
+
+# Lips and sound
+
+
+@pytest.mark.parametrize("pair", range(1, 7))
+def test_lips_in_step_lose_less_than_lips_out_of_step(pair):
+    """Wherever the pair of neighbours lies in the window."""
+    clip, z = speakers()
+    clip.pair[:] = pair
+    in_step = sync_of(listening(), clip, z)
+    for shift in (-2, -1, 1, 2):
+        assert sync_of(listening(), clip, z.roll(shift, 1)) > 1.2 * in_step
+    assert sync_of(listening(), clip, z.roll(1, 0)) > 1.2 * in_step, "another clip's lips"
+    assert sync_of(listening(), clip, torch.zeros_like(z)) > 1.2 * in_step, "lips that do not move"
+
+
+def test_the_gradient_leads_into_step():
+    clip, z = speakers()
+    estimate = z.roll(2, 1).requires_grad_()
+    begun = sync_of(listening(), clip, estimate)
+    for _ in range(200):
+        (gradient,) = torch.autograd.grad(sync_of(listening(), clip, estimate), estimate)
+        estimate = (estimate - 0.3 * gradient).detach().requires_grad_()
+    assert sync_of(listening(), clip, estimate) < 0.6 * begun
+
+
+def test_only_the_frames_shown_are_moved_and_neither_sound_nor_expert():
+    stage, clip = teacher(LossWeights(sync=1.0), identity=None, decoded=2), fake_clip(3, 7)
+    clip.pair = torch.tensor([1, 6, 3])
+    clip.mel.requires_grad_()
+    z, reference = stage.latents(clip)
+    estimate = z.clone().requires_grad_()
+    stage.picture_terms(clip, estimate, reference)["sync"].backward()
+    moved = [frames.nonzero().flatten().tolist() for frames in estimate.grad.abs().sum((2, 3, 4)) > 0]
+    assert moved == [[0, 1, 2], [4, 5, 6], []], "a moment of three frames of the first two clips"
+    assert clip.mel.grad is None and all(p.grad is None for p in stage.frozen["sync_loss"].parameters())
+
+
+def test_speech_is_kept_with_references_of_other_people():
+    clip, z = speakers()
+    matched = sync_of(listening(), clip, z)
+    clip.mismatch[:] = True
+    assert sync_of(listening(), clip, z) == matched
+
+
+def test_pictures_of_other_terms_are_those_of_the_pair():
+    """The frames that ``sync`` adds do not change what identity and flow are judged by."""
+    clip, values = fake_clip(3, 7), []
+    for weight in (0.0, 1.0):
+        stage = teacher(LossWeights(sync=weight, identity=1.0, temporal=1.0, picture=1.0))
+        z, reference = stage.latents(clip)
+        values.append(stage.picture_terms(clip, z, reference, ("identity", "temporal", "picture", "sync")))
+    assert set(values[1]) - set(values[0]) == {"sync"}
+    assert all(torch.allclose(values[0][name], values[1][name], atol=1e-5) for name in values[0])
+
+
+def test_what_the_expert_lacks_is_said():
+    with pytest.raises(ValueError, match="run `make train-sync_loss`"):
+        teacher(sync_loss=None)
+    clip = fake_clip(2, 7)
+    clip.mel = None
+    with pytest.raises(ValueError, match="set data.mel=true"):
+        teacher().step_losses(clip)
+    with pytest.raises(ValueError, match="windows of 3 frames or more: data.window is 2"):
+        teacher().step_losses(fake_clip(2, 2))
+
+
+# The identity anchor
+
+
+def anchor_of(clip, z0_hat, reference, share=None, stage=None) -> float:
+    stage = stage or teacher(LossWeights(anchor=1.0), identity=None)
+    share = torch.ones(len(clip)) if share is None else share
+    return stage.latent_terms(clip, z0_hat, z0_hat, reference, share)["anchor"].item()
+
+
+def smooth_latents(batch: int, size: int = 24) -> torch.Tensor:
+    coarse = torch.randn(batch, 4, 5, 5, generator=torch.Generator().manual_seed(0))
+    return nn.functional.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=False)
+
+
+def standing(batch: int = 3, frames: int = 4):
+    """A clip whose heads stay where they are in the reference."""
+    clip = fake_clip(batch, frames)
+    clip.motion = clip.reference_motion[:, None].expand_as(clip.motion).contiguous()
+    clip.mismatch[:] = False
+    return clip
+
+
+def test_a_clip_of_the_reference_itself_is_anchored():
+    clip, reference = standing(), smooth_latents(3)
+    z = reference[:, None].expand(3, 4, 4, 24, 24)
+    assert anchor_of(clip, z, reference) == pytest.approx(0, abs=1e-5)
+    assert anchor_of(clip, z.roll(1, 0), reference) > 0.2, "another person"
+    assert anchor_of(clip, 0.5 * z, reference) > 0.05, "a face that pales"
+
+
+def test_the_anchor_goes_where_the_head_goes():
+    clip, reference = standing(), smooth_latents(3)
+    turn = torch.linspace(-0.08, 0.08, 4)[None, :, None]
+    clip.motion[..., :6:2] += turn  # to the side
+    clip.motion[..., 1:6:2] -= turn / 2
+    maps = frame_to_reference(clip.motion, clip.reference_motion, clip.motion_known)
+    moved = placed(reference.repeat_interleave(4, 0), maps).unflatten(0, (3, 4))
+    along, left_behind = anchor_of(clip, moved, reference), anchor_of(clip, moved[:, -1:].expand_as(moved), reference)
+    assert along < 0.02 and left_behind > 5 * along
+
+
+def test_the_mouth_is_not_anchored_and_the_eyes_are():
+    clip, reference = standing(), smooth_latents(3)
+    clip.reference_motion[:, :6] = clip.motion[..., :6] = torch.tensor([0.36, 0.42, 0.64, 0.42, 0.5, 0.57])
+    z = reference[:, None].repeat(1, 4, 1, 1, 1)
+    speaking, other_eyes = z.clone(), z.clone()
+    speaking[..., 15:21, 7:17] += 5  # y 0.63..0.88, x 0.29..0.71
+    other_eyes[..., 9:12, 8:16] += 5
+    assert anchor_of(clip, speaking, reference) == pytest.approx(0, abs=1e-4)
+    assert anchor_of(clip, other_eyes, reference) > 0.2
+
+
+def test_the_upper_face_is_the_face_without_what_speaks():
+    face = upper_face(12)
+    assert face.shape == (12, 12) and face[4:6, 4:8].all() and not face[7:11, 3:9].any()
+    assert not face[0].any() and not face[:, [0, -1]].any(), "background is not anchored"
+    assert torch.equal(face, face.flip(1)) and 0.2 < face.mean() < 0.5
+
+
+def test_a_mismatched_reference_anchors_as_much_as_the_picture_is_its_own():
+    clip, reference = standing(), smooth_latents(3)
+    other, share = torch.zeros(3, 4, 4, 24, 24), torch.full((3,), 0.25)
+    whole = anchor_of(clip, other, reference, share)
+    clip.mismatch[:] = True
+    assert anchor_of(clip, other, reference, share) == pytest.approx(0.75 * whole, rel=1e-4)
+    assert anchor_of(clip, other, reference, torch.ones(3)) == 0
+    clip.motion_known[:] = False
+    assert anchor_of(clip, other, reference, share) == 0, "nobody knows where the face is"
+
+
+# Teeth and tongue
+
+
+def test_mouth_motion_looks_at_the_boxes_and_at_the_clips_own_share():
+    stage, clip = teacher(LossWeights(mouth_motion=1.0), identity=None), fake_clip()
+    z = torch.zeros(3, 4, 4, 8, 8)
+    flicker = z + (-1.0) ** torch.arange(4)[:, None, None, None]
+    of = lambda estimate, share: stage.latent_terms(clip, z, estimate, z[:, 0], share)["mouth_motion"]  # noqa: E731
+    assert of(flicker, torch.ones(3)) > 1 and of(flicker, torch.zeros(3)) == 0
+    flicker[..., 4:7, 2:6] = 0  # the mouth's box
+    assert of(flicker, torch.ones(3)) == 0
+    clip.mouth_box = None
+    assert stage.latent_terms(clip, z, z, z[:, 0], torch.ones(3)) == {}
+
+
+# Estimates of two strengths
+
+
+def watched(stage, knows=None):
+    """Calls of the stage's net: (z_s, s, with gradient, eps_hat); ``knows`` z, it answers with the true noise."""
+    calls, forward = [], stage.net.forward
+
+    def seen(z_s, s, condition):
+        eps_hat = forward(z_s, s, condition) if knows is None else (z_s - knows) / s[:, None, None, None, None]
+        calls.append((z_s.detach(), s, torch.is_grad_enabled(), eps_hat.detach()))
+        return eps_hat
+
+    stage.net.forward = seen
+    return calls
+
+
+def test_the_target_lies_further_down_the_same_noise_path():
+    stage, clip = student(LossWeights(consistency=1.0)), fake_clip()
+    z, _ = stage.latents(clip)
+    calls = watched(stage)
+    terms = stage.match(clip)
+    (z_s, s, moved, _), (z_r, r, target_moved, _) = calls
+    path = [(noisy - z) / strength[:, None, None, None, None] for noisy, strength in ((z_s, s), (z_r, r))]
+    assert torch.allclose(*path, rtol=1e-2, atol=1e-2) and moved and not target_moved
+    assert (r <= s).all() and (r >= (s / 4).clamp(min=S_MIN)).all() and not torch.equal(r, s)
+    assert terms["consistency"] > 0
+
+
+def test_who_knows_the_truth_is_consistent():
+    stage, clip = student(LossWeights(consistency=1.0), identity=None), fake_clip()
+    calls = watched(stage, knows=stage.latents(clip)[0])
+    assert stage.match(clip)["consistency"].item() == pytest.approx(0, abs=1e-4)
+    stage.schedules, own = {"k4": SCHEDULES["k4"]}, []
+    for seed in range(8):
+        torch.manual_seed(seed)
+        own += [value.item() for name, value in stage.own_steps(clip).items() if name == "consistency"]
+    assert len(calls) > 8 and len(own) > 3 and max(own) < 1e-4
+
+
+def test_on_its_own_steps_a_student_agrees_with_its_next_step():
+    stage, clip = student(LossWeights(consistency=1.0), schedules={"k4": SCHEDULES["k4"]}), fake_clip()
+    calls, bounds, seen = watched(stage), (*SCHEDULES["k4"].strengths, 0.0), set()
+    for seed in range(20):
+        calls.clear()
+        torch.manual_seed(seed)
+        terms = stage.own_steps(clip)
+        judged = [moved for _, _, moved, _ in calls].index(True)
+        seen.add(judged)
+        assert ("consistency" in terms) == (judged < 3) == (len(calls) == judged + 2)
+        if judged < 3:
+            (z_s, s, _, eps_hat), (z_r, r, moved, _) = calls[judged:]
+            assert r[0] == pytest.approx(bounds[judged + 1]) and not moved
+            assert torch.allclose(z_r, z_s - (s[0] - r[0]) * eps_hat, atol=1e-3)
+    assert seen == {0, 1, 2, 3}
+
+
+def test_a_mismatched_clip_is_not_made_consistent_with_its_own_frames():
+    """Near pure noise the picture is the reference's, with little noise the clip's: they must not agree."""
+    stage, clip = student(LossWeights(consistency=1.0)), fake_clip()
+    clip.mismatch[:] = True
+    z = torch.zeros(3, 4, 4, 8, 8)
+    far = lambda share: stage.consistency(z + 1, z, torch.ones(3), stage.condition(clip, z[:, 0]), share)  # noqa: E731
+    assert far(torch.zeros(3)) == 0 and far(torch.ones(3)) > 0
