@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mixed_folder import People, encode
-from test_talker import ARGUMENTS, files, talker
+from test_talker import files, talker
 
 from tsd import sample
 from tsd.clip import VISEME_PAST, VISEMES, viseme_windows
@@ -293,16 +293,22 @@ def test_a_talker_that_cannot_stream_cannot_dub(video):
 # The command
 
 
-def configured(folder, clip, *extra: str):
-    weights = [f"weights.{stage}={path}" for stage, path in files(folder).items() if stage in ARGUMENTS]
+@pytest.fixture(scope="module")
+def given(clip, tmp_path_factory) -> list[str]:
+    """What a command is given: small nets, a video and speech."""
+    folder = tmp_path_factory.mktemp("given")
     write_wav(folder / "speech.wav", noise(30))
-    given = ["start=driving", f"video={clip}", f"audio={folder / 'speech.wav'}", f"out={folder / 'out'}", "name=x"]
-    return compose("sample", [*given, *weights, *extra])
+    weights = [f"weights.{stage}={path}" for stage, path in files(folder).items()]
+    return ["start=driving", f"video={clip}", f"audio={folder / 'speech.wav'}", "name=x", *weights]
 
 
-def test_the_command_writes_a_video_with_the_new_sound(tmp_path, people):
+def run(given: list[str], out, *extra: str):
+    return sample.run(compose("sample", [*given, f"out={out}", *extra]))
+
+
+def test_the_command_writes_a_video_with_the_new_sound(given, tmp_path, people):
     fast = encode(tmp_path / "fast.mp4", people.scene(50)[:60], people.sound(), 50)
-    folder = sample.run(configured(tmp_path, fast))
+    folder = run(given, tmp_path / "out", f"video={fast}")
     assert sorted(path.name for path in folder.iterdir()) == ["sample.json", "sample.mp4"]
     info, card = video_info(folder / "sample.mp4"), json.loads((folder / "sample.json").read_text())
     assert (info.num_frames, info.fps, info.height, info.width) == (30, 25, 240, 320)
@@ -334,14 +340,14 @@ def test_odd_sizes_lose_a_row_and_a_column():
         (["audio=null", "video=null"], "video=<file> is missing.*; audio=<file> is missing"),
     ],
 )
-def test_mistakes_of_the_command_are_named(tmp_path, clip, arguments, words):
+def test_mistakes_of_the_command_are_named(given, tmp_path, arguments, words):
     with pytest.raises(ValueError, match=words):
-        sample.run(configured(tmp_path, clip, *arguments))
+        run(given, tmp_path / "out", *arguments)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_video_without_sound_is_no_speech(tmp_path, clip, people):
+def test_a_video_without_sound_is_no_speech(given, tmp_path, people):
     silent = encode(tmp_path / "silent.mp4", people.scene()[:5])
     with pytest.raises(ValueError, match="holds no sound"):
-        sample.run(configured(tmp_path, clip, f"audio={silent}"))
+        run(given, tmp_path / "out", f"audio={silent}")
     assert not list((tmp_path / "out").iterdir())

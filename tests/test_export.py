@@ -83,6 +83,17 @@ def test_the_decoder_fills_blocks_up_and_cuts_them_again(folder, count):
         assert (ours.vae.decode(z, appearance) - theirs.vae.decode(z, appearance)).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("backend", EXACT)
+@pytest.mark.parametrize("count", [1, 3, 9])
+def test_the_decoder_takes_a_picture_for_each_frame(folder, backend, count):
+    """As dubbing needs it."""
+    ours, theirs = nets(folder), Talker.load(folder, backend, threads=1)
+    z, pictures = torch.randn(count, 4, LATENT_SIDE, LATENT_SIDE), torch.rand(count, 3, SIDE, SIDE) * 2 - 1
+    with torch.inference_mode():
+        seen = ours.vae.appearance(pictures)
+        assert (ours.vae.decode(z, seen) - theirs.vae.decode(z, seen)).abs().max() < 1e-4
+
+
 def test_the_card_says_what_an_application_needs(folder):
     card = json.loads((folder / NAME).read_text())
     assert card["resolution"] == SIDE and card["latents"]["size"] == LATENT_SIDE
