@@ -5,8 +5,8 @@ INSTALLED := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo release test test-all lint prepare train-vae train-visemes train-identity train-mouth train-sync train-sync_loss train-lipreader \
-	train-teacher train-student sweep experiment wandb-sync notebooks evaluate sample bench bench-data export paper readme clean
+.PHONY: help setup demo schedules release test test-all lint prepare train-vae train-visemes train-identity train-mouth train-sync train-sync_loss train-lipreader \
+	train-teacher train-student sweep experiment wandb-sync notebooks evaluate sample talk bench bench-data export publish quality paper readme clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,9 @@ setup: $(INSTALLED)  ## create .venv and install everything (the other targets d
 
 demo: $(INSTALLED)  ## train the whole chain from nothing and let a held-out face speak: outputs/demo
 	$(PY) -m tsd.demo $(ARGS)
+
+schedules: $(INSTALLED)  ## search the strengths of a student's steps on validation clips, into its weights
+	$(PY) -m tsd.schedules $(ARGS)
 
 release: $(INSTALLED)  ## train the weights that are released, from nothing: outputs/release, about 100 minutes
 	$(PY) -m tsd.demo --config-name release $(ARGS)
@@ -87,6 +90,10 @@ sample: $(INSTALLED)  ## make a face speak: REF=face.png AUDIO=speech.wav
 	@test -n "$(REF)" -a -n "$(AUDIO)" || { echo "error: make sample REF=face.png AUDIO=speech.wav ARGS=..."; exit 2; }
 	$(PY) -m tsd.sample 'reference="$(REF)"' 'audio="$(AUDIO)"' $(ARGS)
 
+talk: $(INSTALLED)  ## the same with the weights that the repository carries: REF=photo.jpg AUDIO=voice.wav
+	@test -n "$(REF)" -a -n "$(AUDIO)" || { echo "error: make talk REF=photo.jpg AUDIO=voice.wav"; exit 2; }
+	$(PY) -m tsd.sample weights=released 'reference="$(REF)"' 'audio="$(AUDIO)"' $(ARGS)
+
 bench: $(INSTALLED)  ## what a trained chain costs, counted and timed: outputs/bench
 	$(PY) -m tsd.bench $(ARGS)
 
@@ -95,6 +102,12 @@ bench-data: $(INSTALLED)  ## decoders side by side, windows and training steps b
 
 export: $(INSTALLED)  ## a trained chain as ONNX, int8 and a card, for applications: outputs/export
 	$(PY) -m tsd.export $(ARGS)
+
+publish: $(INSTALLED)  ## the weights that the repository carries, from a finished `make release`: weights
+	$(PY) -m tsd.publish $(ARGS)
+
+quality: $(INSTALLED)  ## what a finished `make release` reaches, beside what was asked: experiments/quality
+	$(PY) experiments/quality/quality.py $(ARGS)
 
 paper: $(INSTALLED)  ## the paper's tables and Figure 4 from the demo's weights: experiments/paper
 	$(PY) experiments/paper/paper.py $(ARGS)

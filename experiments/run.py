@@ -5,6 +5,7 @@ are not trained again; what was killed goes on.
 """
 
 import csv
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,34 @@ def header(name: str) -> str:
     return "\n".join(line.lstrip("# ") for line in lines if line.startswith("#") and "@package" not in line)
 
 
+def named(name: str, columns: list[str]) -> list[str]:
+    """The columns that an experiment's Number line names: in full ("cross_identity.k2.correct"), or, after such a one,
+    by their last part ("id_cosine") in the same row."""
+    line = header(name).split("Number:")[-1]
+    found, row = [], "generate.k2."
+    for word in re.findall(r"[\w./]+\w", line):
+        column = word if word in columns else f"{row}{word}"
+        if column in columns:
+            found.append(column)
+            row = column[: column.rfind(".") + 1] or row
+    return list(dict.fromkeys(found))
+
+
+def table(name: str, jobs: list[dict[str, str]]) -> str:
+    """A row per job: its state, and what the experiment is about."""
+    heads = ["job", "state", *named(name, list(jobs[0]))]
+    cells = [[short(job[head]) for head in heads] for job in jobs]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *cells]) + "\n"
+
+
+def short(cell: str) -> str:
+    """Four digits of a number; anything else as it is."""
+    try:
+        return f"{float(cell):.4g}"
+    except ValueError:
+        return cell.replace("|", "\\|")
+
+
 def picture(jobs: list[dict[str, str]], path: Path) -> None:
     """One bar per job."""
     shown = next(name for name in SHOWN if name in jobs[0])
@@ -42,12 +71,14 @@ def write_study(name: str, sweep: Path, study: Path) -> None:
     study.mkdir(parents=True, exist_ok=True)
     (study / "jobs.csv").write_text((sweep / "jobs.csv").read_text())
     with (study / "jobs.csv").open(newline="") as file:
-        picture(list(csv.DictReader(file)), study / "curve.png")
-    page, table = study / "README.md", (sweep / "jobs.md").read_text()
+        jobs = list(csv.DictReader(file))
+    picture(jobs, study / "curve.png")
+    page = study / "README.md"
     if not page.exists():
-        page.write_text(f"# {name}\n\n{header(name)}\n\n{BEGIN}{END}\n![The jobs](curve.png)\n\n**Verdict.**\n")
+        text = f"# {name}\n\n{header(name)}\n\n{BEGIN}{END}\nEverything that was measured: [jobs.csv](jobs.csv).\n\n"
+        page.write_text(f"{text}![The jobs](curve.png)\n\n**Verdict.**\n")
     head, rest = page.read_text().split(BEGIN)
-    page.write_text(head + BEGIN + table + END + rest.split(END, 1)[1])
+    page.write_text(head + BEGIN + table(name, jobs) + END + rest.split(END, 1)[1])
 
 
 def main() -> None:

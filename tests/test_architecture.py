@@ -10,13 +10,13 @@ ROOT = Path(__file__).parents[1]
 GROUND = {"clip": [], "diffusion": [], "flow": [], "losses": ["diffusion", "flow"], "metrics": ["clip", "flow"]}
 GROUND |= {"nets": ["clip", "diffusion", "flow"], "media": ["clip"], "checkpoint": ["nets"]}
 COMMANDS = ["command", "preflight", "sweeps", "upload", "train", "prepare.__main__"]
-COMMANDS += ["evaluate", "sample", "bench", "export", "demo"]
+COMMANDS += ["evaluate", "sample", "bench", "export", "demo", "publish", "schedules"]
 LAYERS = [
     [*GROUND],
     ["data", "modules"],
     ["prepare", "runtime"],
     ["callbacks", "loggers", "resume", "check"],
-    ["record", "stages"],
+    ["record", "stages", "released"],
     ["report"],
     ["protocols"],
 ]

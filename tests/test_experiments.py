@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tsd import check, preflight
+from tsd.report import GENERATE_COLUMNS
+from tsd.sweeps.report import numbers
 
 REPO = Path(__file__).parents[1]
 EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))
@@ -39,13 +41,40 @@ def test_a_page_keeps_its_words_and_gets_the_new_table(tmp_path):
     sweep.mkdir()
     for psnr in ("20.5", "21.5"):
         (sweep / "jobs.csv").write_text(f"job,state,val/psnr\nsteps-k1,finished,{psnr}\nsteps-k2,unfinished,\n")
-        (sweep / "jobs.md").write_text(f"| job | {psnr} |\n")
         run.write_study("steps", sweep, study)
         page = study / "README.md"
         page.write_text(page.read_text().replace("**Verdict.**", "**Verdict.** Mine."))
     text = page.read_text()
-    assert "| job | 21.5 |" in text and "20.5" not in text and text.count("Mine.") == 2 and "Question:" in text
+    assert (
+        "| steps-k1 | finished | 21.5 |" in text
+        and "| steps-k2 | unfinished |  |" in text
+        and "20.5" not in text
+        and text.count("Mine.") == 2
+        and "Question:" in text
+    )
     assert (study / "curve.png").stat().st_size > 1000
+
+
+def test_the_table_of_p_mismatch_is_the_cross_identity_table():
+    report = {"generate": {"k2": {"mouth_r": 0.9, "id_cosine": 0.95, "fps": 100.0}}}
+    report |= {
+        "cross_identity": {"k2": {"correct": 1.0, "id_cosine": 0.9, "id_cosine_speech": 0.1, "mouth_r": 0.87654}}
+    }
+    job = {"job": "p_mismatch-p00", "state": "finished", "val/psnr": "25"}
+    job |= {name: str(value) for name, value in numbers(report).items()}
+    lines = script("run").table("p_mismatch", [job]).splitlines()
+    asked = ["generate.k2.mouth_r", "generate.k2.id_cosine"]
+    asked += [f"cross_identity.k2.{name}" for name in ("correct", "id_cosine", "id_cosine_speech", "mouth_r")]
+    assert lines[0] == f"| job | state | {' | '.join(asked)} |"
+    assert lines[2] == "| p_mismatch-p00 | finished | 0.9 | 0.95 | 1 | 0.9 | 0.1 | 0.8765 |"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_names_figures_that_there_are(name):
+    if preflight.composed("train", [f"experiment={name}"], []).hydra.sweeper.get("params"):
+        columns = [f"generate.k2.{metric}" for metric in GENERATE_COLUMNS] + ["val/psnr"]
+        columns += [f"cross_identity.k2.{metric}" for metric in ("correct", "id_cosine", "id_cosine_speech", "mouth_r")]
+        assert script("run").named(name, columns)
 
 
 def test_the_workspace_shows_what_trainings_log():

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from PIL import Image
 from tqdm import tqdm
 
+from tsd import released
 from tsd.clip import FPS, to_frames, to_uint8
 from tsd.command import user_errors
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio
@@ -79,6 +80,8 @@ def load(cfg: DictConfig) -> Talker:
     """The talker of ``cfg.export`` where that is given, else of ``cfg.weights``; says who computes what."""
     stages = ("vae",) if cfg.mode == "decode" else ("vae", "visemes", "student", "motion")
     weights = {stage: cfg.weights[stage] for stage in stages}
+    if not cfg.export:
+        released.check(weights)
     talker = Talker.load(cfg.export or weights, cfg.backend)
     log.info("computed by %s", ", ".join(f"{backend} ({stage})" for stage, backend in talker.backends.items()))
     return talker

@@ -8,13 +8,13 @@ from tsd import record
 from tsd.check.values import nodes
 from tsd.preflight import composed
 
-ROWS = ("generate.", "denoise.student.", "real.")
+ROWS = ("generate.", "follow.", "denoise.student.", "real.", "cross_identity.", "viseme_swap.")
 CLOCKS = ("ms_per_frame", "fps")
 """What a busy machine changes: not part of a result."""
 
 
 def numbers(report: dict[str, Any]) -> dict[str, float]:
-    """The report's own names, "generate.k2.mouth_r",.k2.mouth_r" of the rows that tell students apart."""
+    """The report's own names, such as "generate.k2.mouth_r", of the rows that tell students apart."""
     flat = {path: value for path, value in nodes(report) if isinstance(value, float) and path.startswith(ROWS)}
     return {path: value for path, value in flat.items() if not path.endswith(CLOCKS)}
 

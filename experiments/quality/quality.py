@@ -1,0 +1,113 @@
+"""What the released weights reach, beside what was asked: ``make quality`` after ``make release``.
+
+Reads the evaluation's report in a finished chain's folder; writes report.json, report.md, the table in README.md and
+sheet.png into this folder.
+"""
+
+import argparse
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from targets import STEPS, make_report, to_markdown
+from tqdm import tqdm
+
+from tsd import checkpoint
+from tsd.clip import to_uint8
+from tsd.data.dataset import ClipDataset
+from tsd.demo import compose
+from tsd.evaluate import load_chain, load_instruments, open_dataset
+from tsd.prepare.manifests import write_atomic
+from tsd.protocols import Chain, Portrait, clip_seed, speak
+from tsd.protocols.choice import shown_clips
+from tsd.protocols.generate import TEACHER_STEPS, runs
+from tsd.released import Finished, read_finished
+from tsd.report import sheet, to_json
+
+STUDY = Path(__file__).resolve().parent
+REPO = STUDY.parents[1]
+BEGIN, END = "<!-- numbers: make quality -->\n", "<!-- /numbers -->\n"
+FACES, MOMENTS = 8, 10
+CELLS, MARGIN, LARGEST = (128, 112, 96, 80), 52, 2_000_000
+"""Sides of a picture on the sheet in pixels, the first with which the file has at most LARGEST bytes."""
+
+
+def speakers(chain: Chain, dataset: ClipDataset, clips: list[int], seed: int) -> Iterator[dict]:
+    """Moments of drawn people, for ``sheet``: the clip, and the teacher and every K saying it from pure noise, as the
+    evaluation had them say it."""
+    drawn = shown_clips(dataset, clips, seed, FACES)
+    for number_ in tqdm(drawn, desc="speaking for the sheet", unit="face"):
+        clip = dataset.whole_clip(number_)
+        portrait, visemes = Portrait.of(clip), chain.visemes(clip.mel[0])
+        every = max(1, (len(visemes) - 1) // (MOMENTS - 1))
+        moments = np.arange(0, len(visemes), every)[:MOMENTS]
+        face = {"name": dataset.entries[number_].identity, "numbers": moments}
+        face["real"] = to_uint8(clip.frames[0][moments])
+        for name, (talker, schedule) in runs(chain, list(STEPS), chain.teacher is not None).items():
+            video, _ = speak(talker, portrait, visemes, schedule, clip_seed(clip.key[0], seed), every)
+            face[name] = video[:MOMENTS]
+        yield face
+
+
+def small_png(draw) -> bytes:
+    """``draw(cell)`` as a PNG of 256 colours, its pictures as large as LARGEST bytes allow."""
+    for cell in CELLS:
+        buffer = io.BytesIO()
+        few = draw(cell).quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(buffer, "PNG", optimize=True)
+        if buffer.tell() <= LARGEST:
+            break
+    return buffer.getvalue()
+
+
+def make_sheet(chain: Finished, data: Path) -> bytes:
+    """FACES held-out people at MOMENTS moments, drawn by the report's seed."""
+    settings = chain.report["settings"]
+    weights = [f"weights.{stage}={chain.weights.get(stage, 'null')}" for stage in checkpoint.NETS]
+    cfg = compose(
+        "evaluate", [*weights, f"data.root={data}", f"split={chain.report['split']}", f"seed={settings['seed']}"]
+    )
+    nets = load_chain(cfg.weights, load_instruments(cfg, ())[0])
+    dataset = open_dataset(cfg, nets.talker.vae.resolution)
+    faces = list(speakers(nets, dataset, settings["clips"], settings["seed"]))
+    rows = {"real": "real", "teacher": "teacher"} | {k: f"K={k[1:]}" for k in STEPS}
+    rows = {name: words for name, words in rows.items() if name in faces[0]}
+    named = [{rows.get(name, name): value for name, value in face.items()} for face in faces]
+    title = (
+        f"Held-out people, drawn by seed {settings['seed']}. From pure noise, the sound and one picture, the clip's "
+        f"first frame; the teacher in {TEACHER_STEPS} steps. Generated heads move as those of other clips."
+    )
+    return small_png(lambda cell: sheet(named, title, tuple(rows.values()), cell, MARGIN))
+
+
+def fill(text: str, table: str) -> str:
+    """``text`` with the lines between the markers replaced."""
+    head, rest = text.split(BEGIN)
+    return head + BEGIN + table + END + rest.split(END)[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("chain", type=Path, nargs="?", default=REPO / "outputs" / "release")
+    parser.add_argument("--data", type=Path, help="the corpus that was evaluated; <chain>/held_out or <chain>/corpus")
+    given = parser.parse_args()
+    try:
+        chain = read_finished(given.chain)
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(f"error: {error}") from None
+    held_out = given.chain / "held_out"
+    data = given.data or (held_out if held_out.is_dir() else given.chain / "corpus")
+    report = make_report(chain)
+    table = to_markdown(report)
+    write_atomic(STUDY / "sheet.png", make_sheet(chain, data))
+    write_atomic(STUDY / "report.md", f"# Quality\n\n{table}".encode())
+    page = STUDY / "README.md"
+    write_atomic(page, fill(page.read_text(), table).encode())
+    write_atomic(STUDY / "report.json", to_json(report).encode())
+    print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Where released weights lie, and what a finished chain of a release holds."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tsd import checkpoint
+
+NEEDED = ("vae", "visemes", "student", "motion")
+"""Without these no face speaks."""
+
+CARD = "release.json"
+"""Beside the weights: what made them, what they can do, and what not."""
+
+PLACES = ("{stage}/weights.safetensors", "corpus/manifests/{stage}.safetensors")
+"""Where a chain's folder holds the weights of a stage."""
+
+
+def folder() -> Path:
+    """The folder that the environment's TSD_WEIGHTS names, else ``weights`` in the current one, as the repository has
+    it; conf/weights/released.yaml says the same."""
+    return Path(os.environ.get("TSD_WEIGHTS") or "weights")
+
+
+def check(weights: Mapping[str, str | None]) -> None:
+    """FileNotFoundError where released weights are asked for and are not there."""
+    for stage, given in weights.items():
+        if given == str(folder() / f"{stage}.safetensors") and not Path(given).is_file():
+            raise FileNotFoundError(
+                f"no released weights at {given}: `make release` and then `make publish` make them, "
+                "TSD_WEIGHTS=<folder> says where they are, weights=demo takes those of `make demo`"
+            )
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A chain that was trained and evaluated: {stage: weights file}, and the evaluation's report."""
+
+    folder: Path
+    weights: dict[str, Path]
+    report: dict
+
+
+def read_finished(chain: str | Path) -> Finished:
+    """What `make release` (or `make demo`) left in a folder.
+
+    FileNotFoundError or ValueError, with everything that is wrong, unless the report is there, the weights that it
+    judged are those that lie beside it, and each was trained on top of the others.
+    """
+    chain = Path(chain)
+    go_on = "`make release` goes on with what is missing"
+    try:
+        report = json.loads((chain / "report.json").read_text())
+        judged = {stage: name for stage, name in report["weights"].items() if stage in checkpoint.NETS}
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{chain} holds no report.json, so its chain is not finished: {go_on}") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{chain / 'report.json'} is no report of an evaluation: remove it; {go_on}") from error
+    files = {stage: [chain / place.format(stage=stage) for place in PLACES] for stage in (*NEEDED, *judged)}
+    files = {stage: next((p for p in places if p.is_file()), None) for stage, places in files.items()}
+    if missing := [stage for stage, file in files.items() if file is None]:
+        raise FileNotFoundError(f"{chain} holds no weights of {', '.join(missing)}: {go_on}")
+    hashes = {stage: checkpoint.file_hash(file) for stage, file in files.items()}
+    wrong = [f"report.json has judged another {stage}" for stage in files if judged.get(stage) != hashes[stage]]
+    for stage, file in files.items():
+        below = checkpoint.read_header(file, stage)["card"].get("stands_on")
+        below = {name: hashes[name] == known for name, known in below.items() if name in hashes} if below else {}
+        wrong += [f"the {stage} was trained on another {name}" for name, same in below.items() if not same]
+    if wrong:
+        raise ValueError(f"{chain}: {', '.join(wrong)}: remove report.json and what is older; {go_on}")
+    return Finished(chain, files, report)
