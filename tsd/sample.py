@@ -78,7 +78,8 @@ def impossible(cfg: DictConfig) -> list[str]:
 
 def load(cfg: DictConfig) -> Talker:
     """The talker of ``cfg.export`` where that is given, else of ``cfg.weights``; says who computes what."""
-    stages = ("vae",) if cfg.mode == "decode" else ("vae", "visemes", "student", "motion")
+    speaking = ("vae", "visemes", "student") if cfg.start == "driving" else ("vae", "visemes", "student", "motion")
+    stages = ("vae",) if cfg.mode == "decode" else speaking
     weights = {stage: cfg.weights[stage] for stage in stages}
     if not cfg.export:
         released.check(weights)
