@@ -79,11 +79,14 @@ def equal_steps(strength: float, num_steps: int) -> Schedule:
 
 
 @torch.inference_mode()
-def denoise(chain: Chain, subject: Subject, strength: float, steps: dict[str, int], main: str) -> dict[str, Row]:
+def denoise(
+    chain: Chain, subject: Subject, strength: float, steps: dict[str, int], main: str | None = None
+) -> dict[str, Row]:
     """Rows ``noisy``, ``teacher`` (one evaluation) and ``student.<name>`` for each K of ``steps``, by Algorithm 3 in
     equal steps from ``strength``; all against ``recon``. The nets know what they know when they speak: the reference,
-    recognised visemes, and the head's motion. The paper's nets know nothing of the head: rows ``head_unknown.teacher``
-    and ``head_unknown.<main>`` do without, too (the decoder, also that of ``noisy`` and ``recon``, does not).
+    recognised visemes, and the head's motion. The paper's nets know nothing of the head: with a schedule ``main`` there
+    are rows ``head_unknown.teacher`` and ``head_unknown.<main>`` that do without, too (the decoder, also that of
+    ``noisy`` and ``recon``, does not).
 
     On the middle third of the clip, whose reconstruction is the row ``recon`` here: a third of the time, and the same
     number of clips."""
@@ -101,11 +104,12 @@ def denoise(chain: Chain, subject: Subject, strength: float, steps: dict[str, in
         return compare(chain.instruments, video, recon, truth) | movement(video)
 
     rows = {"recon": recon_row(recon, truth), "noisy": score(z_s)}
-    student, runs = chain.talker.student, []
-    if chain.teacher is not None:
-        runs += [("teacher", chain.teacher, 1, condition), ("head_unknown.teacher", chain.teacher, 1, blind)]
+    student, teacher = chain.talker.student, chain.teacher
+    runs = [] if teacher is None else [("teacher", teacher, 1, condition)]
     runs += [(f"student.{name}", student, num_steps, condition) for name, num_steps in steps.items()]
-    runs.append((f"head_unknown.{main}", student, steps[main], blind))
+    if main is not None:
+        runs += [] if teacher is None else [("head_unknown.teacher", teacher, 1, blind)]
+        runs.append((f"head_unknown.{main}", student, steps[main], blind))
     for name, net, num_steps, given in runs:
         reference = net.read_reference(given)
 

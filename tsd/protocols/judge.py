@@ -35,7 +35,8 @@ class Plan:
     schedules: list[str]
     """Of the student: those that speak."""
     with_controls: list[int]
-    """Clips with control rows beyond ``real`` and ``recon``, and with exchanged speech and faces."""
+    """Clips with control rows beyond ``real`` and ``recon``, heads that move as the clip's, and exchanged speech and
+    faces."""
     all_shuffled: list[int]
     """Clips where every schedule says the wrong speech; elsewhere only ``main`` does."""
     by_teacher: list[int]
@@ -125,13 +126,15 @@ class Judge:
         clock.take()
         subject, teacher, whole = self.subject(clip), clip in plan.by_teacher, clip in plan.with_controls
         steps = {name: chain.talker.schedule(name).num_steps for name in plan.schedules}
-        rows = {f"denoise.{name}": row for name, row in denoise(chain, subject, self.strength, steps, main).items()}
+        denoised = denoise(chain, subject, self.strength, steps, main if whole else None)
+        rows = {f"denoise.{name}": row for name, row in denoised.items()}
         spoken, video = generate(chain, subject, plan.schedules, teacher, main)
         shuffled = plan.schedules if clip in plan.all_shuffled else [main]
         wrong, wrong_video = say_other(chain, subject, shuffled, teacher, main if whole else None)
         for name, row in spoken.items():
             rows[f"generate.{name}"] = row | ({"mouth_r_shuffled": wrong[name]} if name in wrong else {})
-        rows |= {f"follow.{name}": row for name, row in follow(chain, subject, plan.schedules).items()}
+        if whole:
+            rows |= {f"follow.{name}": row for name, row in follow(chain, subject, plan.schedules).items()}
         rows |= controls(chain, subject, wrong_video, whole)
         if subject.other is not None and whole:
             if plan.viseme_swap:
