@@ -123,6 +123,8 @@ def test_training_on_latents_decodes_references_only(root, tmp_path, monkeypatch
     assert [len(numbers) for numbers in asked[:4]] == [1, 1, 1, 1]
     assert torch.equal(clip.reference, expected.reference) and torch.equal(clip.start, expected.start)
     assert clip.frames.abs().max() < 0.01 and torch.equal(clip.motion, expected.motion)
+    looking = _dataset(root, latents=str(tmp_path), pictures=True)
+    assert torch.equal(next(iter(looking.train_dataloader())).frames, expected.frames)
 
 
 def test_caches_made_from_something_else_are_refused(root, tmp_path):

@@ -176,6 +176,11 @@ def test_teacher_terms_are_the_wanted_ones():
     assert set(only_noise.step_losses(fake_clip())) == {"noise"} and set(only_noise.frozen) == {"vae"}
 
 
+def test_a_student_that_compares_pictures_is_shown_them():
+    """Else frames whose latents are cached are grey, and so would its faces be."""
+    assert student().pictures and not student(LossWeights(rollout=1.0)).pictures and not teacher().pictures
+
+
 def test_student_terms_are_the_wanted_ones():
     torch.manual_seed(0)
     assert set(student(done=0.49).step_losses(fake_clip())) == DENOISING | {"distill", "consistency"}

@@ -107,7 +107,7 @@ def fit(cfg: DictConfig, config: dict, below: dict[str, Path], run: dict) -> Non
     nets = {name: checkpoint.load(path, name) for name, path in below.items()}
     net = build(cfg.stage.net).to(memory_format=checkpoint.MEMORY_FORMAT)
     module = build(cfg.stage.module)(net=net, loss=build(cfg.loss), optimizer=build(cfg.optimizer), **nets)
-    data = build(cfg.data, **cached_latents(cfg, nets, below))
+    data = build(cfg.data, pictures=module.pictures, **cached_latents(cfg, nets, below))
     callbacks = [c for c in build(cfg.callbacks).values() if c is not None]
     loggers = list(build(cfg.logger).values())
     resume = Resume(out / "checkpoints", config, cfg.checkpoint_every)

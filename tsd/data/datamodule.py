@@ -58,6 +58,7 @@ class ClipDataModule(lightning.LightningDataModule):
             and test are whole.
         latents: folder of cached latents (``tsd.prepare.latents``), or None to give frames only.
         vae_hash: refuse latents of another VAE.
+        pictures: show the frames of training windows although their latents are cached: a term compares with them.
         cache_mb: memory for decoded clips, all workers together.
         seed: of windows, references, mirroring and order.
 
@@ -82,6 +83,7 @@ class ClipDataModule(lightning.LightningDataModule):
         people: str = "all",
         latents: str | None = None,
         vae_hash: str | None = None,
+        pictures: bool = False,
         viseme_dir: str | None = None,
         cache_mb: int = 1500,
         num_workers: int = 0,
@@ -108,7 +110,7 @@ class ClipDataModule(lightning.LightningDataModule):
         self.shared = {"resolution": resolution, "window": window, "flow": flow, "mel": mel}
         self.shared |= {"viseme_dir": viseme_dir, "seed": seed}
         self.training = {"p_mismatch": p_mismatch, "flip": flip}
-        self.latents, self.vae_hash = latents, vae_hash
+        self.latents, self.vae_hash, self.pictures = latents, vae_hash, pictures
         self.num_workers, self.seed = num_workers, seed
         self.cache_bytes = cache_mb * 2**20 // max(1, num_workers)
         self.datasets: dict[str, ClipDataset] = {}
@@ -142,7 +144,7 @@ class ClipDataModule(lightning.LightningDataModule):
             train=train,
             windows_per_clip=self.windows_per_clip if train else self.val_windows,
             latents=latents,
-            pictures=not (train and latents),
+            pictures=self.pictures or not (train and latents),
             memory=self.memory,
             **self.shared,
             **extra,

@@ -25,8 +25,11 @@ is background, which does not move with the head. Our choice."""
 class Stage(L.LightningModule):
     """A LightningModule around one trained net, ``self.net``.
 
-    ``optimizer`` is called with the parameters (a ``functools.partial``).
+    ``optimizer`` is called with the parameters (a ``functools.partial``). ``pictures``: the frames of a window are
+    looked at even where their latents are cached.
     """
+
+    pictures = False
 
     def __init__(self, net: nn.Module, loss, optimizer: Callable[[Iterable], torch.optim.Optimizer]):
         super().__init__()

@@ -35,6 +35,7 @@ class StudentModule(DenoiserStage):
         if not 0 <= own_steps_from <= 1:
             raise ValueError(f"own_steps_from is a fraction of the training, 0..1, got {own_steps_from}")
         self.schedules, self.own_steps_from, self.teacher_steps = schedules, own_steps_from, teacher_steps
+        self.pictures = self.loss.picture > 0
 
     def step_losses(self, clip: Clip) -> dict[str, Tensor]:
         done = self.global_step / max(1, self.trainer.estimated_stepping_batches)
