@@ -19,6 +19,7 @@ from tsd.media.audio import load_audio, write_wav
 from tsd.media.video import read_frames
 from tsd.prepare.__main__ import prepare
 from tsd.prepare.manifests import write_atomic
+from tsd.schedules import __main__ as schedules
 from tsd.train import train
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,11 @@ class Demo:
         args = [f"out={self.out / stage}", f"data.root={root}", *below]
         train(compose("train", [f"experiment={self.cfg.experiment}", f"stage={stage}", *args, *self.cfg.train]))
 
+    def schedules(self) -> None:
+        """Strengths of the student's steps, searched on people of the validation split."""
+        args = [f"out={self.out / 'schedules' / 'report.json'}", f"data.root={self.root('corpus')}"]
+        schedules.run(compose("schedules", [*args, *self.overrides("vae", "visemes", "student")]))
+
     def held_out(self) -> tuple[Path, Path]:
         """A picture and a sentence of the test split's first person, as files."""
         root = self.root("held_out")
@@ -121,6 +127,9 @@ class Demo:
                 self.step(name, what, result, lambda name=name: self.corpus(name))
         for stage in self.cfg.stages:
             self.step(stage, STAGES[stage], self.weights(stage), lambda stage=stage: self.train(stage))
+        if self.cfg.search_schedules:
+            result = self.out / "schedules" / "report.json"
+            self.step("schedules", "the strengths of few steps", result, self.schedules)
         self.step("sample", "a held-out face speaks, K=2", self.out / "sample.mp4", self.sample)
         self.step("evaluate", "held-out people, beside control rows", self.out / "report.json", self.evaluate)
         self.close()

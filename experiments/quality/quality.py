@@ -55,7 +55,7 @@ def small_png(draw) -> bytes:
     """``draw(cell)`` as a PNG of 256 colours, its pictures as large as LARGEST bytes allow."""
     for cell in CELLS:
         buffer = io.BytesIO()
-        few = draw(cell).quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few = draw(cell).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         few.save(buffer, "PNG", optimize=True)
         if buffer.tell() <= LARGEST:
             break
