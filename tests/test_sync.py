@@ -120,7 +120,7 @@ def test_a_field_too_short_is_refused():
 
 
 def test_weights_come_back(tmp_path):
-    net, clip = small_net(), fake_clip(1, 6)
+    net, clip = small_net().to(memory_format=checkpoint.MEMORY_FORMAT), fake_clip(1, 6)
     checkpoint.save(tmp_path / "w.safetensors", "sync", net, {"dim": 16, "channels": 8, "field": 5}, {})
     loaded = checkpoint.load(tmp_path / "w.safetensors", "sync")
     assert torch.equal(loaded.see(clip.frames), net.see(clip.frames))
