@@ -124,7 +124,10 @@ def test_sigterm_writes_a_checkpoint_and_ends_with_75(root, whole, tmp_path):
 
 
 def test_any_number_of_workers_gives_the_same_numbers(root, whole, tmp_path):
-    train(config(root, tmp_path / "w", "stage=teacher", "data.num_workers=2"))
+    # In a process of its own: workers are forked, and this one holds the threads of all tests before.
+    process = run(config(root, tmp_path / "w", "stage=teacher", "data.num_workers=2"))
+    process.join()
+    assert process.exitcode == 0
     assert_identical(tmp_path / "w", whole["teacher"])
 
 
