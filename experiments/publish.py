@@ -9,9 +9,11 @@ import json
 import shutil
 from pathlib import Path
 
+from tsd.prepare.manifests import write_atomic
+from tsd.report import filled
+
 REPO = Path(__file__).resolve().parent.parent
 STUDY = REPO / "experiments" / "demo"
-BEGIN, END = "<!-- numbers: make readme -->\n", "<!-- /numbers -->\n"
 TARGETS = {
     "mouth_r": ("lips follow the sound (correlation of mouth opening)", ">= 0.85"),
     "mouth_r_shuffled": ("the same with another clip's speech", "<= 0.3"),
@@ -43,12 +45,6 @@ def numbers(report: dict) -> str:
     return "\n".join(lines)
 
 
-def fill(text: str, block: str) -> str:
-    """``text`` with the lines between the markers replaced."""
-    head, rest = text.split(BEGIN)
-    return head + BEGIN + block + END + rest.split(END)[1]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("demo", type=Path, nargs="?", default=REPO / "outputs" / "demo")
@@ -59,7 +55,7 @@ def main() -> None:
         shutil.copyfile(demo / name, STUDY / name)
     block = numbers(json.loads((STUDY / "report.json").read_text()))
     for page in (REPO / "README.md", STUDY / "README.md"):
-        page.write_text(fill(page.read_text(), block))
+        write_atomic(page, filled(page.read_text(), "make readme", block).encode())
 
 
 if __name__ == "__main__":

@@ -15,8 +15,11 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from tsd.prepare.manifests import write_atomic
+from tsd.report import filled, markers
+
 REPO = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- numbers: make experiment -->\n", "<!-- /numbers -->\n"
+COMMAND = "make experiment"
 SHOWN = ("generate.k2.mouth_r", "val/psnr")
 """What the picture shows: the first of these that the table has."""
 
@@ -75,10 +78,10 @@ def write_study(name: str, sweep: Path, study: Path) -> None:
     picture(jobs, study / "curve.png")
     page = study / "README.md"
     if not page.exists():
-        text = f"# {name}\n\n{header(name)}\n\n{BEGIN}{END}\nEverything that was measured: [jobs.csv](jobs.csv).\n\n"
+        begin, end = markers(COMMAND)
+        text = f"# {name}\n\n{header(name)}\n\n{begin}{end}\nEverything that was measured: [jobs.csv](jobs.csv).\n\n"
         page.write_text(f"{text}![The jobs](curve.png)\n\n**Verdict.**\n")
-    head, rest = page.read_text().split(BEGIN)
-    page.write_text(head + BEGIN + table(name, jobs) + END + rest.split(END, 1)[1])
+    write_atomic(page, filled(page.read_text(), COMMAND, table(name, jobs)).encode())
 
 
 def main() -> None:

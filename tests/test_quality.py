@@ -13,7 +13,7 @@ from finished import GOOD, SPOKEN, finished_chain, write_report
 from PIL import Image
 
 from tsd.released import read_finished
-from tsd.report import to_json
+from tsd.report import filled, to_json
 
 REPO = Path(__file__).parents[1]
 sys.path.append(str(REPO / "experiments" / "quality"))
@@ -202,4 +202,4 @@ def test_published_numbers_are_current():
     """Where this repository has a report, its page shows it."""
     report, page = REPO / "experiments/quality/report.json", (REPO / "experiments/quality/README.md").read_text()
     table = targets.to_markdown(json.loads(report.read_text())) if report.is_file() else ""
-    assert quality.fill(page, table) == page, "run `make quality`"
+    assert filled(page, "make quality", table) == page, "run `make quality`"

@@ -5,6 +5,10 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
+from tsd.report import filled
+
 REPO = Path(__file__).parent.parent
 spec = importlib.util.spec_from_file_location("publish", REPO / "experiments" / "publish.py")
 publish = importlib.util.module_from_spec(spec)
@@ -15,7 +19,15 @@ def test_numbers_are_current():
     block = publish.numbers(json.loads((REPO / "experiments/demo/report.json").read_text()))
     for page in ("README.md", "experiments/demo/README.md"):
         text = (REPO / page).read_text()
-        assert publish.fill(text, block) == text, "run `make readme`"
+        assert filled(text, "make readme", block) == text, "run `make readme`"
+
+
+def test_only_what_stands_between_the_markers_is_replaced():
+    page = "a\n<!-- numbers: x -->\n1\n<!-- /numbers -->\nb\n<!-- numbers: y -->\n2\n<!-- /numbers -->\n"
+    assert filled(page, "x", "9\n") == page.replace("1\n", "9\n") and filled(page, "y", "") == page.replace("2\n", "")
+    for broken in ("a\n", "a\n<!-- numbers: x -->\n1\n"):
+        with pytest.raises(ValueError, match="numbers: x"):
+            filled(broken, "x", "9\n")
 
 
 def test_targets_and_files_exist():

@@ -24,11 +24,10 @@ from tsd.protocols import Chain, Portrait, clip_seed, speak
 from tsd.protocols.choice import shown_clips
 from tsd.protocols.generate import TEACHER_STEPS, runs
 from tsd.released import Finished, read_finished
-from tsd.report import sheet, to_json
+from tsd.report import filled, sheet, to_json
 
 STUDY = Path(__file__).resolve().parent
 REPO = STUDY.parents[1]
-BEGIN, END = "<!-- numbers: make quality -->\n", "<!-- /numbers -->\n"
 FACES, MOMENTS = 8, 10
 CELLS, MARGIN, LARGEST = (128, 112, 96, 80), 52, 2_000_000
 """Sides of a picture on the sheet in pixels, the first with which the file has at most LARGEST bytes."""
@@ -82,12 +81,6 @@ def make_sheet(chain: Finished, data: Path) -> bytes:
     return small_png(lambda cell: sheet(named, title, tuple(rows.values()), cell, MARGIN))
 
 
-def fill(text: str, table: str) -> str:
-    """``text`` with the lines between the markers replaced."""
-    head, rest = text.split(BEGIN)
-    return head + BEGIN + table + END + rest.split(END)[1]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("chain", type=Path, nargs="?", default=REPO / "outputs" / "release")
@@ -104,7 +97,7 @@ def main() -> None:
     write_atomic(STUDY / "sheet.png", make_sheet(chain, data))
     write_atomic(STUDY / "report.md", f"# Quality\n\n{table}".encode())
     page = STUDY / "README.md"
-    write_atomic(page, fill(page.read_text(), table).encode())
+    write_atomic(page, filled(page.read_text(), "make quality", table).encode())
     write_atomic(STUDY / "report.json", to_json(report).encode())
     print(table)
 

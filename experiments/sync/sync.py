@@ -25,6 +25,7 @@ from tsd.demo import compose
 from tsd.metrics import summarise_shifts, sync_distances
 from tsd.metrics.sync import MAX_SHIFT
 from tsd.prepare.manifests import write_atomic
+from tsd.report import filled
 from tsd.train import build, train
 
 STUDY = Path(__file__).resolve().parent
@@ -35,8 +36,6 @@ LARGEST = 5
 
 OTHERS = 5
 """Clips whose sound is put to each picture."""
-
-BEGIN, END = "<!-- numbers: sync.py -->\n", "<!-- /numbers -->\n"
 
 
 def trained(corpus: Path, people: str, out: Path) -> Path:
@@ -235,8 +234,8 @@ def main() -> None:
     report["cpu_seconds_per_clip"] = (time.process_time() - begun) / len(clips)
     draw(curves, found[EXPERTS[0]], STUDY / "curve.png")
     write_atomic(STUDY / "sync.json", (json.dumps(report, indent=2) + "\n").encode())
-    head, rest = (STUDY / "README.md").read_text().split(BEGIN)
-    write_atomic(STUDY / "README.md", (head + BEGIN + tables(report) + END + rest.split(END)[1]).encode())
+    page = STUDY / "README.md"
+    write_atomic(page, filled(page.read_text(), "sync.py", tables(report)).encode())
     print(tables(report))
 
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from tsd.prepare.manifests import write_atomic
 from tsd.report.expectations import EXPECTED, NOT_USABLE, verdicts
+from tsd.report.marked import filled, markers
 from tsd.report.parts import Parts
 from tsd.report.sheet import moments, sheet
 from tsd.report.statistics import RATIOS, Rows, add_frechet, nest, summarise_rows
@@ -23,6 +24,8 @@ __all__ = [
     "Parts",
     "Rows",
     "add_frechet",
+    "filled",
+    "markers",
     "moments",
     "nest",
     "number",
