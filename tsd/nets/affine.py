@@ -61,6 +61,11 @@ def canonical_to_frame(motion: Tensor, known: Tensor) -> Tensor:
     return similarity_between(source.reshape(-1, 3, 2), target.reshape(-1, 3, 2))
 
 
+def to_canonical(landmarks: Tensor) -> Tensor:
+    """``similarity_between`` each face and the canonical one: landmarks [N, 3, 2] -> [N, 2, 3]."""
+    return similarity_between(landmarks, landmarks.new_tensor(CANONICAL_FACE).expand_as(landmarks))
+
+
 def affine_between(source: Tensor, target: Tensor) -> Tensor:
     """The affine maps that carry three source points onto three target points: [N, 3, 2] twice -> [N, 2, 3].
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tsd.clip import MOTION, VISEME_WINDOW, VISEMES
 from tsd.diffusion import Preconditioning, eps_from_z0, expand
-from tsd.nets.affine import CANONICAL_FACE, carried, landmarks_of, pixel_grid, placed, similarity_between
+from tsd.nets.affine import carried, landmarks_of, pixel_grid, placed, similarity_between, to_canonical
 from tsd.nets.blocks import ResBlock, norm, per_frame, zero
 from tsd.nets.context import ReferenceAttention, TemporalMix
 
@@ -148,8 +148,7 @@ class Denoiser(nn.Module):
     def places(self, landmarks: Tensor, size: int) -> Tensor:
         """[N, size * size, 4]: where each position is in the picture and on the canonical face, both -1..1."""
         grid = pixel_grid(size, landmarks.device).flatten(0, 1)
-        canonical = landmarks.new_tensor(CANONICAL_FACE).expand_as(landmarks)
-        on_face = carried(grid, similarity_between(landmarks, canonical))
+        on_face = carried(grid, to_canonical(landmarks))
         on_picture = grid.expand_as(on_face)
         return torch.cat([on_picture, on_face], -1) * 2 - 1
 
@@ -241,8 +240,7 @@ class Denoiser(nn.Module):
         """[B*T, first, h, w]: what visemes [B, T, W, V] change on the canonical face, carried to each frame's."""
         shares = self.to_shares(visemes.flatten(2)).flatten(0, 1).float()
         shapes = (shares @ self.shapes.flatten(1)).unflatten(1, self.shapes.shape[1:])
-        canonical = landmarks.new_tensor(CANONICAL_FACE).expand_as(landmarks)
-        return placed(shapes, similarity_between(landmarks, canonical))
+        return placed(shapes, to_canonical(landmarks))
 
     def carry(self, reference: Reference, maps: Tensor, frames: int) -> tuple[Tensor, Tensor]:
         """The reference's features [B*T, R, h, w] and latent [B*T, C, h, w], moved by the maps [B*T, 2, 3] that take
