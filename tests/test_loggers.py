@@ -23,7 +23,16 @@ CONFIG["run"] = {"id": "abc", "hash": "h", "stands_on": {"vae": {"path": "output
 
 
 def records(folder: Path) -> list:
-    """Everything in the one file that W&B wrote below ``folder``: a log of LevelDB, 7 bytes of header before it."""
+    """Everything in the one file that W&B wrote below ``folder``; its own process may write the end of it a moment
+    after the run was finished."""
+    ended = time.monotonic() + 20
+    while (found := written(folder))[-1].WhichOneof("record_type") != "exit" and time.monotonic() < ended:
+        time.sleep(0.1)
+    return found
+
+
+def written(folder: Path) -> list:
+    """What is whole in a log of LevelDB, which has 7 bytes of header before it."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")

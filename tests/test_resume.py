@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_runs import FORK, config, ground
+from tiny_runs import begun, config, ground
 
 from tsd import checkpoint, resume
 from tsd.loggers import CSVLog, read_rows
@@ -30,15 +30,8 @@ def whole(root, tmp_path_factory) -> dict[str, Path]:
     """Runs that nobody disturbed."""
     folder = tmp_path_factory.mktemp("whole")
     for stage in ("teacher", "student"):
-        run(config(root, folder / stage, f"stage={stage}")).join()
+        begun(train, config(root, folder / stage, f"stage={stage}")).join()
     return {stage: folder / stage for stage in ("teacher", "student")}
-
-
-def run(cfg):
-    """A training in a process of its own, which shares this one's imports."""
-    process = FORK.Process(target=train, args=(cfg,))
-    process.start()
-    return process
 
 
 def steps_of(out: Path) -> int:
@@ -47,7 +40,7 @@ def steps_of(out: Path) -> int:
 
 def killed(cfg, number: int, at_step: int, later: float = 0.0) -> int:
     """Send the signal ``later`` seconds after a step; returns the steps done then, -1 if the run had ended before."""
-    process = run(cfg)
+    process = begun(train, cfg)
     while process.is_alive() and steps_of(Path(cfg.out)) < at_step:
         time.sleep(0.001)
     time.sleep(later)
@@ -105,14 +98,14 @@ def test_fifty_kills_at_random_moments(root, whole, tmp_path):
         if step < 0:
             continue  # it had ended: nothing that resuming could get wrong
         steps.append(step)
-        run(cfg).join()
+        begun(train, cfg).join()
         assert_identical(Path(cfg.out), whole["teacher"])
     print("killed after steps", sorted(steps))
 
 
 def test_sigterm_writes_a_checkpoint_and_ends_with_75(root, whole, tmp_path):
     cfg = config(root, tmp_path / "t", "stage=teacher", "checkpoint_every=1000")
-    process = run(cfg)
+    process = begun(train, cfg)
     while steps_of(tmp_path / "t") < 5:
         time.sleep(0.001)
     process.terminate()
@@ -124,8 +117,7 @@ def test_sigterm_writes_a_checkpoint_and_ends_with_75(root, whole, tmp_path):
 
 
 def test_any_number_of_workers_gives_the_same_numbers(root, whole, tmp_path):
-    # In a process of its own: workers are forked, and this one holds the threads of all tests before.
-    process = run(config(root, tmp_path / "w", "stage=teacher", "data.num_workers=2"))
+    process = begun(train, config(root, tmp_path / "w", "stage=teacher", "data.num_workers=2"))
     process.join()
     assert process.exitcode == 0
     assert_identical(tmp_path / "w", whole["teacher"])

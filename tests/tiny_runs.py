@@ -13,7 +13,10 @@ from tsd import checkpoint
 from tsd.preflight import composed
 from tsd.train import main
 
-FORK = multiprocessing.get_context("fork")
+# Trainings fork workers, and a process that holds the threads of other tests must not: the server that these are
+# forked from has imported everything and computed nothing.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["tsd.train"])
 
 SMALL = [
     "trainer.max_steps=12",
@@ -63,20 +66,31 @@ def config(root: Path, out: Path, *extra: str):
     return composed("train", arguments(root, out, *extra), [])
 
 
-def command(folder: Path, *argv: str) -> multiprocessing.Process:
-    """``python -m tsd.train argv`` in ``folder``, begun in a process of its own that shares this one's imports; what it
-    prints goes to ``<folder>/output``."""
-
-    def child():
-        os.chdir(folder)
-        sys.stdout = sys.stderr = open("output", "w", buffering=1)  # noqa: SIM115
-        sys.argv = ["train", *argv]
-        sys.gettrace = lambda: None  # Hydra takes coverage for a debugger and would not exit
-        main()
-
-    process = FORK.Process(target=child)
+def begun(act, *args) -> multiprocessing.Process:
+    """``act(*args)`` in a process of its own, in this one's environment."""
+    process = SERVER.Process(target=child, args=(dict(os.environ), act, args))
     process.start()
     return process
+
+
+def child(environment: dict[str, str], act, args: tuple) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    act(*args)
+
+
+def command(folder: Path, *argv: str) -> multiprocessing.Process:
+    """``python -m tsd.train argv`` in ``folder``; what it prints goes to ``<folder>/output``."""
+    return begun(command_line, folder, argv)
+
+
+def command_line(folder: Path, argv: tuple[str, ...]) -> None:
+    os.chdir(folder)
+    sys.stdout = sys.stderr = open("output", "w", buffering=1)  # noqa: SIM115
+    sys.argv = ["train", *argv]
+    sys.gettrace = lambda: None  # Hydra takes coverage for a debugger and would not exit
+    main()
 
 
 def ran(folder: Path, *argv: str) -> tuple[int, str]:
