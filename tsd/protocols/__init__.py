@@ -1,6 +1,5 @@
-"""What is done to a clip to judge a chain of weights: denoising, speaking from noise (the head free, or as in
-the clip), exchanged speech and faces, long
-runs, and control rows. ``judge`` does it to many clips; ``tsd.report`` says what comes out of all of them."""
+"""What is done to a clip to judge a chain of weights: denoising, speaking from noise (the head free, or as in the
+clip), exchanged speech and faces, long runs, and control rows. ``judge`` does it to many clips; ``tsd.report`` says what comes out of all of them."""
 
 from tsd.protocols.chain import Chain, Portrait, Subject, clip_noise, clip_seed
 from tsd.protocols.controls import controls
@@ -12,7 +11,7 @@ from tsd.protocols.judge import Judge, Plan, processor_seconds
 from tsd.protocols.long_run import long_run
 from tsd.protocols.swaps import cross_identity, viseme_swap
 
-VERSION = 7
+VERSION = 8
 """Raise it when a protocol changes: partial results of another version are not used."""
 
 __all__ = [

@@ -10,7 +10,7 @@ from tsd.data.dataset import ClipDataset
 from tsd.protocols.chain import Chain, appearance_along, clip_noise, clip_seed
 from tsd.protocols.denoise import find_strength, middle_third
 
-PROBED_CLIPS, PROBED_FRAMES = 64, 192
+PROBED_CLIPS, PROBED_FRAMES = 32, 192
 """The noise strength is found on at most this many clips, and on about this many frames of all of them together."""
 
 SHOWN = 6

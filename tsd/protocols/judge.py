@@ -73,10 +73,10 @@ class Judge:
         """The parts of all clips in their order, and of long runs by schedule; made or, where an earlier run was cut,
         read."""
         threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()
+        self.strength = self.parts.once("strength", self.find_strength)["strength"]
         try:
             torch.set_num_threads(1)
             cv2.setNumThreads(1)
-            self.strength = self.parts.once("strength", self.find_strength)["strength"]
             return self.clips_and_runs()
         finally:
             torch.set_num_threads(threads)
