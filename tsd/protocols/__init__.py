@@ -1,5 +1,6 @@
 """What is done to a clip to judge a chain of weights: denoising, speaking from noise (the head free, or as in the
-clip), exchanged speech and faces, long runs, and control rows. ``judge`` does it to many clips; ``tsd.report`` says what comes out of all of them."""
+clip), exchanged speech and faces, long runs, and control rows. ``judge`` does it to many clips; ``tsd.report`` says
+what comes out of all of them."""
 
 from tsd.protocols.chain import Chain, Portrait, Subject, clip_noise, clip_seed
 from tsd.protocols.controls import controls

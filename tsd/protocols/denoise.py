@@ -51,7 +51,8 @@ def find_strength(decode: Callable, probes: list[tuple[Tensor, Tensor, Appearanc
                 low, high = (middle, over), (high[0], high[1] / 2)
             else:
                 low, high = (low[0], low[1] / 2), (middle, over)
-    return float(np.exp(middle))
+    # Five digits: the last ones depend on how many threads took the sums.
+    return float(f"{np.exp(middle):.5g}")
 
 
 def middle_third(num_frames: int) -> slice:
