@@ -7,8 +7,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # What each part of the ground needs of the others.
-GROUND = {"clip": [], "diffusion": [], "flow": [], "losses": ["diffusion", "flow"], "metrics": ["clip", "flow"]}
-GROUND |= {"nets": ["clip", "diffusion", "flow"], "media": ["clip"], "checkpoint": ["nets"]}
+GROUND = {"clip": [], "devices": [], "flow": [], "diffusion": ["devices"], "metrics": ["clip", "flow"]}
+GROUND |= {"losses": ["devices", "diffusion", "flow"], "checkpoint": ["nets"]}
+GROUND |= {"nets": ["clip", "diffusion", "flow"], "media": ["clip"]}
 COMMANDS = ["command", "preflight", "sweeps", "upload", "train", "prepare.__main__"]
 COMMANDS += ["evaluate", "sample", "bench", "export", "demo", "publish", "schedules"]
 LAYERS = [

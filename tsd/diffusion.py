@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tsd import devices
+
 S_MIN, S_MAX = 0.01, 80.0
 """Range of s for latents of unit std. At 80 a clip's mean over 16x16 positions is still hidden
 (80 / 16 = 5 std), so starting from pure noise is a start the net has seen. Our choice: not given."""
@@ -66,13 +68,13 @@ def noise_weight(s: Tensor) -> Tensor:
     return s.square() + 1
 
 
-def draw_strengths(count: int, p_start: float = 0.3, device=None, generator=None) -> Tensor:
+def draw_strengths(count: int, p_start: float = 0.3, device=None) -> Tensor:
     """[count] strengths: log-normal around 1 (where pictures are decided), and with ``p_start`` log-uniform
     in [5, S_MAX] (where a from-noise start lives). Our choice: not given."""
-    kind = torch.rand(count, device=device, generator=generator) < p_start
-    middle = (torch.randn(count, device=device, generator=generator) * 1.5 - 0.4).exp()
+    kind = devices.rand(count, device=device) < p_start
+    middle = (devices.randn(count, device=device) * 1.5 - 0.4).exp()
     low, high = math.log(5.0), math.log(S_MAX)
-    start = (torch.rand(count, device=device, generator=generator) * (high - low) + low).exp()
+    start = (devices.rand(count, device=device) * (high - low) + low).exp()
     return torch.where(kind, start, middle).clamp(S_MIN, S_MAX)
 
 
@@ -84,8 +86,8 @@ def draw_noise(shape, shared: Tensor | float, device=None, generator=None) -> Te
     speech and motion differ; training draws the fraction at random so that the net knows both ends.
     """
     shared = torch.as_tensor(shared, device=device, dtype=torch.float32)
-    still = torch.randn(shape[0], 1, *shape[2:], device=device, generator=generator)
-    fresh = torch.randn(*shape, device=device, generator=generator)
+    still = devices.randn(shape[0], 1, *shape[2:], device=device, generator=generator)
+    fresh = devices.randn(*shape, device=device, generator=generator)
     if shared.ndim:
         shared = expand(shared, fresh)
     return shared.sqrt() * still + (1 - shared).sqrt() * fresh

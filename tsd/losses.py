@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tsd import devices
 from tsd.diffusion import expand
 from tsd.flow import warp
 
@@ -37,16 +38,21 @@ def trajectory(z_student: Tensor, z_teacher: Tensor) -> Tensor:
     return huber(z_student - z_teacher.detach()).mean()
 
 
+def mean_where(error: Tensor, region: Tensor) -> Tensor:
+    """Mean of ``error`` over all devices where ``region`` (0 or more, broadcast to it) counts; 0 where nothing does."""
+    region = region.expand_as(error)
+    return (error * region).sum() / devices.mean(region.sum()).clamp(min=1)
+
+
 def rollout(z0_hat: Tensor, z: Tensor, region: Tensor) -> Tensor:
     """The estimate after the student's own steps against the clip, where ``region`` (broadcast, 0..1) counts."""
-    region = region.expand_as(z)
-    return (huber(z0_hat - z) * region).sum() / region.sum().clamp(min=1)
+    return mean_where(huber(z0_hat - z), region)
 
 
 def mouth(eps_hat: Tensor, eps: Tensor, weight: Tensor, region: Tensor) -> Tensor:
     """Eq. 5 inside the mouth: region [B, T, 1, h, w] in [0, 1]; 0 if no mouth is known in the batch."""
     error = expand(weight, eps) * (eps_hat - eps).square()
-    return (region * error).sum() / (region.sum() * eps.shape[2]).clamp(min=1)
+    return mean_where(error, region)
 
 
 def mouth_motion(z0_hat: Tensor, z: Tensor, region: Tensor) -> Tensor:
@@ -59,7 +65,7 @@ def mouth_motion(z0_hat: Tensor, z: Tensor, region: Tensor) -> Tensor:
     """
     region = torch.maximum(region[:, 1:], region[:, :-1])
     error = huber(z0_hat.diff(dim=1) - z.diff(dim=1))
-    return (error * region).sum() / (region.sum() * z.shape[2]).clamp(min=1)
+    return mean_where(error, region)
 
 
 def anchor(faces: Tensor, reference: Tensor, region: Tensor, weight: Tensor) -> Tensor:
@@ -106,23 +112,19 @@ def temporal(frame: Tensor, previous: Tensor, flow: Tensor, visible: Tensor) -> 
     frame, previous [N, 3, H, W]; flow [N, 2, H, W] in pixels of the *real* clip, from frame to previous;
     visible [N, 1, H, W].
     """
-    error = (frame - warp(previous, flow)).abs() * visible
-    return error.sum() / (visible.sum() * frame.shape[1]).clamp(min=1)
+    return mean_where((frame - warp(previous, flow)).abs(), visible)
 
 
 def reconstruction(recon: Tensor, frames: Tensor, region: Tensor | None = None) -> Tensor:
     """Mean absolute error of pictures [N, 3, H, W] in [-1, 1]; where ``region`` [N, 1, H, W] in 0..1 counts."""
     error = (recon - frames).abs()
-    if region is None:
-        return error.mean()
-    return (error * region).sum() / (region.sum() * frames.shape[1]).clamp(min=1)
+    return error.mean() if region is None else mean_where(error, region)
 
 
 def picture(frames: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Mean absolute error of decoded estimates [..., 3, H, W] in [-1, 1], pixels weighted by ``weight``
     [..., 1, H, W]: an error of the latent counts as much as it is seen."""
-    error = (frames - target).abs() * weight
-    return error.sum() / (weight.sum() * frames.shape[-3]).clamp(min=1)
+    return mean_where((frames - target).abs(), weight)
 
 
 def edges(recon: Tensor, frames: Tensor) -> Tensor:

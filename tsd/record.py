@@ -18,7 +18,7 @@ FREE = re.compile(
     r"(out|sweep|overwrite|dry_run|print_config|evaluate|checkpoint_every|weights|logger)(\..*)?"
     r"|data\.(root|manifests|latents|vae_hash|viseme_dir|num_workers|cache_mb)"
     r"|callbacks\.(checkpoint\.dirpath|pictures\..*)"
-    r"|trainer\.(enable_.*|log_every_n_steps|accelerator|devices|num_nodes|profiler)"
+    r"|trainer\.(enable_.*|log_every_n_steps|accelerator|devices|num_nodes|strategy|profiler)"
 )
 """Keys that say where, how fast and what is shown, not what comes out; files count by what is in them."""
 

@@ -97,6 +97,8 @@ class Resume(L.pytorch.callbacks.Checkpoint):
         self.written_at = trainer.global_step
         if self.random is not None:
             set_random_states(self.random)
+        else:  # again, for what came before (caching latents, meeting other devices) may have drawn numbers
+            L.seed_everything(self.config["seed"], verbose=False)
         for logger in trainer.loggers:
             if hasattr(logger, "rewind"):
                 logger.rewind(trainer.global_step)

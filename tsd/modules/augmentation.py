@@ -4,31 +4,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tsd import devices
 from tsd.clip import MELS
 
 
 def worn(mouths: Tensor) -> Tensor:
     """Mouths [B, T, 3, h, w] as a generator might give them: other colours and contrast, blurred, noisy."""
-    draw = lambda *shape: torch.randn(len(mouths), 1, *shape, device=mouths.device)  # noqa: E731
+    draw = lambda *shape: devices.randn(len(mouths), *shape, device=mouths.device)  # noqa: E731
     blurred = F.avg_pool2d(mouths.flatten(0, 1), 5, stride=1, padding=2, count_include_pad=False).view_as(mouths)
-    mouths = torch.lerp(mouths, blurred, draw(1, 1, 1).abs().clamp(max=1))
-    mouths = mouths * (1 + 0.2 * draw(1, 1, 1)) + 0.1 * draw(3, 1, 1)
-    return mouths + 0.1 * draw(1, 1, 1) * torch.randn_like(mouths)
+    mouths = torch.lerp(mouths, blurred, draw(1, 1, 1, 1).abs().clamp(max=1))
+    mouths = mouths * (1 + 0.2 * draw(1, 1, 1, 1)) + 0.1 * draw(1, 3, 1, 1)
+    return mouths + 0.1 * draw(1, 1, 1, 1) * draw(*mouths.shape[1:])
 
 
 def other_voices(mel: Tensor) -> Tensor:
     """mel [B, L, MELS]: gain, a tilt, shifted formants (other voices), noise, and a masked band."""
     b = len(mel)
     axis = torch.linspace(-1, 1, MELS, device=mel.device)
-    draw = lambda scale: scale * torch.randn(b, 1, 1, device=mel.device)  # noqa: E731
+    draw = lambda scale: scale * devices.randn(b, 1, 1, device=mel.device)  # noqa: E731
     mel = mel + draw(0.3) + draw(0.2) * axis
-    stretch = 1 + 0.08 * torch.randn(b, device=mel.device).clamp(-2, 2)
+    stretch = 1 + 0.08 * devices.randn(b, device=mel.device).clamp(-2, 2)
     places = ((axis + 1)[None] * stretch[:, None] - 1)[:, None].expand(-1, mel.shape[1], -1)
     rows = torch.linspace(-1, 1, mel.shape[1], device=mel.device)[None, :, None].expand_as(places)
     mel = F.grid_sample(
         mel[:, None], torch.stack([places, rows], -1), padding_mode="border", align_corners=True
     ).squeeze(1)
-    mel = mel + draw(0.15).abs() * torch.randn_like(mel)
-    start = torch.randint(0, MELS - 8, (b, 1, 1), device=mel.device)
+    mel = mel + draw(0.15).abs() * devices.randn(*mel.shape, device=mel.device)
+    start = (devices.rand(b, 1, 1, device=mel.device) * (MELS - 8)).long()
     bands = torch.arange(MELS, device=mel.device)
     return mel.masked_fill((bands >= start) & (bands < start + 8), 0.0)

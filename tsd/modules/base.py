@@ -73,8 +73,8 @@ class WeightedStage(Stage, ABC):
     def training_step(self, clip: Clip, _: int) -> Tensor:
         terms = self.step_losses(clip)
         total = self.loss.total(terms)
-        self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()}, batch_size=len(clip))
-        self.log("train/total", total.detach(), batch_size=len(clip), prog_bar=True)
+        self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()}, batch_size=len(clip), sync_dist=True)
+        self.log("train/total", total.detach(), batch_size=len(clip), prog_bar=True, sync_dist=True)
         return total
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from tsd import losses
+from tsd import devices, losses
 from tsd.clip import Clip
 from tsd.diffusion import Schedule, add_noise, draw_noise, draw_strengths, expand, noise_weight, sample, z0_from_eps
 from tsd.modules.base import WeightedStage, clip_noise, mouth_region, upper_face
@@ -21,7 +21,8 @@ VALIDATION_STRENGTHS = (0.3, 1.0, 3.0, 40.0)
 class DenoiserStage(WeightedStage):
     """Noise prediction on the latents of a frozen VAE, conditioned on reference, visemes and motion.
 
-    decoded: clips of a batch whose estimate is decoded for the terms on pictures (identity, temporal, sync).
+    decoded: clips of a batch, over all devices, whose estimate is decoded for the terms on pictures (identity,
+        temporal, sync).
     schedule: the steps of the from-noise samples that validation shows.
     """
 
@@ -64,15 +65,16 @@ class DenoiserStage(WeightedStage):
         """The conditions of a batch; in training some are withheld."""
         visemes, known = clip.visemes, clip.motion_known
         if self.training:
-            chance = torch.rand(2, len(clip), device=visemes.device)
-            visemes = visemes * (chance[0] >= P_NO_VISEMES)[:, None, None, None]
-            known = known & (chance[1] >= P_NO_MOTION)
+            chance = devices.rand(len(clip), 2, device=visemes.device)
+            visemes = visemes * (chance[:, 0] >= P_NO_VISEMES)[:, None, None, None]
+            known = known & (chance[:, 1] >= P_NO_MOTION)
         return Condition(visemes, clip.motion, known, reference_latent, clip.reference_motion)
 
     def noisy(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Eq. 3 for a batch: z_s, s [B] over the whole range, eps; half of the windows share part of their noise."""
         s = draw_strengths(len(z), device=z.device)
-        share = torch.rand(len(z), device=z.device) * (torch.rand(len(z), device=z.device) < 0.5)
+        share, half = devices.rand(len(z), 2, device=z.device).unbind(1)
+        share = share * (half < 0.5)
         eps = draw_noise(z.shape, share.round(decimals=1), device=z.device)
         return add_noise(z, s, eps), s, eps
 
@@ -125,7 +127,8 @@ class DenoiserStage(WeightedStage):
         wanted = {name for name in names if getattr(self.loss, name)}
         if not wanted:
             return {}
-        n = min(self.decoded, len(clip))
+        _, world = devices.place()
+        n = min(-(-self.decoded // world), len(clip))
         rows = torch.arange(n, device=z0_hat.device)
         pair = clip.pair[:n] if clip.pair is not None else torch.full_like(rows, min(1, z0_hat.shape[1] - 1))
         both = rows[:, None], torch.stack([pair - 1, pair], 1)

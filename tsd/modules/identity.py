@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tsd import devices
 from tsd.clip import Clip
 from tsd.modules.base import Stage
 from tsd.nets.identity import IdentityNet
@@ -26,7 +27,10 @@ class IdentityModule(Stage):
         return F.cross_entropy(similarity, target), (similarity.argmax(1) == target).float().mean()
 
     def training_step(self, clip: Clip, _: int) -> Tensor:
-        noisy = lambda x: (x + 0.1 * torch.randn(len(x), 1, 1, 1, device=x.device) * torch.randn_like(x)).clamp(-1, 1)  # noqa: E731
+        def noisy(x: Tensor) -> Tensor:
+            noise = devices.randn(*x.shape, device=x.device) * devices.randn(len(x), 1, 1, 1, device=x.device)
+            return (x + 0.1 * noise).clamp(-1, 1)
+
         total, accuracy = self.contrast(clip, noisy(clip.frames[:, 0]), noisy(clip.reference))
         self.log_dict({"train/total": total, "train/accuracy": accuracy}, batch_size=len(clip), prog_bar=True)
         return total

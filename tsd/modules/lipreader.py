@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from tsd import devices
 from tsd.clip import Clip
 from tsd.modules.augmentation import worn
 from tsd.modules.base import Stage
@@ -29,11 +30,11 @@ class LipReaderModule(Stage):
         """The mean over known frames, and the logits [B, T, V]."""
         logits = self.net.read(mouths)
         log_p = F.log_softmax(logits.float(), -1)
-        return -(labels * log_p).sum() / labels.sum().clamp(min=1), logits
+        return -(labels * log_p).sum() / devices.mean(labels.sum()).clamp(min=1), logits
 
     def training_step(self, clip: Clip, _: int) -> Tensor:
         total, _ = self.cross_entropy(worn(lower_face(clip.frames)), self.labels(clip))
-        self.log("train/total", total.detach(), batch_size=len(clip), prog_bar=True)
+        self.log("train/total", total.detach(), batch_size=len(clip), prog_bar=True, sync_dist=True)
         return total
 
     def validation_step(self, clip: Clip, _: int) -> dict[str, Tensor]:

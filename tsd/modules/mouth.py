@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tsd import devices
 from tsd.clip import Clip
 from tsd.modules.base import Stage
 from tsd.nets.mouth import MouthNet
@@ -27,15 +28,17 @@ class MouthModule(Stage):
         """Mean over the frames whose opening is known; 0 if none is."""
         known = ~truth.isnan()
         error = F.smooth_l1_loss(self.net(frames)[known], truth[known], beta=0.01, reduction="sum")
-        return error / known.sum().clamp(min=1)
+        return error / devices.mean(known.sum().float()).clamp(min=1)
 
     def training_step(self, clip: Clip, _: int) -> Tensor:
         frames = clip.frames.flatten(0, 1)
         blurred = F.avg_pool2d(frames, 3, stride=1, padding=1, count_include_pad=False)
-        mix = torch.rand(len(frames), 1, 1, 1, device=frames.device)
-        frames = torch.lerp(frames, blurred, mix) + 0.05 * torch.randn_like(frames)
+        shape = clip.frames.shape
+        mix = devices.rand(*shape[:2], 1, 1, 1, device=frames.device).flatten(0, 1)
+        noise = devices.randn(*shape, device=frames.device).flatten(0, 1)
+        frames = torch.lerp(frames, blurred, mix) + 0.05 * noise
         total = self.error(frames, self.truth(clip))
-        self.log("train/total", total.detach(), batch_size=len(clip), prog_bar=True)
+        self.log("train/total", total.detach(), batch_size=len(clip), prog_bar=True, sync_dist=True)
         return total
 
     def validation_step(self, clip: Clip, _: int) -> dict[str, Tensor]:

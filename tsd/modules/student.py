@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from tsd import losses
+from tsd import devices, losses
 from tsd.clip import Clip
 from tsd.diffusion import S_MIN, Schedule, add_noise, draw_noise, expand, z0_from_eps
 from tsd.modules.base import mouth_region
@@ -58,7 +58,8 @@ class StudentModule(DenoiserStage):
             terms["mouth"] = losses.mouth(eps_hat, eps, weight, mouth_region(clip, z.shape[-1]))
         z0_hat = z0_from_eps(z_s, eps_hat, s)
         if self.loss.consistency:
-            r = (s * torch.empty_like(s).uniform_(LEAST_OF_S, 1)).clamp(min=S_MIN)
+            share_of_s = LEAST_OF_S + (1 - LEAST_OF_S) * devices.rand(len(s), device=s.device)
+            r = (s * share_of_s).clamp(min=S_MIN)
             terms["consistency"] = self.consistency(z0_hat, add_noise(z, r, eps), r, condition, share)
         terms |= self.latent_terms(clip, z, z0_hat, reference_latent, share)
         return terms | self.picture_terms(clip, z0_hat, reference_latent)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from tsd import losses
+from tsd import devices, losses
 from tsd.clip import Clip
 from tsd.modules.base import WeightedStage, mouth_region
 from tsd.nets.affine import frame_to_reference
@@ -27,11 +27,13 @@ class VAEModule(WeightedStage):
         mean, log_variance = self.net.moments(frames)
         if self.training:
             self.track_statistics(mean.detach().float())
-        latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+        shape = len(clip), 2, clip.frames.shape[1], *mean.shape[1:]
+        first, second = (x.flatten(0, 1) for x in devices.randn(*shape, device=mean.device).unbind(1))
+        latent = mean + first * (0.5 * log_variance).exp()
         with torch.no_grad():
             appearance = self.net.appearance(clip.reference).along(self.maps(clip))
         z = self.net.normalise(latent)
-        recon, moved = self.net.decode_raw(z + LATENT_NOISE * torch.randn_like(z), appearance, clip.frames.shape[1])
+        recon, moved = self.net.decode_raw(z + LATENT_NOISE * second, appearance, clip.frames.shape[1])
         terms = {
             "reconstruction": losses.reconstruction(recon, frames),
             "moved": losses.moved(moved, frames),
@@ -47,7 +49,7 @@ class VAEModule(WeightedStage):
         """Where the heads are, [B * T, 2, 3]; withheld from some clips in training."""
         known = clip.motion_known
         if self.training:
-            known = known & (torch.rand(len(clip), device=known.device) >= P_NO_MOTION)
+            known = known & (devices.rand(len(clip), device=known.device) >= P_NO_MOTION)
         return frame_to_reference(clip.motion, clip.reference_motion, known)
 
     @torch.no_grad()
@@ -55,8 +57,8 @@ class VAEModule(WeightedStage):
         """Running mean and std per latent channel (exponential, so that the last steps decide)."""
         first = bool((self.net.latent_std == 1).all()) and bool((self.net.latent_mean == 0).all())
         momentum = 1.0 if first else momentum
-        self.net.latent_mean.lerp_(mean.mean((0, 2, 3)), momentum)
-        variance = (mean - self.net.latent_mean[:, None, None]).square().mean((0, 2, 3))
+        self.net.latent_mean.lerp_(devices.mean(mean.mean((0, 2, 3))), momentum)
+        variance = devices.mean((mean - self.net.latent_mean[:, None, None]).square().mean((0, 2, 3)))
         self.net.latent_std.copy_(self.net.latent_std.square().lerp(variance, momentum).sqrt().clamp(min=1e-4))
 
     def validation_step(self, clip: Clip, _: int) -> dict[str, Tensor]:

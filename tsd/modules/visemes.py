@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from tsd import devices
 from tsd.clip import Clip
 from tsd.modules.augmentation import other_voices
 from tsd.modules.base import Stage
@@ -19,12 +20,11 @@ class VisemeModule(Stage):
 
     def cross_entropy(self, mel: Tensor, labels: Tensor) -> Tensor:
         log_p = F.log_softmax(self.net(mel).float(), -1)
-        known = labels.sum(-1)
-        return -(labels * log_p).sum() / known.sum().clamp(min=1)
+        return -(labels * log_p).sum() / devices.mean(labels.sum()).clamp(min=1)
 
     def training_step(self, clip: Clip, _: int) -> Tensor:
         total = self.cross_entropy(other_voices(clip.mel), clip.viseme_labels)
-        self.log("train/total", total.detach(), batch_size=len(clip), prog_bar=True)
+        self.log("train/total", total.detach(), batch_size=len(clip), prog_bar=True, sync_dist=True)
         return total
 
     def validation_step(self, clip: Clip, _: int) -> dict[str, Tensor]:

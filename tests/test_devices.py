@@ -1,0 +1,81 @@
+"""Two processes train as one would: the same numbers, and one file of each kind at the end."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_runs import arguments, begun, config, ground
+
+from tsd import devices, losses
+from tsd.loggers import read_rows
+from tsd.train import train
+
+ROOT = Path(__file__).parents[1]
+TWO = ["trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=2"]
+RATIOS = {"val/flicker_std_ratio", "val/flicker_mean_std_ratio"}
+"""An untrained net hardly moves, and what is divided by that says little."""
+
+
+def on_two(act, *args) -> None:
+    """``act(rank, *args)`` in each of two processes that know of each other."""
+    processes = [begun(joined, rank, act, args) for rank in range(2)]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+
+
+def joined(rank: int, act, args: tuple) -> None:
+    file, *rest = args
+    torch.distributed.init_process_group("gloo", f"file://{file}", rank=rank, world_size=2)
+    act(rank, file, *rest)
+    torch.distributed.destroy_process_group()
+
+
+def draw_and_average(rank: int, file: Path) -> None:
+    torch.manual_seed(0)
+    drawn = {"uniform": devices.rand(2, 3), "normal": devices.randn(2, 5), "after": torch.rand(1)}
+    generator = torch.Generator().manual_seed(1)
+    drawn["own"] = devices.randn(2, generator=generator)
+    error, region = torch.arange(8.0).view(2, 4)[rank], torch.tensor([[1.0, 0, 1, 1], [0, 0, 0, 1]])[rank]
+    drawn["term"] = losses.mean_where(error, region)
+    torch.save(drawn, f"{file}.{rank}")
+
+
+def test_rows_are_dealt_out_and_means_are_of_all_rows(tmp_path):
+    on_two(draw_and_average, tmp_path / "meeting")
+    first, second = (torch.load(tmp_path / f"meeting.{rank}") for rank in range(2))
+    torch.manual_seed(0)
+    whole = {"uniform": torch.rand(4, 3), "normal": torch.randn(4, 5)}
+    for name, rows in whole.items():
+        assert torch.equal(torch.stack([first[name], second[name]], 1).flatten(0, 1), rows)
+    assert torch.equal(first["after"], second["after"]), "the states stay equal"
+    assert torch.equal(first["own"], torch.randn(2, generator=torch.Generator().manual_seed(1)))
+    # Four values count: 0, 2, 3 on the first and 7 on the second. DDP takes the mean of what devices have.
+    assert ((first["term"] + second["term"]) / 2).item() == pytest.approx((0 + 2 + 3 + 7) / 4)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return ground(tmp_path_factory.mktemp("ground"))
+
+
+@pytest.mark.parametrize("stage", ["vae", "student"])
+def test_two_processes_give_the_losses_of_one(root, tmp_path, stage):
+    process = begun(train, config(root, tmp_path / "one", f"stage={stage}", "data.batch_size=4"))
+    command = [sys.executable, "-m", "tsd.train", *arguments(root, tmp_path / "two", f"stage={stage}", *TWO)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    two = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180)
+    process.join()
+    assert two.returncode == 0, two.stdout + two.stderr
+    one, both = (read_rows(tmp_path / name / "logs" / "metrics.csv") for name in ("one", "two"))
+    assert len(one) == len(both) > 4
+    for row, other in zip(one, both, strict=True):
+        assert row.keys() == other.keys()
+        for name in row.keys() - RATIOS:
+            assert float(other[name]) == pytest.approx(float(row[name]), rel=1e-5, abs=1e-5), name
+    weights, others = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
+    assert all(torch.allclose(weights[name], others[name], atol=1e-4) for name in weights)
