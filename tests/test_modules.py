@@ -11,7 +11,7 @@ from tsd import losses
 from tsd.diffusion import S_MAX, Schedule, noise_weight
 from tsd.losses import LossWeights
 from tsd.modules.augmentation import other_voices
-from tsd.modules.base import WARMUP, clip_noise, mouth_region
+from tsd.modules.base import WARMUP, clip_noise, eyes_region, mouth_region
 from tsd.modules.denoiser import VALIDATION_STRENGTHS
 from tsd.modules.identity import IdentityModule
 from tsd.modules.lipreader import LipReaderModule
@@ -235,6 +235,16 @@ def test_what_is_not_known_of_the_mouth_is_left_out():
     assert inside.amin(0).tolist() == [4, 2] and inside.amax(0).tolist() == [6, 5]
     clip.mouth_box = None
     assert "mouth" not in stage.step_losses(clip)
+
+
+def test_eyes_count_where_the_head_is_known():
+    clip = fake_clip()
+    clip.motion[:, :, :4] = torch.tensor([0.3, 0.4, 0.7, 0.4])
+    clip.motion_known = torch.tensor([True, False, True])
+    region = eyes_region(clip, 100)[:, 0, 0]
+    assert not region[1].any() and torch.equal(region[0], region[2])
+    y, x = region[0].nonzero().unbind(1)  # half as wide as 0.35 * 0.4, half as high as 0.22 * 0.4, and half a cell
+    assert (x.min(), x.max(), y.min(), y.max()) == (16, 83, 31, 48) and not region[0, :, 46:54].any()
 
 
 def test_decoding_neighbours_needs_flow_only_for_the_temporal_term():

@@ -100,13 +100,30 @@ def upper_face(size: int) -> Tensor:
     return (inside(FACE) & ~inside(LOWER_FACE)).float()
 
 
-def mouth_region(clip: Clip, size: int) -> Tensor:
-    """[B, T, 1, size, size]: 1 where a position of a grid over the picture lies in the mouth box; 0 where none is
-    known."""
-    box = torch.nan_to_num(clip.mouth_box, nan=-1.0)[..., None, None]
+def in_box(box: Tensor, size: int) -> Tensor:
+    """[B, T, 1, size, size]: 1 where a position of a grid over the picture lies in the box [B, T, 4] (x0 y0 x1 y1 in
+    units of the side)."""
+    box = box[..., None, None]
     axis = (torch.arange(size, device=box.device) + 0.5) / size
     margin = 0.5 / size
     x, y = axis[None, :], axis[:, None]
     inside = (x >= box[:, :, 0] - margin) & (x <= box[:, :, 2] + margin)
     inside = inside & (y >= box[:, :, 1] - margin) & (y <= box[:, :, 3] + margin)
     return inside[:, :, None].float()
+
+
+def mouth_region(clip: Clip, size: int) -> Tensor:
+    """[B, T, 1, size, size]: 1 in the mouth box; 0 where none is known."""
+    return in_box(torch.nan_to_num(clip.mouth_box, nan=-1.0), size)
+
+
+EYE = (0.35, 0.22)
+"""Half the width and height of an eye with its lids, in units of the distance between the eyes. Our choice."""
+
+
+def eyes_region(clip: Clip, size: int) -> Tensor:
+    """[B, T, 1, size, size]: 1 around both eyes; 0 where the head's place is unknown."""
+    left, right = clip.motion[..., :2], clip.motion[..., 2:4]
+    half = (right - left).norm(dim=-1, keepdim=True) * left.new_tensor(EYE)
+    inside = torch.maximum(*(in_box(torch.cat([eye - half, eye + half], -1), size) for eye in (left, right)))
+    return inside * clip.motion_known[:, None, None, None, None]

@@ -6,15 +6,16 @@ from torch import Tensor, nn
 from tsd import devices, losses
 from tsd.clip import Clip
 from tsd.diffusion import Schedule, add_noise, draw_noise, draw_strengths, expand, noise_weight, sample, z0_from_eps
-from tsd.modules.base import WeightedStage, clip_noise, mouth_region, upper_face
+from tsd.modules.base import WeightedStage, clip_noise, eyes_region, mouth_region, upper_face
 from tsd.nets.affine import canonical_to_frame, frame_to_reference, placed
 from tsd.nets.denoiser import Condition, Denoiser
 from tsd.nets.vae import Appearance
 
 P_NO_VISEMES, P_NO_MOTION = 0.05, 0.1
 """How often visemes or motion are withheld in training, so that the net works without them. Our choice."""
-MOUTH_WEIGHT = 8.0
-"""In ``picture`` a pixel of the mouth counts so many times more: mouths are a thirtieth of a picture. Our choice."""
+MOUTH_WEIGHT, EYES_WEIGHT = 8.0, 4.0
+"""In ``picture`` a pixel of the mouth, and one of the eyes, counts so many times more: mouths are a thirtieth of a
+picture, and eyes shut in one frame of twenty. Our choice."""
 VALIDATION_STRENGTHS = (0.3, 1.0, 3.0, 40.0)
 
 
@@ -151,8 +152,11 @@ class DenoiserStage(WeightedStage):
             terms["temporal"] = losses.temporal(frames[:, 1], frames[:, 0], clip.flow[:n], clip.visible[:n])
         if "picture" in wanted:
             weight = expand((~clip.mismatch[:n]).float(), frames)[:, :, :1].expand_as(frames[:, :, :1])
+            size = frames.shape[-1]
+            counts = 1 + EYES_WEIGHT * eyes_region(clip, size)[both]
             if clip.mouth_box is not None:
-                weight = weight * (1 + MOUTH_WEIGHT * mouth_region(clip, frames.shape[-1])[both])
+                counts = counts + MOUTH_WEIGHT * mouth_region(clip, size)[both]
+            weight = weight * counts
             terms["picture"] = losses.picture(frames, clip.frames[both], weight)
         return terms
 
