@@ -148,9 +148,15 @@ def test_what_was_not_measured_says_so_and_reaches_nothing(chain):
 
 def test_the_sheet_shows_drawn_people_as_the_clip_is_and_as_everyone_says_it(chain, tmp_path, monkeypatch, capsys):
     reported(chain)
-    shutil.copy(quality.STUDY / "README.md", tmp_path / "README.md")
+    study, front = tmp_path / "quality", tmp_path / "README.md"
+    study.mkdir()
+    shutil.copy(quality.STUDY / "README.md", study)
+    shutil.copy(REPO / "README.md", front)
+    for name in quality.SHOWN:
+        (chain[0] / name).write_bytes(name.encode())
     drawn, draw = [], quality.sheet
-    monkeypatch.setattr(quality, "STUDY", tmp_path)
+    monkeypatch.setattr(quality, "STUDY", study)
+    monkeypatch.setattr(quality, "REPO", tmp_path)
     monkeypatch.setattr(quality, "sheet", lambda *arguments: drawn.append(arguments) or draw(*arguments))
     monkeypatch.setattr(sys, "argv", ["quality.py", str(chain[0])])
     quality.main()
@@ -161,9 +167,9 @@ def test_the_sheet_shows_drawn_people_as_the_clip_is_and_as_everyone_says_it(cha
         pictures = [face[row] for row in rows]
         assert all(p.shape == (10, 32, 32, 3) and p.dtype == np.uint8 for p in pictures)
         assert all(np.abs(p.astype(int) - pictures[0]).mean() > 1 for p in pictures[1:])
-    with Image.open(tmp_path / "sheet.png") as picture:
+    with Image.open(study / "sheet.png") as picture:
         shown = np.asarray(picture.convert("RGB")).astype(int)
-    assert (tmp_path / "sheet.png").stat().st_size < quality.LARGEST and shown.shape[1] == 2 * (52 + 10 * cell + 8) - 8
+    assert (study / "sheet.png").stat().st_size < quality.LARGEST and shown.shape[1] == 2 * (52 + 10 * cell + 8) - 8
     for r, row in enumerate(rows):  # few colours, but the pictures
         there = shown[2 * 20 + r * cell :][:cell, 52 + 3 * cell : 52 + 4 * cell]
         apart = {}
@@ -171,10 +177,12 @@ def test_the_sheet_shows_drawn_people_as_the_clip_is_and_as_everyone_says_it(cha
             picture = Image.fromarray(faces[0][name][3]).resize((cell, cell), Image.Resampling.BICUBIC)
             apart[name] = np.abs(there - np.asarray(picture).astype(int)).mean()
         assert min(apart, key=apart.get) == row and apart[row] < 10
-    page, printed = (tmp_path / "README.md").read_text(), capsys.readouterr().out
+    page, printed = (study / "README.md").read_text(), capsys.readouterr().out
     assert printed.strip() in page and "**Verdict.**" in page
-    assert json.loads((tmp_path / "report.json").read_text())["clips"] == 64
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "report.json", "report.md", "sheet.png"]
+    report = json.loads((study / "report.json").read_text())
+    assert report["clips"] == 64 and targets.in_short(report) in front.read_text()
+    made = {"README.md", "report.json", "report.md", "sheet.png", *quality.SHOWN.values()}
+    assert {path.name for path in study.iterdir()} == made and (study / "face.png").read_bytes() == b"reference.png"
 
 
 def test_pictures_get_smaller_until_the_file_is_small_enough(monkeypatch):
@@ -199,7 +207,9 @@ def test_an_unfinished_chain_is_one_line(tmp_path, monkeypatch):
 
 
 def test_published_numbers_are_current():
-    """Where this repository has a report, its page shows it."""
-    report, page = REPO / "experiments/quality/report.json", (REPO / "experiments/quality/README.md").read_text()
-    table = targets.to_markdown(json.loads(report.read_text())) if report.is_file() else ""
-    assert filled(page, "make quality", table) == page, "run `make quality`"
+    """Where this repository has a report, its page and the front page show it."""
+    file = REPO / "experiments/quality/report.json"
+    report = json.loads(file.read_text()) if file.is_file() else None
+    for page, block in (("experiments/quality/README.md", targets.to_markdown), ("README.md", targets.in_short)):
+        text = (REPO / page).read_text()
+        assert filled(text, "make quality", block(report) if report else "") == text, "run `make quality`"

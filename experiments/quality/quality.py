@@ -1,7 +1,7 @@
 """What the released weights reach, beside what was asked: ``make quality`` after ``make release``.
 
 Reads the evaluation's report in a finished chain's folder; writes report.json, report.md, the table in README.md and
-sheet.png into this folder.
+sheet.png into this folder, copies the evaluation's faces and the chain's own sample here, and fills the front page.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from targets import STEPS, make_report, to_markdown
+from targets import STEPS, in_short, make_report, to_markdown
 from tqdm import tqdm
 
 from tsd import checkpoint
@@ -29,6 +29,8 @@ from tsd.report import filled, sheet, to_json
 STUDY = Path(__file__).resolve().parent
 REPO = STUDY.parents[1]
 FACES, MOMENTS = 8, 10
+SHOWN = {"sheet.png": "faces.png", "reference.png": "face.png", "speech.wav": "speech.wav", "sample.mp4": "sample.mp4"}
+"""What is copied from the chain, and its name here."""
 CELLS, MARGIN, LARGEST = (128, 112, 96, 80), 52, 2_000_000
 """Sides of a picture on the sheet in pixels, the first with which the file has at most LARGEST bytes."""
 
@@ -96,8 +98,10 @@ def main() -> None:
     table = to_markdown(report)
     write_atomic(STUDY / "sheet.png", make_sheet(chain, data))
     write_atomic(STUDY / "report.md", f"# Quality\n\n{table}".encode())
-    page = STUDY / "README.md"
-    write_atomic(page, filled(page.read_text(), "make quality", table).encode())
+    for name, here in SHOWN.items():
+        write_atomic(STUDY / here, (given.chain / name).read_bytes())
+    for page, block in ((STUDY / "README.md", table), (REPO / "README.md", in_short(report))):
+        write_atomic(page, filled(page.read_text(), "make quality", block).encode())
     write_atomic(STUDY / "report.json", to_json(report).encode())
     print(table)
 

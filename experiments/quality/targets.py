@@ -191,3 +191,32 @@ def to_markdown(report: dict) -> str:
         said = {k: f" ({WORDS[held]})" for k, held in row["not_worse"].items()}
         lines.append(f"| {row['words']} | {' | '.join(shown('', row[k]) + said.get(k, '') for k in STEPS)} |")
     return "\n".join(lines) + "\n"
+
+
+SHORT = ("mouth_r", "sync_in_step", "id_ratio_end", "sharpness_ratio_end", "temporal_l1_ratio")
+"""Of SPOKEN, for the front page."""
+
+
+def in_short(report: dict) -> str:
+    """The front page's block: a few figures of speech for every K, and what the rest comes to."""
+    asked, generate = {row["figure"]: row for row in report["targets"]}, report["generate"]
+    lines = [
+        f"The weights in `weights/`, measured on {report['clips']} clips of people never seen, from pure noise:",
+        "",
+        "| | K=1 | K=2 | K=4 | K=8 | asked at K=2 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in (SHORT[0], "mouth_r_shuffled", *SHORT[1:]):
+        row = asked[f"generate.{MAIN}.{name}"]
+        cells = [shown("", generate[k].get(name)) for k in STEPS]
+        lines.append(f"| {row['words']} | {' | '.join(cells)} | {row['target']} |")
+    counts, gains = report["counts"], report["denoise"]
+    lines += [
+        "",
+        f"Reconstruction {report['vae']['psnr_db']:.1f} dB. Denoising at the paper's noise: teacher "
+        f"+{gains['teacher']['psnr_gain_db']:.2f} dB, student at K=2 "
+        f"+{gains['student'][MAIN]['psnr_gain_db']:.2f} dB (paper: +5.24 and +4.26, on other data). "
+        f"{counts['reached']} of {counts['asked']} targets are reached; "
+        "[all of them](experiments/quality/README.md), each with its figure.",
+    ]
+    return "\n".join(lines) + "\n"
