@@ -71,8 +71,9 @@ def corpora(chain: Path) -> dict[str, dict]:
         drawn = folder / "corpus.json"
         found[folder.name] = {"drawn": json.loads(drawn.read_text())} if drawn.is_file() else {}
         for split in ("train", "val", "test"):
-            if manifest_path(folder, split).is_file():
-                entries = read_manifest(manifest_path(folder, split), folder)
+            manifest = manifest_path(folder, split)
+            if manifest.is_file() and manifest.stat().st_size:  # a corpus of held-out people has no one to validate on
+                entries = read_manifest(manifest, folder)
                 found[folder.name][split] = {"clips": len(entries), "people": len(entries.people)}
     return found
 
