@@ -90,16 +90,17 @@ def warp_error(video: Tensor, flow: Tensor, visible: Tensor) -> Tensor:
     return error.flatten(1).sum(1) / (3 * visible.flatten(1).sum(1))
 
 
-def motion_magnitude(video: Tensor) -> Tensor:
-    """[B] pixels per frame: mean length of the optical flow over pixels and time (DIS, fast preset)."""
+def motion_magnitude(video: Tensor, every: int = 1) -> Tensor:
+    """[B] pixels per frame: mean length of the optical flow over pixels and time (DIS, fast preset), between
+    every ``every``-th frame and its next."""
     check_videos(video)
     if video.shape[1] < 2:
         raise ValueError("a temporal metric needs at least 2 frames, got 1")
     dis = cv2.DISOpticalFlow_create(MOTION_PRESET)
-    lengths = [
-        np.mean([np.linalg.norm(dis.calc(now, before, None), axis=-1).mean() for before, now in pairwise(frames)])
-        for frames in gray_bytes(video)
-    ]
+    lengths = []
+    for frames in gray_bytes(video):
+        flows = (dis.calc(now, before, None) for before, now in zip(frames[:-1:every], frames[1::every], strict=True))
+        lengths.append(np.mean([np.linalg.norm(flow, axis=-1).mean() for flow in flows]))
     return torch.tensor(lengths, dtype=torch.float32, device=video.device)
 
 

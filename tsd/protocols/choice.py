@@ -8,7 +8,7 @@ from tqdm import tqdm
 from tsd.clip import Clip, to_frames
 from tsd.data.dataset import ClipDataset
 from tsd.protocols.chain import Chain, appearance_along, clip_noise, clip_seed
-from tsd.protocols.denoise import find_strength, middle_third
+from tsd.protocols.denoise import find_strength, middle_fifth
 
 PROBED_CLIPS, PROBED_FRAMES = 32, 192
 """The noise strength is found on at most this many clips, and on about this many frames of all of them together."""
@@ -44,8 +44,8 @@ def noise_strength(chain: Chain, dataset: ClipDataset, chosen: list[int], target
     probes = []
     for clip in tqdm(probed, desc="reading clips", unit="clip", leave=False, delay=1):
         entry = dataset.entries[clip]
-        third = np.arange(entry.frames)[middle_third(entry.frames)]
-        numbers = third[spread(len(third), -(-PROBED_FRAMES // len(probed)))]
+        middle = np.arange(entry.frames)[middle_fifth(entry.frames)]
+        numbers = middle[spread(len(middle), -(-PROBED_FRAMES // len(probed)))]
         with torch.inference_mode():
             z = chain.encode(to_frames(dataset.frames(clip, numbers)))
             appearance = appearance_along(chain, dataset.whole_clip(clip))

@@ -55,18 +55,19 @@ def find_strength(decode: Callable, probes: list[tuple[Tensor, Tensor, Appearanc
     return float(f"{np.exp(middle):.5g}")
 
 
-def middle_third(num_frames: int) -> slice:
-    """The frames of a clip that are denoised."""
-    return slice(num_frames // 3, num_frames - num_frames // 3)
+def middle_fifth(num_frames: int) -> slice:
+    """The frames of a clip that are denoised; two at least, for what is measured between neighbours."""
+    outer = min(2 * num_frames // 5, (num_frames - 2) // 2)
+    return slice(outer, num_frames - outer)
 
 
 def middle_of(subject: Subject) -> tuple[slice, Truth, Appearance]:
-    """The middle third of a clip: which frames, their truth, and the portrait's appearance along them."""
-    third = middle_third(len(subject.z))
+    """The middle fifth of a clip: which frames, their truth, and the portrait's appearance along them."""
+    middle = middle_fifth(len(subject.z))
     flow, visible = subject.truth.flow
-    truth = replace(subject.truth, frames=subject.truth.frames[third])
-    truth.flow = flow[:, third.start : third.stop - 1], visible[:, third.start : third.stop - 1]
-    return third, truth, subject.appearance.along(subject.appearance.maps[third])
+    truth = replace(subject.truth, frames=subject.truth.frames[middle])
+    truth.flow = flow[:, middle.start : middle.stop - 1], visible[:, middle.start : middle.stop - 1]
+    return middle, truth, subject.appearance.along(subject.appearance.maps[middle])
 
 
 def recon_row(recon: Tensor, truth: Truth) -> Row:
@@ -89,14 +90,14 @@ def denoise(
     are rows ``head_unknown.teacher`` and ``head_unknown.<main>`` that do without, too (the decoder, also that of
     ``noisy`` and ``recon``, does not).
 
-    On the middle third of the clip, whose reconstruction is the row ``recon`` here: a third of the time, and the same
+    On the middle fifth of the clip, whose reconstruction is the row ``recon`` here: a fifth of the time, and the same
     number of clips."""
-    third, truth, appearance = middle_of(subject)
-    recon, z_s = subject.recon[third], (subject.z + strength * subject.noise())[third]
+    middle, truth, appearance = middle_of(subject)
+    recon, z_s = subject.recon[middle], (subject.z + strength * subject.noise())[middle]
     known = subject.portrait.motion is not None
     start = subject.portrait.motion if known else torch.zeros(len(MOTION))
     condition = Talker.condition(appearance.latent, start, known, subject.visemes[None], subject.motion[None])
-    condition = replace(condition, visemes=condition.visemes[:, third], motion=condition.motion[:, third])
+    condition = replace(condition, visemes=condition.visemes[:, middle], motion=condition.motion[:, middle])
     blind = replace(condition, motion_known=torch.tensor([False]))
 
     def score(z: Tensor) -> Row:

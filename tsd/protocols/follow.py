@@ -17,14 +17,14 @@ def follow(chain: Chain, subject: Subject, steps: list[str]) -> dict[str, Row]:
     """Rows for each schedule of ``steps``, and ``recon``, of the same frames; none where the head's motion is unknown.
 
     ``generate`` moves the head as some training clip's moved, and what is warped by the flow of *this* clip says
-    nothing of such a video: here are the warping error, and nearness to the reconstruction. On the middle third of
+    nothing of such a video: here are the warping error, and nearness to the reconstruction. On the middle fifth of
     the clip, as ``denoise``; visemes recognised from the sound.
     """
     if subject.portrait.motion is None:
         return {}
-    talker, (third, truth, _) = chain.talker, middle_of(subject)
-    speaker, track = make_ready(talker, subject.portrait), subject.motion[third]
-    windows, recon = viseme_windows(subject.visemes)[third], subject.recon[third]
+    talker, (middle, truth, _) = chain.talker, middle_of(subject)
+    speaker, track = make_ready(talker, subject.portrait), subject.motion[middle]
+    windows, recon = viseme_windows(subject.visemes)[middle], subject.recon[middle]
     rows = {"recon": recon_row(recon, truth)}
     for name in steps:
         with clock("speaking"):

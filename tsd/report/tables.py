@@ -96,7 +96,7 @@ def follow_text(report: dict, rows: dict[str, str]) -> str:
     shown = table(report["statistics"], rows, FOLLOW_COLUMNS, judged, unavailable)
     return (
         f"## Speaking, from pure noise, the head as in the clip\n\n{shown}\n\n"
-        "The middle third of every clip, frame by frame against its reconstruction.\n\n"
+        "The middle fifth of every clip, frame by frame against its reconstruction.\n\n"
     )
 
 
@@ -153,7 +153,7 @@ def to_markdown(report: dict) -> str:
         f"# Evaluation: {report['clips']} clips of {report['identities']} people, split {report['split']}\n\n"
         f"## Denoising, from noise of strength {strength:.3f}\n\n"
         f"{table(statistics, denoise | same_pose, DENOISE_COLUMNS, judged, unavailable)}\n\n"
-        "The middle third of every clip (controls: the whole) against reconstructions; ratios to theirs, ideal 1. "
+        "The middle fifth of every clip (controls: the whole) against reconstructions; ratios to theirs, ideal 1. "
         "Visemes are recognised from the sound.\n\n"
         "## Speaking, from pure noise\n\n"
         f"{table(statistics, generated | controls, GENERATE_COLUMNS, judged, unavailable)}\n\n"
