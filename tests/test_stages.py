@@ -201,3 +201,31 @@ def test_records_that_are_none_are_ignored(tmp_path):
     for text in ("", "[]", "{", '{"hash": null}'):
         (tmp_path / "run.json").write_text(text)
         record.check_same(tmp_path, {"hash": "a", "stands_on": {}, "values": {}})
+
+
+def test_a_training_goes_on_from_the_net_it_is_given(root):
+    start = root / "teacher" / "weights.safetensors"
+    still = ["stage=teacher", "trainer.max_steps=1", "optimizer.lr=1e-12", "callbacks.ema=null", f"init={start}"]
+    weights = train(config(root, root / "run", *still))
+    before, after = checkpoint.load(start, "teacher").state_dict(), checkpoint.load(weights, "teacher").state_dict()
+    assert all(torch.allclose(after[name], value, atol=1e-6) for name, value in before.items())
+    assert checkpoint.read_header(weights)["card"]["stands_on"]["init"] == checkpoint.file_hash(start)
+    rewritten(start, "teacher")
+    with pytest.raises(ValueError, match="holds another run: the init is .* and was"):
+        train(config(root, root / "run", *still))
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ("vae/weights.safetensors", ValueError, "holds weights of stage 'vae', but stage 'teacher' is needed here"),
+        ("none.safetensors", FileNotFoundError, "no teacher weights at .*none.safetensors"),
+        ("small.safetensors", ValueError, r"init=.*has channels \[16, 16\], but model.teacher.channels is \[8, 8\]"),
+    ],
+)
+def test_a_net_that_cannot_go_on_is_refused(root, given, error, words):
+    shutil.copy(root / "teacher" / "weights.safetensors", root / "small.safetensors")
+    rewritten(root / "small.safetensors", "teacher", channels=[16, 16])
+    with pytest.raises(error, match=words):
+        train(config(root, root / "run", "stage=teacher", f"init={root / given}"))
+    assert not (root / "run" / "run.json").exists()

@@ -147,6 +147,7 @@ def say_plan(config: str, overrides: list[str], folders: list[str]) -> None:
     """What would be trained, on top of what; nothing is written."""
     for job in jobs_of(overrides):
         values, _ = plain(composed(config, job, folders))
-        below = ", ".join(f"{name} {path}" for name, path in stages.below(values).items()) or "nothing"
+        below = stages.below(values) | stages.first_weights(values)
+        below = ", ".join(f"{name} {path}" for name, path in below.items()) or "nothing"
         swept = " ".join(chain(override for override in job if override not in overrides))
         print(f"{values['stage']['name']} {swept}: {values['trainer']['max_steps']} steps, on top of {below}")

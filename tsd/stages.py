@@ -37,6 +37,19 @@ def below(config: dict) -> dict[str, Path]:
     return {name: found[name] for name in needs}
 
 
+def first_weights(config: dict) -> dict[str, Path]:
+    """{"init": the weights file that the stage starts from}; empty where it starts at random.
+
+    FileNotFoundError or ValueError where the file does not hold the very net that ``stage.net`` describes.
+    """
+    if not config.get("init"):
+        return {}
+    path, name = Path(config["init"]), config["stage"]["name"]
+    if why := misfit(path, name, config, None):
+        raise ValueError(f"init={path}: {why}: only a net of the same size can go on from it")
+    return {"init": path}
+
+
 def not_apart(loss: str | Path, metric: str | Path | None) -> str:
     """Why a student trained to please the sync expert ``loss`` may not be judged by the expert ``metric``; empty where
     it may, or where one of them is not there (yet)."""

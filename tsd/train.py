@@ -75,19 +75,20 @@ def train(cfg: DictConfig) -> Path:
     config, references = plain(cfg)
     check.refuse(config, references)
     below = stages.below(config)
-    run = record.describe(config, below)
+    first = stages.first_weights(config)
+    run = record.describe(config, below | first)
     out = Path(cfg.out)
-    first = rank_zero_only.rank == 0  # the other processes of a run on several devices follow it
-    with record.only_one(out) if first else nullcontext():
-        if cfg.overwrite and first:
+    leads = rank_zero_only.rank == 0  # the other processes of a run on several devices follow it
+    with record.only_one(out) if leads else nullcontext():
+        if cfg.overwrite and leads:
             clear(out)
         record.check_same(out, run)
         if (out / "weights.safetensors").exists():
             log.info("%s is already there (overwrite=true trains it again)", out / "weights.safetensors")
         else:
-            if first:
+            if leads:
                 record.update(out, **run, error=None)
-            fit(cfg, config, below, run)
+            fit(cfg, config, below, first.get("init"), run)
         if cfg.evaluate and cfg.stage.name == "student":
             write_report(config, below)  # read again where it is there
     return out / "weights.safetensors"
@@ -100,12 +101,13 @@ def clear(out: Path) -> None:
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
 
 
-def fit(cfg: DictConfig, config: dict, below: dict[str, Path], run: dict) -> None:
+def fit(cfg: DictConfig, config: dict, below: dict[str, Path], init: Path | None, run: dict) -> None:
     """Build the stage, train it from where it was, and export its weights."""
     out = Path(cfg.out)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     nets = {name: checkpoint.load(path, name) for name, path in below.items()}
-    net = build(cfg.stage.net).to(memory_format=checkpoint.MEMORY_FORMAT)
+    net = checkpoint.load(init, cfg.stage.name).train() if init else build(cfg.stage.net)
+    net = net.to(memory_format=checkpoint.MEMORY_FORMAT)
     module = build(cfg.stage.module)(net=net, loss=build(cfg.loss), optimizer=build(cfg.optimizer), **nets)
     data = build(cfg.data, pictures=module.pictures, **cached_latents(cfg, nets, below))
     callbacks = [c for c in build(cfg.callbacks).values() if c is not None]
@@ -166,7 +168,7 @@ def finish(cfg: DictConfig, module, trainer: L.Trainer, resume: Resume, run: dic
         "metrics": metrics,
         "score": float(score) if score is not None else metrics.get(cfg.stage.monitor),
         "run": {key: run[key] for key in ("hash", "config", "data")},
-        "stands_on": {name: run["stands_on"][name]["hash"] for name in module.frozen},
+        "stands_on": {name: stage["hash"] for name, stage in run["stands_on"].items()},
         "loss": OmegaConf.to_container(cfg.loss, resolve=True),
     }
     if hasattr(module, "schedules"):

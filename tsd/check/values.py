@@ -39,6 +39,7 @@ RULES = {
     r"overwrite|print_config|dry_run": one_of(True, False),
     r"evaluate": (lambda v: v is None or (is_number(v) and v == int(v) > 0), "null or how many clips"),
     r"out|sweep": TEXT,
+    r"init": (lambda v: v is None or TEXT[0](v), "a path, or null"),
     r"stage\.needs": (
         lambda v: isinstance(v, list) and all(n in checkpoint.NETS for n in v),
         f"a list of {', '.join(checkpoint.NETS)}",

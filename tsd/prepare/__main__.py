@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from tsd.command import user_errors
 from tsd.data.manifest import manifest_path
 from tsd.prepare.collect import Corpus, Splits, collect
+from tsd.prepare.join import join
 from tsd.prepare.motion_bank import write_motion_bank
 from tsd.prepare.settings import Settings
 
@@ -34,6 +35,15 @@ def prepare(cfg: DictConfig) -> None:
         return
     say(corpus, root, cfg.manifests)
     tracks = write_motion_bank(root, folder / "motion.safetensors", cfg.manifests)
+    print(f"  {tracks} tracks in the motion bank")
+
+
+def join_corpora(root: Path, names: list[str], folder: str) -> None:
+    """The manifests and the motion bank of ``root`` from its corpora; prints what came of it."""
+    counts = join(root, names, folder)
+    print(f"{root / folder}: {sum(counts.values())} clips of {', '.join(names)}")
+    print("  " + ", ".join(f"{split} {num}" for split, num in counts.items()))
+    tracks = write_motion_bank(root, root / folder / "motion.safetensors", folder)
     print(f"  {tracks} tracks in the motion bank")
 
 
@@ -63,6 +73,9 @@ def main(cfg: DictConfig) -> None:
         return
     if not cfg.root:
         raise ValueError("root= is missing: give the folder of the corpus, or report=<corpus> for its page")
+    if cfg.join:
+        join_corpora(Path(cfg.root), list(cfg.join), cfg.manifests)
+        return
     prepare(cfg)
 
 
