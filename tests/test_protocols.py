@@ -292,8 +292,18 @@ def test_fading(rows):
     assert rows["fading"]["sharpness_end"] < 0.5 * rows["fading"]["sharpness_start"]
 
 
+def test_a_mouth_whose_opening_nobody_knows_is_measured_in_the_real_frames(chain, clips, subject):
+    unknown = [None, torch.full_like(clips[0].mouth_open, torch.nan)]
+    for clips[0].mouth_open in unknown:
+        seen = Subject.of(chain, *clips, seed=0)
+        assert torch.equal(seen.truth.mouth_open, mouth(clips[0].frames[0]))
+        rows, known = protocols.controls(chain, seen), protocols.controls(chain, subject)
+        assert rows["real"]["mouth_r"] == pytest.approx(1) and rows["frozen"]["mouth_r"] < 0.5
+        assert rows["shifted"]["mouth_r"] == pytest.approx(known["shifted"]["mouth_r"], abs=0.05)
+
+
 def test_a_split_of_one_person_and_clips_without_truth_have_fewer_rows(chain, clips):
-    clips[0].mouth_open = None
+    clips[0].mouth_open, chain.instruments.mouth = None, None
     alone = protocols.controls(chain, Subject.of(chain, clips[0], None, seed=0))
     assert set(alone) == {"real", "recon", "shifted", "frozen", "blurred", "noisy"} and "mouth_r" not in alone["real"]
     subject = Subject.of(chain, *clips, seed=0)

@@ -87,7 +87,7 @@ class Subject:
         with clock("recon"):
             z, appearance = chain.encode(frames), appearance_along(chain, clip)
             recon = chain.decode(z, appearance)
-        mouth_open = clip.mouth_open[0] if clip.mouth_open is not None else None
+        mouth_open = mouth_opening(chain.instruments, clip)
         embedding = identity(clip.reference) if identity is not None else None
         if other is not None:
             turns = torch.arange(len(frames)) % other.frames.shape[1]
@@ -105,6 +105,17 @@ class Subject:
     def noise(self) -> Tensor:
         """Unit noise [T, C, h, w], fresh in every frame."""
         return clip_noise(self.key, self.z.shape, self.seed)
+
+
+def mouth_opening(instruments: Instruments, clip: Clip) -> Tensor | None:
+    """[T] of a batch of one: the true opening of a drawn mouth; of a recorded one, whose opening nobody knows, what the
+    instrument sees in the real frames. None where there is neither."""
+    if clip.mouth_open is not None and clip.mouth_open.isfinite().any():
+        return clip.mouth_open[0]
+    if instruments.mouth is None:
+        return None
+    with clock("mouth"):
+        return torch.cat([instruments.mouth(block) for block in clip.frames[0].split(BLOCK)])
 
 
 def appearance_along(chain: Chain, clip: Clip) -> Appearance:

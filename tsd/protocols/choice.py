@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from tsd.clip import Clip, to_frames
 from tsd.data.dataset import ClipDataset
-from tsd.protocols.chain import Chain, appearance_along, clip_noise, clip_seed
+from tsd.protocols.chain import Chain, appearance_along, clip_noise, clip_seed, mouth_opening
 from tsd.protocols.denoise import find_strength, middle_fifth
 
 PROBED_CLIPS, PROBED_FRAMES = 32, 192
@@ -58,13 +58,14 @@ def noise_strength(chain: Chain, dataset: ClipDataset, chosen: list[int], target
 @torch.inference_mode()
 def speech_of_many(chain: Chain, whole_clip, clips: list[int], num_frames: int) -> tuple[Clip, Tensor, Tensor]:
     """What ``clips`` say one after another, again and again where they are short: the first clip, recognised visemes
-    [num_frames, V] and true mouth openings [num_frames], nan where unknown. ``whole_clip(number)`` reads one."""
+    [num_frames, V] and mouth openings [num_frames], nan where unknown. ``whole_clip(number)`` reads one."""
     first, heard, opened, spoken = None, [], [], 0
     while spoken < num_frames:
         clip = whole_clip(clips[len(heard) % len(clips)])
         first = first or clip
         length = clip.frames.shape[1]
         heard.append(chain.visemes(clip.mel[0]))
-        opened.append(clip.mouth_open[0] if clip.mouth_open is not None else torch.full((length,), torch.nan))
+        opening = mouth_opening(chain.instruments, clip)
+        opened.append(opening if opening is not None else torch.full((length,), torch.nan))
         spoken += length
     return first, torch.cat(heard)[:num_frames], torch.cat(opened)[:num_frames]

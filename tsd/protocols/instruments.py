@@ -78,7 +78,7 @@ class Truth:
     frames: Tensor
     """[T, 3, R, R] in [-1, 1]."""
     mouth_open: Tensor | None = None
-    """[T] the true opening; nan where unknown."""
+    """[T] the true opening, or what is seen in the real frames; nan where unknown."""
     visemes: Tensor | None = None
     """[T, V] of the frames, as ``Clip.viseme_labels``; all-zero where unknown."""
     mel: Tensor | None = None

@@ -134,6 +134,12 @@ def control_text(report: dict) -> str:
     return "## Controls\n\n" + f"Rank their controls as they must: {usable}.\n\n" + "\n".join(lines)
 
 
+def mouth_truth(report: dict) -> str:
+    """Where the mouth openings come from that the measured ones are compared with."""
+    seen = report.get("mouth_seen", 0)
+    return "true" if not seen else f"true (in {seen} of {report['clips']} clips: seen in the real frames)"
+
+
 def to_markdown(report: dict) -> str:
     """Denoising (Table 1 of the paper), speaking from noise, controls below; then protocols and verdicts."""
     statistics, strength = report["statistics"], report["denoise"]["strength"]
@@ -157,8 +163,8 @@ def to_markdown(report: dict) -> str:
         "Visemes are recognised from the sound.\n\n"
         "## Speaking, from pure noise\n\n"
         f"{table(statistics, generated | controls, GENERATE_COLUMNS, judged, unavailable)}\n\n"
-        "mouth r: correlation over time of measured and true mouth opening; other speech: the visemes of another "
-        "person's clip. Rows in italics are controls. FVD: against the real clips; its features are "
+        f"mouth r: correlation over time of measured and {mouth_truth(report)} mouth opening; other speech: the "
+        "visemes of another person's clip. Rows in italics are controls. FVD: against the real clips; its features are "
         f"{report.get('features', 'named in the JSON')}. Intervals of 95 % and n are in the JSON beside this file.\n\n"
         f"{follow_text(report, followed)}{protocol_text(report)}{control_text(report)}\n"
     )
