@@ -53,8 +53,9 @@ REPORTED = (
 
 def miniature(out: Path) -> demo.Demo:
     """The demo with 8 people who speak for 2 seconds, and nets that fit a thimble."""
-    corpus = ["corpus.num_identities=8", "corpus.seconds=2.0", "corpus.val_ratio=0.25", "corpus.test_ratio=0.25"]
-    cfg = demo.compose("demo", [f"out={out}", *corpus])
+    cfg = demo.compose("demo", [f"out={out}"])
+    people = ["source.num_identities=8", "source.clips_per_identity=1", "source.seconds=2.0"]
+    cfg.corpus = ["source=synthetic", *people, "val_ratio=0.25", "test_ratio=0.25"]
     cfg.train = SMALL
     return demo.Demo(cfg)
 

@@ -17,7 +17,7 @@ from tsd.command import user_errors
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.media.audio import load_audio, write_wav
 from tsd.media.video import read_frames
-from tsd.prepare.__main__ import prepare
+from tsd.prepare.__main__ import make_corpus
 from tsd.prepare.manifests import write_atomic
 from tsd.schedules import __main__ as schedules
 from tsd.train import train
@@ -36,7 +36,7 @@ STAGES = {  # in words
 }
 
 CORPORA = {
-    "corpus": "drawn people who speak",
+    "corpus": "people who speak",
     "voices": "more voices, for the recogniser",
     "held_out": "people for the report",
 }
@@ -69,22 +69,34 @@ class Demo:
 
     def overrides(self, *names: str) -> list[str]:
         """``weights.<name>=<file>`` of the chain."""
-        motion = self.out / "corpus" / "manifests" / "motion.safetensors"
+        motion = self.root("motion") / "manifests" / "motion.safetensors"
         return [f"weights.{name}={motion if name == 'motion' else self.weights(name)}" for name in names]
 
     def root(self, name: str) -> Path:
-        """Of a corpus; of ``corpus`` where there is no ``name``."""
-        return self.out / (name if self.cfg[name] else "corpus")
+        """Of a corpus, or of the part of ``corpus`` that stands for it; ``corpus`` where there is no ``name``."""
+        given = self.cfg[name]
+        if isinstance(given, str):
+            return self.out / "corpus" / given
+        return self.out / (name if given else "corpus")
 
-    def corpus(self, name: str) -> None:
-        shared = ("val_ratio", "test_ratio", "seed")
-        args = [f"{'' if key in shared else 'source.'}{key}={value}" for key, value in self.cfg[name].items()]
-        prepare(compose("prepare", ["source=synthetic", f"root={self.out / name}", *args]))
+    def corpora(self) -> None:
+        """Every corpus that the configuration describes; ``corpus`` itself may be made of ``parts``."""
+        for name in self.cfg.parts:
+            self.prepare(name, self.out / "corpus" / name, self.cfg.parts[name], "a part of the corpus")
+        for name, what in CORPORA.items():
+            if self.cfg[name] and not isinstance(self.cfg[name], str):
+                self.prepare(name, self.out / name, self.cfg[name], what)
+
+    def prepare(self, name: str, root: Path, given: list[str], what: str) -> None:
+        """A corpus from overrides of ``tsd.prepare``, unless it is there."""
+        result = root / "manifests" / "motion.safetensors"
+        self.step(name, what, result, lambda: make_corpus(compose("prepare", [*given, f"root={root}"])))
 
     def train(self, stage: str) -> None:
         root = self.root("voices" if stage == "visemes" else "corpus")
         below = self.overrides("vae", "identity", "sync_loss", "teacher")
-        args = [f"out={self.out / stage}", f"data.root={root}", *below]
+        first = [f"init={Path(self.cfg.start) / stage / 'weights.safetensors'}"] if self.cfg.start else []
+        args = [f"out={self.out / stage}", f"data.root={root}", *below, *first]
         train(compose("train", [f"experiment={self.cfg.experiment}", f"stage={stage}", *args, *self.cfg.train]))
 
     def schedules(self) -> None:
@@ -121,10 +133,7 @@ class Demo:
         self.out.mkdir(parents=True, exist_ok=True)
         total = sum(self.cfg.expected_seconds.values())
         log.info("this takes about %d minutes on two cores; it can be stopped and continues\n", -(-total // 60))
-        for name, what in CORPORA.items():
-            if self.cfg[name]:
-                result = self.out / name / "manifests/motion.safetensors"
-                self.step(name, what, result, lambda name=name: self.corpus(name))
+        self.corpora()
         for stage in self.cfg.stages:
             self.step(stage, STAGES[stage], self.weights(stage), lambda stage=stage: self.train(stage))
         if self.cfg.search_schedules:

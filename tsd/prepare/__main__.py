@@ -38,6 +38,14 @@ def prepare(cfg: DictConfig) -> None:
     print(f"  {tracks} tracks in the motion bank")
 
 
+def make_corpus(cfg: DictConfig) -> None:
+    """``prepare``, or the corpora that ``join`` names as one."""
+    if cfg.join:
+        join_corpora(Path(cfg.root), list(cfg.join), cfg.manifests)
+    else:
+        prepare(cfg)
+
+
 def join_corpora(root: Path, names: list[str], folder: str) -> None:
     """The manifests and the motion bank of ``root`` from its corpora; prints what came of it."""
     counts = join(root, names, folder)
@@ -73,10 +81,7 @@ def main(cfg: DictConfig) -> None:
         return
     if not cfg.root:
         raise ValueError("root= is missing: give the folder of the corpus, or report=<corpus> for its page")
-    if cfg.join:
-        join_corpora(Path(cfg.root), list(cfg.join), cfg.manifests)
-        return
-    prepare(cfg)
+    make_corpus(cfg)
 
 
 if __name__ == "__main__":
