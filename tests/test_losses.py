@@ -30,6 +30,7 @@ def test_equal_inputs_lose_nothing():
         "sync": losses.sync(torch.eye(1, 2), torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.zeros(1, dtype=torch.long)),
         "anchor": losses.anchor(z, z[:, 0].clone(), torch.zeros(8, 8), weight),
         "mouth_motion": losses.mouth_motion(z, z, ones),
+        "energy": losses.energy(z, z, ones, weight),
         "consistency": losses.consistency(z, z, weight),
         "reconstruction": losses.reconstruction(frame, frame),
         "edges": losses.edges(frame, frame),
@@ -121,6 +122,29 @@ def test_mouth_motion_sees_changes_that_the_clip_has_not():
     frozen = z[:, :1].expand_as(z)
     still = (losses.huber(z.diff(dim=1)) * region[:, 1:]).sum() / (region[:, 1:].sum() * 4)
     assert losses.mouth_motion(frozen, z, region).item() == pytest.approx(still.item(), rel=1e-4), "frozen lips lose"
+
+
+def test_energy_sees_how_much_moves_and_not_where():
+    z, weight = normal(2, 4, 3, 8, 8), torch.tensor([1.0, 3.0])
+    ones = torch.ones(2, 4, 1, 8, 8)
+    assert losses.energy(z.roll(3, -1) + 5, z, ones, weight).item() == pytest.approx(0, abs=1e-5)
+    rms = z.diff(dim=1).square().mean((1, 2, 3, 4)).sqrt()
+    by_hand = (0.5 * rms * weight).sum() / 4
+    assert losses.energy(0.5 * z, z, ones, weight).item() == pytest.approx(by_hand.item(), rel=1e-3)
+    frozen = losses.energy(z[:, :1].expand_as(z), z, ones, weight).item()
+    assert frozen == pytest.approx((rms * weight).sum().item() / 4, rel=0.02), "a frozen face lacks all of it"
+
+
+def test_energy_counts_by_region_and_clip():
+    z, weight = normal(2, 4, 3, 8, 8), torch.tensor([1.0, 0.0])
+    region = torch.zeros(2, 4, 1, 8, 8)
+    region[..., :4, :] = 2.0
+    other = z.clone()
+    other[:, :, :, 4:] *= 3
+    other[1] = 0
+    assert losses.energy(other, z, region, weight) == 0
+    assert losses.energy(3 * z, z, region, weight) > 0.5 and losses.energy(3 * z, z, region, 0 * weight) == 0
+    assert losses.energy(z[:, :1], z[:, :1], region[:, :1], weight) == 0, "one frame has no changes"
 
 
 def test_mouth_motion_counts_where_either_frame_has_the_mouth_and_each_clip_as_it_is_weighted():

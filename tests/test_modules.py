@@ -37,7 +37,7 @@ EVERYTHING = LossWeights(
         "identity": 0.02,
         "temporal": 0.05,
     },
-    **{"picture": 1.0, "sync": 0.02, "anchor": 0.1, "mouth_motion": 0.5, "consistency": 0.5},
+    **{"picture": 1.0, "sync": 0.02, "anchor": 0.1, "mouth_motion": 0.5, "consistency": 0.5, "energy": 0.5},
 )
 DENOISING = {"noise", "mouth", "identity", "temporal", "sync", "anchor", "mouth_motion"}
 """The terms of a teacher."""
@@ -185,7 +185,7 @@ def test_student_terms_are_the_wanted_ones():
     torch.manual_seed(0)
     assert set(student(done=0.49).step_losses(fake_clip())) == DENOISING | {"distill", "consistency"}
     own = student(done=0.5, schedules={"k1": SCHEDULES["k1"]}).step_losses(fake_clip())
-    assert set(own) == DENOISING - {"noise"} | {"rollout", "trajectory", "picture"}, (
+    assert set(own) == DENOISING - {"noise"} | {"rollout", "trajectory", "picture", "energy"}, (
         "one step has no next to agree with"
     )
     assert set(student(LossWeights(rollout=1.0), done=0.5).step_losses(fake_clip())) == {"rollout"}
@@ -368,9 +368,19 @@ def test_own_steps_start_from_pure_noise_and_judge_one_step(monkeypatch):
     assert sorted(judged) == pytest.approx(sorted({s for schedule in SCHEDULES.values() for s in schedule.strengths}))
 
 
-def test_a_fraction_is_a_fraction():
-    with pytest.raises(ValueError, match="own_steps_from is a fraction of the training, 0..1, got 50"):
-        student(own_steps_from=50)
+def test_a_share_of_the_batches_goes_on_matching_the_teacher():
+    torch.manual_seed(0)
+    loss = LossWeights(rollout=1.0, distill=1.0)
+    kinds = [set(student(loss, done=0.6, match_share=0.25).step_losses(fake_clip(seed=n))) for n in range(80)]
+    matched = sum(kind == {"noise", "distill"} for kind in kinds)
+    assert 10 <= matched <= 30 and kinds.count({"rollout"}) == 80 - matched
+
+
+@pytest.mark.parametrize("given", [{"own_steps_from": 50}, {"match_share": -0.5}])
+def test_a_fraction_is_a_fraction(given):
+    ((name, value),) = given.items()
+    with pytest.raises(ValueError, match=rf"{name} is a .*, 0..1, got {value}"):
+        student(**given)
 
 
 # VAE, visemes, identity, mouth

@@ -68,6 +68,29 @@ def mouth_motion(z0_hat: Tensor, z: Tensor, region: Tensor) -> Tensor:
     return mean_where(error, region)
 
 
+LEAST_ENERGY = 1e-4
+"""Added to mean squared changes under the root, whose slope has no bound at 0. Our choice."""
+
+
+def energy(z0_hat: Tensor, z: Tensor, region: Tensor, weight: Tensor) -> Tensor:
+    """As much change as the clip has: |rms of the estimate's changes from frame to frame - rms of the clip's|, mean
+    over clips by weight [B].
+
+    z0_hat, z [B, T, C, h, w]; region [B, T, 1, h, w] of 0 or more: how much a position counts. Every other term is
+    least for an answer between all that could be right, which moves less than any of them; here only the amount
+    counts, and where and when something moves is left to the others. 0 for T = 1. Our addition.
+    """
+    region = region[:, 1:].expand_as(z[:, 1:])
+    if not region.numel():
+        return z0_hat.new_zeros(())
+
+    def rms(x: Tensor) -> Tensor:
+        mean = (x.diff(dim=1).square() * region).flatten(1).sum(1) / region.flatten(1).sum(1).clamp(min=1)
+        return (mean + LEAST_ENERGY).sqrt()
+
+    return mean_where((rms(z0_hat) - rms(z)).abs(), weight)
+
+
 def anchor(faces: Tensor, reference: Tensor, region: Tensor, weight: Tensor) -> Tensor:
     """The identity anchor: the face as it is on average over a window against the reference's, where ``region`` counts.
 
@@ -169,6 +192,7 @@ class LossWeights:
     sync: float = 0.0
     anchor: float = 0.0
     mouth_motion: float = 0.0
+    energy: float = 0.0
     consistency: float = 0.0
     reconstruction: float = 1.0
     edges: float = 0.5

@@ -10,6 +10,8 @@ from tsd.modules.base import mouth_region
 from tsd.modules.denoiser import DenoiserStage
 from tsd.nets.denoiser import Condition
 
+MOUTH_ENERGY = 4.0
+"""In ``energy`` a position of the mouth counts so many times more. Our choice."""
 LEAST_OF_S = 0.25
 """The estimate that ``consistency`` aims at has at least so much of the other's noise. Our choice."""
 
@@ -18,7 +20,9 @@ class StudentModule(DenoiserStage):
     """Two phases: match the teacher's noise over all s (Eq. 7), then walk its own few steps.
 
     schedules: the few-step schedules trained on, by name; one is drawn per batch. own_steps_from: fraction of the
-    training after which batches are own steps. teacher_steps: sub-steps of the teacher inside one step of the student.
+    training after which batches are own steps, but for match_share of them, which match the teacher so that the
+    strengths between the steps are not forgotten. teacher_steps: sub-steps of the teacher inside one step of the
+    student.
     """
 
     def __init__(
@@ -27,6 +31,7 @@ class StudentModule(DenoiserStage):
         teacher: nn.Module,
         schedules: dict[str, Schedule],
         own_steps_from: float = 0.5,
+        match_share: float = 0.0,
         teacher_steps: int = 2,
         **kwargs,
     ):
@@ -34,12 +39,16 @@ class StudentModule(DenoiserStage):
         self.hold_frozen(teacher=teacher)
         if not 0 <= own_steps_from <= 1:
             raise ValueError(f"own_steps_from is a fraction of the training, 0..1, got {own_steps_from}")
-        self.schedules, self.own_steps_from, self.teacher_steps = schedules, own_steps_from, teacher_steps
+        if not 0 <= match_share <= 1:
+            raise ValueError(f"match_share is a share of the batches, 0..1, got {match_share}")
+        self.schedules, self.own_steps_from, self.match_share = schedules, own_steps_from, match_share
+        self.teacher_steps = teacher_steps
         self.pictures = self.loss.picture > 0
 
     def step_losses(self, clip: Clip) -> dict[str, Tensor]:
         done = self.global_step / max(1, self.trainer.estimated_stepping_batches)
-        return self.own_steps(clip) if done >= self.own_steps_from else self.match(clip)
+        walks = done >= self.own_steps_from and float(torch.rand(())) >= self.match_share
+        return self.own_steps(clip) if walks else self.match(clip)
 
     def match(self, clip: Clip) -> dict[str, Tensor]:
         """Eq. 5 and 7 at the same z_s and s."""
@@ -77,6 +86,7 @@ class StudentModule(DenoiserStage):
         ``rollout``: its estimate against the clip (visemes, motion and reference leave little else to choose).
         ``trajectory``: where it lands against where the teacher lands from the same place in finer steps.
         ``consistency``: its estimate against the one of its next step, where there is one.
+        ``energy``: how much its estimate moves against how much the clip does.
         """
         z, reference_latent = self.latents(clip)
         condition = self.condition(clip, reference_latent)
@@ -95,6 +105,11 @@ class StudentModule(DenoiserStage):
         terms = {"rollout": losses.rollout(z0_hat, z, matched)}
         if self.loss.mouth and clip.mouth_box is not None:
             terms["mouth"] = losses.rollout(z0_hat, z, matched * mouth_region(clip, z.shape[-1]))
+        if self.loss.energy:
+            region = torch.ones_like(z[:, :, :1])
+            if clip.mouth_box is not None:
+                region = region + MOUTH_ENERGY * mouth_region(clip, z.shape[-1])
+            terms["energy"] = losses.energy(z0_hat, z, region, share)
         if self.loss.trajectory:
             landed = self.teacher_walk(z_s, bounds[step], bounds[step + 1], condition)
             terms["trajectory"] = losses.trajectory(z_s - schedule.etas[step] * eps_hat, landed)
