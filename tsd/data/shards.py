@@ -132,7 +132,10 @@ def fetch(stream: str, split: str, name: str) -> bytes:
 def downloader(stream: str, split: str, folder: Path):
     """litdata's downloader of a split into ``folder``."""
     get_downloader = imported("litdata.streaming.downloader", "get_downloader")
-    return get_downloader(f"{stream.rstrip('/')}/{split}", str(folder), [], store_options(stream))
+    try:
+        return get_downloader(f"{stream.rstrip('/')}/{split}", str(folder), [], store_options(stream))
+    except ImportError as error:  # stores other than S3's need packages of their own
+        raise ValueError(f"data.stream={stream}: {error}") from error
 
 
 def store_options(stream: str) -> dict:
@@ -225,7 +228,7 @@ class Shards:
             )
         except (SafetensorError, KeyError) as error:
             raise ValueError(f"{where}: not a table of clips; {REMEDY}") from error
-        if not fits or table["frames"].min() < 1 or table["person"].min() < 0:
+        if not fits or table["frames"].min() < 1 or not 0 <= table["person"].min() <= table["person"].max() < len(self):
             raise ValueError(f"{where}: not a table of {self.card.clips} clips; {REMEDY}")
         return table
 
@@ -241,6 +244,9 @@ class Shards:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{self.where}/{INDEX}: not an index of chunks; {REMEDY}") from error
         raise ValueError(f"{self.where}/{INDEX}: is not the index of these shards; {REMEDY}")
+
+    def __len__(self) -> int:
+        return self.card.clips
 
     def chunk_of(self, clip: int) -> int:
         return int(np.searchsorted(self.bounds, clip, side="right")) - 1
