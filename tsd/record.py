@@ -12,11 +12,12 @@ from typing import Any
 from tsd import check, checkpoint
 from tsd.check.values import nodes, show
 from tsd.data.manifest import manifest_path
+from tsd.data.shards import read_card
 from tsd.prepare.manifests import write_atomic
 
 FREE = re.compile(
     r"(out|sweep|init|overwrite|dry_run|print_config|evaluate|checkpoint_every|weights|logger)(\..*)?"
-    r"|data\.(root|manifests|latents|vae_hash|viseme_dir|num_workers|cache_mb)"
+    r"|data\.(root|manifests|latents|vae_hash|viseme_dir|num_workers|cache_mb|stream|stream_cache|stream_gb)"
     r"|callbacks\.(checkpoint\.dirpath|pictures\..*)"
     r"|trainer\.(enable_.*|log_every_n_steps|accelerator|devices|num_nodes|strategy|profiler)"
 )
@@ -36,8 +37,11 @@ def digest(value: Any) -> str:
 
 
 def data_hash(config: dict) -> str:
-    """Which clips are trained on and validated with: the two manifests' bytes."""
+    """Which clips are trained on and validated with: the two manifests' bytes, or the cards of the two streams (which
+    hold the manifests' hashes, and whose order is another)."""
     data = config["data"]
+    if data.get("stream"):
+        return digest([read_card(data["stream"], split).digest() for split in ("train", "val")])
     paths = [manifest_path(data["root"], split, data["manifests"]) for split in ("train", "val")]
     return digest([checkpoint.file_hash(path) if path.is_file() else "none" for path in paths])
 

@@ -49,6 +49,8 @@ def cached_latents(cfg: DictConfig, nets: dict, weights: dict[str, Path]) -> dic
     if cfg.data.latents is None or "vae" not in nets:
         return {"latents": None}
     vae_hash = checkpoint.file_hash(weights["vae"])
+    if cfg.data.stream:
+        return {"latents": None, "vae_hash": vae_hash}
     folder = Path(cfg.data.latents) / vae_hash
     data = build(cfg.data, latents=None)
     data.setup("fit")

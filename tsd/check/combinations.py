@@ -91,8 +91,10 @@ def schedule_faults(path: str, node: Any) -> list[str]:
 
 
 def split_faults(config: dict) -> list[str]:
-    """A batch larger than the split; nothing where there is no manifest yet."""
+    """A batch larger than the split; nothing where there is no manifest yet, or shards are read instead."""
     data, found = config["data"], []
+    if data.get("stream"):
+        return found
     path = manifest_path(data["root"], "train", data["manifests"])
     if path.is_file():
         windows = 0

@@ -1,5 +1,6 @@
 """Arrays out of files that a stranger may have made: no pickles, nothing larger than a clip's tracks can be."""
 
+from io import BytesIO
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -9,21 +10,22 @@ LARGEST = 256 * 2**20
 """Bytes of one array: two hours of flow. A damaged header may promise more than there is memory."""
 
 
-def read_array(path: Path, field: str) -> np.ndarray:
-    """The array of a ``.npy``, or the one named ``field`` of a ``.npz``.
+def read_array(path: Path, field: str, content: bytes | None = None) -> np.ndarray:
+    """The array of a ``.npy``, or the one named ``field`` of a ``.npz``; ``content``: what the file holds, where it
+    is part of another one.
 
     ValueError names a file that does not hold it, holds objects, or promises more than LARGEST bytes.
     """
     try:
-        if path.suffix == ".npz":
-            with ZipFile(path) as archive:
+        with path.open("rb") if content is None else BytesIO(content) as file:
+            if path.suffix != ".npz":
+                return _read(file, path.stat().st_size if content is None else len(content))
+            with ZipFile(file) as archive:
                 size = archive.getinfo(f"{field}.npy").file_size
                 if size > LARGEST:
                     raise ValueError(f"{size} bytes")
-                with archive.open(f"{field}.npy") as file:
-                    return _read(file, size)
-        with path.open("rb") as file:
-            return _read(file, path.stat().st_size)
+                with archive.open(f"{field}.npy") as member:
+                    return _read(member, size)
     except Exception as error:  # numpy, zipfile, zlib and tokenize raise a dozen kinds for damaged headers
         raise ValueError(f"{path}: no readable array {field!r}; remove the file and prepare again") from error
 

@@ -15,6 +15,8 @@ from tsd.data.dataset import ClipDataset, collate
 from tsd.data.latents import LatentCache
 from tsd.data.manifest import Manifest, manifest_path, read_manifest
 from tsd.data.memory import Memory
+from tsd.data.shards import Shards
+from tsd.data.stream import StreamedClips, StreamOrder
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -57,7 +59,9 @@ class ClipDataModule(lightning.LightningDataModule):
         people: of the training split's sorted identities "all", or those at "even" or "odd" places (from 0). Validation
             and test are whole.
         latents: folder of cached latents (``tsd.prepare.latents``), or None to give frames only.
-        vae_hash: refuse latents of another VAE.
+        vae_hash: refuse latents of another VAE; with ``stream``: train on its latents.
+        stream: folder or address (``s3://...``) of shards (``tsd.prepare.shards``), read instead of ``root``, or None.
+        stream_cache, stream_gb: where the chunks of an address are kept, and how many GB of them.
         pictures: show the frames of training windows although their latents are cached: a term compares with them.
         cache_mb: memory for decoded clips, all workers together.
         seed: of windows, references, mirroring and order.
@@ -83,6 +87,9 @@ class ClipDataModule(lightning.LightningDataModule):
         people: str = "all",
         latents: str | None = None,
         vae_hash: str | None = None,
+        stream: str | None = None,
+        stream_cache: str = "outputs/streams",
+        stream_gb: float = 50,
         pictures: bool = False,
         viseme_dir: str | None = None,
         cache_mb: int = 1500,
@@ -104,6 +111,12 @@ class ClipDataModule(lightning.LightningDataModule):
             raise ValueError(f"data.flow=true needs neighbouring frames: data.window must be 2 or more, got {window}")
         if people not in PEOPLE:
             raise ValueError(f"data.people must be {', '.join(PEOPLE)}, got {people!r}")
+        if stream and (people != "all" or viseme_dir or latents):
+            raise ValueError(
+                f"data.stream={stream} holds its people, visemes and latents: leave out data.people={people}, "
+                f"data.viseme_dir={viseme_dir} and data.latents={latents}, or data.stream"
+            )
+        self.stream, self.stream_cache, self.stream_bytes = stream, stream_cache, int(stream_gb * 2**30)
         self.root, self.manifests, self.people = Path(root), manifests, people
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.windows_per_clip, self.val_windows = windows_per_clip, val_windows
@@ -117,11 +130,11 @@ class ClipDataModule(lightning.LightningDataModule):
         self.batches_taken = 0
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the manifests that ``stage`` needs; says once what the clips lack."""
+        """Read the manifests or shards that ``stage`` needs; says once what the clips lack."""
         wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
         for split in wanted.get(stage, SPLITS):
             if split not in self.datasets:
-                self.datasets[split] = self._dataset(split)
+                self.datasets[split] = self._streamed(split) if self.stream else self._dataset(split)
 
     def _dataset(self, split: str) -> ClipDataset:
         entries = read_manifest(manifest_path(self.root, split, self.manifests), self.root)
@@ -131,28 +144,33 @@ class ClipDataModule(lightning.LightningDataModule):
             found = [getattr(entry, field) is None for entry in entries.look()]
             if any(found):
                 log.warning("%s: %d of %d clips have no %s: their %s", split, sum(found), len(found), field, meaning)
-        train = split == "train"
-        extra = self.training if train else {}
         latents = None
         if self.latents is not None:
-            flip = extra.get("flip", False)
+            flip = split == "train" and self.training["flip"]
             latents = LatentCache(self.latents, split, entries, self.shared["resolution"], flip, self.vae_hash)
+        return ClipDataset(entries, latents=latents, **self._options(split, latents is not None))
+
+    def _streamed(self, split: str) -> StreamedClips:
+        shards = Shards(self.stream, split, self.stream_cache, self.stream_bytes)
+        return StreamedClips(shards, vae_hash=self.vae_hash, **self._options(split, self.vae_hash is not None))
+
+    def _options(self, split: str, on_latents: bool) -> dict:
+        """What the dataset of a split is told beside where its clips come from."""
+        train = split == "train"
         if not hasattr(self, "memory"):
             self.memory = Memory(self.cache_bytes)
-        return ClipDataset(
-            entries,
-            train=train,
-            windows_per_clip=self.windows_per_clip if train else self.val_windows,
-            latents=latents,
-            pictures=self.pictures or not (train and latents),
-            memory=self.memory,
+        return {
+            "train": train,
+            "windows_per_clip": self.windows_per_clip if train else self.val_windows,
+            "pictures": self.pictures or not (train and on_latents),
+            "memory": self.memory,
             **self.shared,
-            **extra,
-        )
+            **(self.training if train else {}),
+        }
 
     def _loader(self, split: str, batch_size: int, **options) -> DataLoader:
         if split not in self.datasets:
-            self.datasets[split] = self._dataset(split)
+            self.datasets[split] = self._streamed(split) if self.stream else self._dataset(split)
         return DataLoader(
             self.datasets[split],
             batch_size=batch_size,
@@ -169,8 +187,16 @@ class ClipDataModule(lightning.LightningDataModule):
         self.setup("fit")
         trainer = self.trainer
         world, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
-        start = self.batches_taken * self.batch_size * world
-        sampler = EndlessSampler(len(self.datasets["train"]), self.seed, start, rank, world)
+        dataset, taken = self.datasets["train"], self.batches_taken * self.batch_size
+        if self.stream:
+            node, nodes = (trainer.node_rank, trainer.num_nodes) if trainer else (0, 1)
+            local = world // nodes
+            bounds = dataset.shards.bounds
+            sampler = StreamOrder(
+                bounds, self.windows_per_clip, self.seed, taken * local, rank % local, local, node, nodes
+            )
+        else:
+            sampler = EndlessSampler(len(dataset), self.seed, taken * world, rank, world)
         return self._loader("train", self.batch_size, sampler=sampler)
 
     def state_dict(self) -> dict[str, int]:

@@ -202,7 +202,7 @@ class ClipDataset(Dataset):
 
     def log_mel(self, clip: int, required: bool = True) -> np.ndarray | None:
         """[frames * 4, 80] of clip number ``clip``; without sound None, or ValueError where ``required``."""
-        mel = self.memory.get(("mel", self.entries[clip].video), lambda: self._listen(self.entries[clip]))
+        mel = self.memory.get(("mel", self.entries[clip].video), lambda: self._listen(clip))
         if len(mel):
             return mel
         if required:
@@ -210,12 +210,16 @@ class ClipDataset(Dataset):
             raise ValueError(f"{entry.where}: {entry.key} has no sound but this stage listens; remove the line")
         return None
 
-    def _listen(self, entry: Entry) -> np.ndarray:
-        """Log-mel cut or padded with silence to the length of the video; empty without sound."""
-        if not video_info(entry.video).has_audio:
-            return np.zeros((0, MELS), np.float32)
-        wave, num_samples = load_audio(entry.video, silent_ok=True), entry.frames * SAMPLES_PER_FRAME
-        return log_mel(np.pad(wave, (0, max(0, num_samples - len(wave))))[:num_samples])
+    def _listen(self, clip: int) -> np.ndarray:
+        return sound_of(self.entries[clip].video, self.entries[clip].frames)
+
+
+def sound_of(video: Path, num_frames: int) -> np.ndarray:
+    """Log-mel [num_frames * 4, 80], the sound cut or padded with silence to the pictures; empty without sound."""
+    if not video_info(video).has_audio:
+        return np.zeros((0, MELS), np.float32)
+    wave, num_samples = load_audio(video, silent_ok=True), num_frames * SAMPLES_PER_FRAME
+    return log_mel(np.pad(wave, (0, max(0, num_samples - len(wave))))[:num_samples])
 
 
 def _mirror(motion: np.ndarray, flipped: bool) -> np.ndarray:

@@ -63,9 +63,10 @@ def compute_flows(frames: np.ndarray) -> Flows:
     return Flows(values, visible)
 
 
-def read_flows(path: Path, num_frames: int) -> Flows:
-    """The flows of a clip of ``num_frames``. ValueError names a file that is not so."""
-    values, visible = (read_array(path, name) for name in ("flow", "visible"))
+def read_flows(path: Path, num_frames: int, content: bytes | None = None) -> Flows:
+    """The flows of a clip of ``num_frames``; ``content``: what the file holds, where it is part of another one.
+    ValueError names a file that is not so."""
+    values, visible = (read_array(path, name, content) for name in ("flow", "visible"))
     fits = values.shape == (num_frames - 1, 2, GRID, GRID) and visible.shape == (num_frames - 1, GRID * GRID // 8)
     if not fits or values.dtype != np.int8 or visible.dtype != np.uint8:
         raise ValueError(

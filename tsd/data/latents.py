@@ -67,6 +67,7 @@ class LatentCache:
             raise ValueError(f"{path}: latents were made from {what}; {REMEDY}")
         if flip and not index.get("flipped"):
             raise ValueError(f"{path}: has no latents of mirrored frames; {REMEDY} and flip, or set data.flip=false")
+        self.flipped = bool(index.get("flipped"))
         self.vae_hash, self.folder = found["vae"], shard_folder(Path(folder), split, found)
         self.bounds = shard_bounds(entries.frames, size)
         self.starts = np.concatenate([[0], np.cumsum(entries.frames, dtype=np.int64)])

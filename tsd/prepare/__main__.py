@@ -1,4 +1,7 @@
-"""``python -m tsd.prepare source=lrs3|hdtf|grid|voxceleb2|folder|synthetic root=...``: a corpus ready for training."""
+"""``python -m tsd.prepare source=lrs3|hdtf|grid|voxceleb2|folder|synthetic root=...``: a corpus ready for training.
+
+``stream=<folder>`` writes a prepared corpus as shards, ``report=<corpus>`` a page about it.
+"""
 
 from pathlib import Path
 
@@ -71,6 +74,32 @@ def say(corpus: Corpus, root: Path, folder: str) -> None:
             print(f"  {num} {what}")
 
 
+def stream(cfg: DictConfig) -> None:
+    """The training and validation clips of a prepared corpus as shards; latents that are missing are encoded first."""
+    from tsd import checkpoint, record  # what follows needs the nets, which the workers of ``prepare`` do not
+    from tsd.data.datamodule import ClipDataModule
+    from tsd.prepare.latents import cache_latents
+    from tsd.prepare.shards import write_shards
+
+    options = {"root": cfg.root, "manifests": cfg.manifests, "window": 1, "viseme_dir": cfg.viseme_dir}
+    if cfg.vae:
+        vae, vae_hash = checkpoint.load(cfg.vae, "vae"), checkpoint.file_hash(cfg.vae)
+        folder = Path(cfg.latents) / vae_hash
+        options |= {"resolution": vae.resolution, "flip": cfg.flip}
+        data = ClipDataModule(**options)
+        data.setup("fit")
+        with record.only_one(folder, wait=True):
+            for split, dataset in data.datasets.items():
+                cache_latents(vae.encode, dataset, folder, split, vae_hash, split == "train" and cfg.flip)
+        options |= {"latents": str(folder), "vae_hash": vae_hash}
+    data = ClipDataModule(**options)
+    data.setup("fit")
+    for split, dataset in data.datasets.items():
+        done = write_shards(dataset, cfg.stream, split, cfg.mel, cfg.stream_frames, cfg.shard)
+        missing = "" if done else f"; shard {cfg.shard} is done, chunks of other shards are not yet"
+        print(f"{cfg.stream}/{split}: {len(dataset.entries)} clips{missing}")
+
+
 @hydra.main(version_base="1.3", config_path="../../conf", config_name="prepare")
 @user_errors
 def main(cfg: DictConfig) -> None:
@@ -81,7 +110,10 @@ def main(cfg: DictConfig) -> None:
         return
     if not cfg.root:
         raise ValueError("root= is missing: give the folder of the corpus, or report=<corpus> for its page")
-    make_corpus(cfg)
+    if cfg.stream:
+        stream(cfg)
+    else:
+        make_corpus(cfg)
 
 
 if __name__ == "__main__":
