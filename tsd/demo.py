@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from PIL import Image
 
-from tsd import evaluate, sample
+from tsd import checkpoint, evaluate, sample
 from tsd.command import user_errors
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.media.audio import load_audio, write_wav
@@ -69,7 +69,7 @@ class Demo:
 
     def overrides(self, *names: str) -> list[str]:
         """``weights.<name>=<file>`` of the chain."""
-        motion = self.root("motion") / "manifests" / "motion.safetensors"
+        motion = self.out / "corpus" / "manifests" / "motion.safetensors"
         return [f"weights.{name}={motion if name == 'motion' else self.weights(name)}" for name in names]
 
     def root(self, name: str) -> Path:
@@ -99,6 +99,13 @@ class Demo:
         args = [f"out={self.out / stage}", f"data.root={root}", *below, *first]
         train(compose("train", [f"experiment={self.cfg.experiment}", f"stage={stage}", *args, *self.cfg.train]))
 
+    def take(self, stage: str) -> None:
+        """The weights of a stage as the chain ``start`` has them."""
+        source, target = Path(self.cfg.start) / stage / "weights.safetensors", self.weights(stage)
+        checkpoint.read_header(source, stage)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(target, source.read_bytes())
+
     def schedules(self) -> None:
         """Strengths of the student's steps, searched on people of the validation split."""
         args = [f"out={self.out / 'schedules' / 'report.json'}", f"data.root={self.root('corpus')}"]
@@ -123,7 +130,7 @@ class Demo:
 
     def evaluate(self) -> None:
         args = [f"out={self.out / 'report.json'}", f"data.root={self.root('held_out')}"]
-        args += self.overrides(*self.cfg.stages, "motion")
+        args += self.overrides(*self.cfg.stages, *self.cfg.taken, "motion")
         evaluate.evaluate(compose("evaluate", [*args, *self.cfg.evaluate]))
         report = self.out / "report.json"
         content = json.loads(report.read_text()) | {"seconds": self.seconds}
@@ -134,6 +141,8 @@ class Demo:
         total = sum(self.cfg.expected_seconds.values())
         log.info("this takes about %d minutes on two cores; it can be stopped and continues\n", -(-total // 60))
         self.corpora()
+        for stage in self.cfg.taken:
+            self.step(stage, f"taken from {self.cfg.start}", self.weights(stage), lambda stage=stage: self.take(stage))
         for stage in self.cfg.stages:
             self.step(stage, STAGES[stage], self.weights(stage), lambda stage=stage: self.train(stage))
         if self.cfg.search_schedules:

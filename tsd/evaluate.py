@@ -105,11 +105,11 @@ def load_instruments(cfg: DictConfig, stages: tuple[str, ...]) -> tuple[Instrume
             instruments.unavailable[INSTRUMENTS[stage]] = reason
     if cfg.identity.weights:
         instruments.identity, instruments.identity_every = FaceNet(cfg.identity.weights), FACENET_EVERY
-        hashes["identity"] = checkpoint.file_hash(cfg.identity.weights)
+        hashes["facenet"] = checkpoint.file_hash(cfg.identity.weights)
         instruments.unavailable.pop("id_cosine", None)
-    if "identity" in hashes:
-        name = "facenet-pytorch's InceptionResnetV1" if cfg.identity.weights else "weights.identity"
-        instruments.embedder = f"{name}, hash {hashes['identity']}"
+        instruments.embedder = f"facenet-pytorch's InceptionResnetV1, hash {hashes['facenet']}"
+    elif "identity" in hashes:
+        instruments.embedder = f"weights.identity, hash {hashes['identity']}"
     try:
         path = find_weights(cfg.lpips.weights, cfg.lpips.backbone)
         instruments.lpips = lpips_net(path, cfg.lpips.backbone)
@@ -164,10 +164,10 @@ def evaluate_pairs(cfg: DictConfig) -> dict:
     """Score the videos of ``pairs`` against those of ``real`` and write the report; returns it."""
     check_pairs(cfg)
     instruments, hashes = load_instruments(cfg, PAIR_STAGES)
-    networks = {name: f"weights.{name}, hash {digest}" for name, digest in hashes.items() if name != "lpips"}
+    networks = {name: f"weights.{name}, hash {digest}" for name, digest in hashes.items() if name in PAIR_STAGES}
     if "lpips" in hashes:
         networks["lpips"] = f"{cfg.lpips.backbone}, hash {hashes['lpips']}"
-    if "identity" in hashes:
+    if instruments.identity is not None:
         networks["identity"] = instruments.embedder
         networks["fvd"] = f"mean and std over time of {instruments.embedder}"
     settings = PairSettings(cfg.crop, cfg.length_tolerance, cfg.seed)
