@@ -104,6 +104,11 @@ def figures(chain: Finished) -> dict[str, dict]:
             measured(f"generate.{k}.{asked.path}", f"{group}.{k}", metric)
     measured(f"cross_identity.{MAIN}.correct", f"cross_identity.{MAIN}", "correct")
     measured(f"viseme_swap.{MAIN}.ratio", f"viseme_swap.{MAIN}", "ratio")
+    own, other = (found.get(f"generate.{MAIN}.{name}", {}).get("value") for name in ("mouth_r", "mouth_r_shuffled"))
+    if None not in (own, other):
+        found[f"generate.{MAIN}.mouth_r_above_shuffled"] = dict.fromkeys(("value", "low", "high"), own - other) | {
+            "n": None
+        }
     gains = [found.get(f"denoise.{name}.psnr_gain_db", {}).get("value") for name in ("teacher", f"student.{MAIN}")]
     if None not in gains and gains[0] > 0:
         share = gains[1] / gains[0]
@@ -111,9 +116,12 @@ def figures(chain: Finished) -> dict[str, dict]:
     return found
 
 
-def verdicts(found: dict[str, dict]) -> list[dict]:
+ALL = [*ASKED[:7], *(Asked(f"generate.{MAIN}.{a.path}", a.words, a.low, a.high) for a in SPOKEN), *ASKED[7:]]
+"""Everything that is asked of drawn people."""
+
+
+def verdicts(found: dict[str, dict], asked: list[Asked]) -> list[dict]:
     """Every figure that is asked, beside its target; ``reached`` is None where it was not measured."""
-    asked = [*ASKED[:7], *(Asked(f"generate.{MAIN}.{a.path}", a.words, a.low, a.high) for a in SPOKEN), *ASKED[7:]]
     rows = []
     for wanted in asked:
         figure = found.get(wanted.path, {"value": math.nan, "n": None, "low": math.nan, "high": math.nan})
@@ -144,7 +152,7 @@ def compared(found: dict[str, dict]) -> list[dict]:
     return rows
 
 
-def make_report(chain: Finished) -> dict:
+def make_report(chain: Finished, asked: list[Asked] = ALL) -> dict:
     """The figures in a tree, what is asked of each, and where they come from."""
     found = figures(chain)
     tree: dict = {}
@@ -154,7 +162,7 @@ def make_report(chain: Finished) -> dict:
         for parent in parents:
             node = node.setdefault(parent, {})
         node[leaf] = figure["value"]
-    rows, steps = verdicts(found), compared(found)
+    rows, steps = verdicts(found, asked), compared(found)
     held = [row["reached"] for row in rows] + [held for row in steps for held in row["not_worse"].values()]
     kept = {name: chain.report[name] for name in ("identities", "split", "unavailable", "weights", "seconds")}
     counts = {"asked": len(held), "reached": held.count(True), "not_measured": held.count(None)}
