@@ -66,9 +66,9 @@ def fake_vae() -> VAE:
     return awake(vae)
 
 
-def fake_denoiser(causal: bool = True, seed: int = 2) -> Denoiser:
+def fake_denoiser(causal: bool = True, seed: int = 2, **kwargs) -> Denoiser:
     torch.manual_seed(seed)
-    sizes = {"channels": [8, 16], "blocks": 1, "reference_channels": 8, "emb_channels": 16}
+    sizes = {"channels": [8, 16], "blocks": 1, "reference_channels": 8, "emb_channels": 16} | kwargs
     return awake(Denoiser(LATENT_CHANNELS, LATENT_SIDE, causal=causal, **sizes))
 
 

@@ -278,9 +278,24 @@ def test_latents_of_another_size_are_refused():
         fake_denoiser().read_reference(condition)
 
 
-@pytest.mark.parametrize("causal", [True, False])
-def test_every_parameter_of_the_denoiser_gets_a_gradient(causal):
-    net = fake_denoiser(causal=causal)
+@torch.no_grad()
+def test_eyes_choose_patterns_on_the_face():
+    net, condition = fake_denoiser(eye_shapes=3), fake_condition()
+    condition.motion_known = torch.tensor([True, False])
+    condition.motion[..., -1], condition.reference_motion[..., -1] = 1.0, 1.0
+    landmarks = landmarks_of(condition.motion, condition.motion_known).flatten(0, 1)
+    opened = net.shape(condition, landmarks)
+    plain = fake_denoiser()
+    plain.load_state_dict(net.state_dict(), strict=False)
+    torch.testing.assert_close(opened, plain.shape(condition, landmarks))
+    condition.motion[:, 2, -1] = 0.0
+    shut = (net.shape(condition, landmarks) - opened).unflatten(0, (2, 6)).abs().amax((2, 3, 4))
+    assert shut[0, 2] > 0 and shut.count_nonzero() == 1, "that frame alone, and only where the motion is known"
+
+
+@pytest.mark.parametrize(("causal", "eye_shapes"), [(True, 0), (False, 0), (True, 2)])
+def test_every_parameter_of_the_denoiser_gets_a_gradient(causal, eye_shapes):
+    net = fake_denoiser(causal=causal, eye_shapes=eye_shapes)
     z_s = torch.randn(2, 6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE)
     net(z_s, torch.tensor([0.5, 3.0]), fake_condition()).square().sum().backward()
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []

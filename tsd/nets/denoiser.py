@@ -17,6 +17,7 @@ from tsd.nets.context import ReferenceAttention, TemporalMix
 
 SHAPES = 16
 """Patterns on the canonical face, such as an open jaw, that the visemes of a frame mix. Our choice."""
+EYES_OPEN = MOTION.index("eyes_open")
 
 
 @dataclass
@@ -51,13 +52,21 @@ class Reference:
     values: Tensor
 
 
+def eyes_shut(condition: Condition) -> Tensor:
+    """[B, T, 2]: how far the eyes are shut in each frame and in the reference, 0 open to 1; 0 where that is unknown."""
+    frames, reference = 1 - condition.motion[..., EYES_OPEN], 1 - condition.reference_motion[:, None, EYES_OPEN]
+    shut = torch.stack([frames, reference.expand_as(frames)], -1)
+    return shut * condition.motion_known.to(shut.dtype)[:, None, None]
+
+
 class Denoiser(nn.Module):
     """A U-Net over each frame's latent with temporal mixing between frames.
 
     channels: width at the latent's size and at each halving below it. reference_channels: width of the
     reference features, which reach every frame twice: as they are, and carried by the map that takes the
     reference's eyes to the frame's. Visemes reach it twice, too: as an embedding that modulates every layer, which says
-    what is spoken, and as a mixture of learnt patterns where the mouth is, which says where it shows.
+    what is spoken, and as a mixture of learnt patterns where the mouth is, which says where it shows. ``eye_shapes``:
+    such patterns that are mixed by how far the eyes are open, in the frame and in the reference.
 
     Where nothing of z is left in z_s, the estimate starts from the reference's latent, moved or in place as the
     net chooses per position, and the net adds what is different: z0_hat = skip z_s + out (F + out copy).
@@ -72,6 +81,7 @@ class Denoiser(nn.Module):
         reference_channels: int = 32,
         emb_channels: int = 128,
         causal: bool = False,
+        eye_shapes: int = 0,
     ):
         super().__init__()
         self.latent_channels, self.latent_size, self.causal = latent_channels, latent_size, causal
@@ -103,6 +113,10 @@ class Denoiser(nn.Module):
         self.enter_place = nn.Conv2d(2, first, 1, bias=False)
         self.shapes = nn.Parameter(0.02 * torch.randn(SHAPES, first, latent_size, latent_size))
         self.to_shares = nn.Linear(VISEME_WINDOW * len(VISEMES), SHAPES)
+        self.eye_shapes = None
+        if eye_shapes:
+            self.eye_shapes = nn.Parameter(0.02 * torch.randn(eye_shapes, first, latent_size, latent_size))
+            self.to_eye_shares = nn.Linear(2, eye_shapes, bias=False)
         self.position = nn.Linear(4, deepest)
 
         self.down, self.up, self.mixes = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
@@ -195,7 +209,7 @@ class Denoiser(nn.Module):
         x = x + self.enter_warped(features) + per_frame(reference.plain, t)
         place = self.places(landmarks, self.latent_size)
         x = x + self.enter_place(place[..., 2:].transpose(1, 2).unflatten(2, (self.latent_size, -1)))
-        x = x + self.shape(condition.visemes, landmarks)
+        x = x + self.shape(condition, landmarks)
 
         mixes = iter(enumerate(self.mixes))
         memories = []
@@ -236,11 +250,14 @@ class Denoiser(nn.Module):
         eps_hat = eps_from_z0(z_s, z0_hat, s)
         return (eps_hat, memories) if return_memory else eps_hat
 
-    def shape(self, visemes: Tensor, landmarks: Tensor) -> Tensor:
-        """[B*T, first, h, w]: what visemes [B, T, W, V] change on the canonical face, carried to each frame's."""
-        shares = self.to_shares(visemes.flatten(2)).flatten(0, 1).float()
-        shapes = (shares @ self.shapes.flatten(1)).unflatten(1, self.shapes.shape[1:])
-        return placed(shapes, to_canonical(landmarks))
+    def shape(self, condition: Condition, landmarks: Tensor) -> Tensor:
+        """[B*T, first, h, w]: what visemes and lids change on the canonical face, carried to each frame's."""
+        shares, shapes = self.to_shares(condition.visemes.flatten(2)), self.shapes
+        if self.eye_shapes is not None:
+            shares = torch.cat([shares, self.to_eye_shares(eyes_shut(condition))], -1)
+            shapes = torch.cat([shapes, self.eye_shapes])
+        changes = (shares.flatten(0, 1).float() @ shapes.flatten(1)).unflatten(1, shapes.shape[1:])
+        return placed(changes, to_canonical(landmarks))
 
     def carry(self, reference: Reference, maps: Tensor, frames: int) -> tuple[Tensor, Tensor]:
         """The reference's features [B*T, R, h, w] and latent [B*T, C, h, w], moved by the maps [B*T, 2, 3] that take
