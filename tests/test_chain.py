@@ -146,11 +146,50 @@ def test_the_report_has_every_number_that_is_promised(chain):
 
 def test_what_is_done_is_not_done_again(chain, capsys, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in chain.out.rglob("*") if path.is_file()}
-    for step in ("corpus", "train", "sample", "evaluate"):
+    monkeypatch.setattr(demo, "make_corpus", lambda cfg: pytest.fail("prepared again"))
+    for step in ("train", "sample", "evaluate"):
         monkeypatch.setattr(demo.Demo, step, lambda self, *_: pytest.fail("done again"))
     miniature(chain.out).run()
     assert {path: path.stat().st_mtime_ns for path in chain.out.rglob("*") if path.is_file()} == before
     assert str(chain.out / "sample.mp4") in capsys.readouterr().out
+
+
+def test_a_chain_goes_on_from_another(tmp_path, monkeypatch):
+    """`make real`: corpora joined, every net begun where the other chain's ended, its instruments taken as they are."""
+    start, out, done = tmp_path / "release", tmp_path / "real", []
+    for stage, arguments in (("mouth", {"channels": 8}), ("sync", {"dim": 8, "channels": 8, "field": 3})):
+        net = checkpoint.NETS[stage](**arguments)
+        checkpoint.save(start / stage / "weights.safetensors", stage, net, arguments, {})
+
+    def prepared(cfg):
+        done.append(f"{Path(cfg.root).relative_to(out)}: {'+'.join(cfg.join) if cfg.join else cfg.videos or 'drawn'}")
+        (Path(cfg.root) / "manifests").mkdir(parents=True)
+        (Path(cfg.root) / "manifests" / "motion.safetensors").touch()
+
+    def trained(cfg):
+        done.append(f"{cfg.stage.name} on {Path(cfg.data.root).relative_to(out)} from {Path(cfg.init)}")
+
+    monkeypatch.setattr(demo, "make_corpus", prepared)
+    monkeypatch.setattr(demo, "train", trained)
+    monkeypatch.setattr(demo.Demo, "sample", lambda self: None)
+    monkeypatch.setattr(
+        demo.evaluate, "evaluate", lambda cfg: done.append(f"judged on {cfg.data.root}, {cfg.weights.mouth}")
+    )
+    monkeypatch.setattr(demo.Demo, "close", lambda self: None)
+    (out / "report.json").parent.mkdir()
+    cfg = demo.compose("real", [f"out={out}", f"start={start}", "videos=films"])
+    with pytest.raises(FileNotFoundError, match="report.json"):  # the pretended evaluation writes none
+        demo.Demo(cfg).run()
+    stages = ("visemes", "vae", "identity", "teacher", "student")
+    assert done == [
+        *("corpus/people: films", "corpus/drawn: drawn", "corpus: people+drawn"),
+        *(f"{stage} on corpus from {start / stage / 'weights.safetensors'}" for stage in stages),
+        f"judged on {out / 'corpus' / 'people'}, {out / 'mouth' / 'weights.safetensors'}",
+    ]
+    for stage in ("mouth", "sync"):
+        assert (out / stage / "weights.safetensors").read_bytes() == (
+            start / stage / "weights.safetensors"
+        ).read_bytes()
 
 
 # Single commands on top of it
