@@ -124,21 +124,23 @@ def test_mouth_motion_sees_changes_that_the_clip_has_not():
     assert losses.mouth_motion(frozen, z, region).item() == pytest.approx(still.item(), rel=1e-4), "frozen lips lose"
 
 
-def test_energy_sees_how_much_moves_and_not_where():
+def test_energy_sees_how_much_moves_at_each_position_and_not_when():
     z, weight = normal(2, 4, 3, 8, 8), torch.tensor([1.0, 3.0])
     ones = torch.ones(2, 4, 1, 8, 8)
-    assert losses.energy(z.roll(3, -1) + 5, z, ones, weight).item() == pytest.approx(0, abs=1e-5)
-    rms = z.diff(dim=1).square().mean((1, 2, 3, 4)).sqrt()
-    by_hand = (0.5 * rms * weight).sum() / 4
+    assert losses.energy(z.flip(1) + 5, z, ones, weight).item() == pytest.approx(0, abs=1e-5)
+    assert losses.energy(z.roll(1, 2), z, ones, weight).item() == pytest.approx(0, abs=1e-5), "channels are one"
+    assert losses.energy(z.roll(3, -1), z, ones, weight) > 0.1, "elsewhere is not there"
+    rms = z.diff(dim=1).square().mean((1, 2)).sqrt()
+    by_hand = (0.5 * rms.mean((1, 2)) * weight).sum() / 4
     assert losses.energy(0.5 * z, z, ones, weight).item() == pytest.approx(by_hand.item(), rel=1e-3)
     frozen = losses.energy(z[:, :1].expand_as(z), z, ones, weight).item()
-    assert frozen == pytest.approx((rms * weight).sum().item() / 4, rel=0.02), "a frozen face lacks all of it"
+    assert frozen == pytest.approx(2 * by_hand.item(), rel=0.02), "a frozen face lacks all of it"
 
 
 def test_energy_counts_by_region_and_clip():
     z, weight = normal(2, 4, 3, 8, 8), torch.tensor([1.0, 0.0])
     region = torch.zeros(2, 4, 1, 8, 8)
-    region[..., :4, :] = 2.0
+    region[:, 1, :, :4] = 2.0
     other = z.clone()
     other[:, :, :, 4:] *= 3
     other[1] = 0

@@ -73,22 +73,20 @@ LEAST_ENERGY = 1e-4
 
 
 def energy(z0_hat: Tensor, z: Tensor, region: Tensor, weight: Tensor) -> Tensor:
-    """As much change as the clip has: |rms of the estimate's changes from frame to frame - rms of the clip's|, mean
-    over clips by weight [B].
+    """As much change at every position as the clip has there: |rms of the estimate's changes from frame to frame - rms
+    of the clip's|, over time and channels.
 
-    z0_hat, z [B, T, C, h, w]; region [B, T, 1, h, w] of 0 or more: how much a position counts. Every other term is
-    least for an answer between all that could be right, which moves less than any of them; here only the amount
-    counts, and where and when something moves is left to the others. 0 for T = 1. Our addition.
+    z0_hat, z [B, T, C, h, w]; region [B, T, 1, h, w] of 0 or more: how much a position counts; weight [B]. Every other
+    term is least for an answer between all that could be right, which moves less than any of them; here only the amount
+    counts, and when and which way something moves is left to the others. 0 for T = 1. Our addition.
     """
-    region = region[:, 1:].expand_as(z[:, 1:])
-    if not region.numel():
+    if z.shape[1] < 2:
         return z0_hat.new_zeros(())
 
     def rms(x: Tensor) -> Tensor:
-        mean = (x.diff(dim=1).square() * region).flatten(1).sum(1) / region.flatten(1).sum(1).clamp(min=1)
-        return (mean + LEAST_ENERGY).sqrt()
+        return (x.diff(dim=1).square().mean((1, 2)) + LEAST_ENERGY).sqrt()
 
-    return mean_where((rms(z0_hat) - rms(z)).abs(), weight)
+    return mean_where((rms(z0_hat) - rms(z)).abs(), region.amax((1, 2)) * expand(weight, rms(z)))
 
 
 def anchor(faces: Tensor, reference: Tensor, region: Tensor, weight: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from tsd.modules.base import mouth_region
 from tsd.modules.denoiser import DenoiserStage
 from tsd.nets.denoiser import Condition
 
-MOUTH_ENERGY = 4.0
+MOUTH_ENERGY = 8.0
 """In ``energy`` a position of the mouth counts so many times more. Our choice."""
 LEAST_OF_S = 0.25
 """The estimate that ``consistency`` aims at has at least so much of the other's noise. Our choice."""
