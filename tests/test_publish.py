@@ -160,13 +160,13 @@ def test_a_folder_of_something_else_is_left_alone(made, tmp_path):
 
 
 def test_sampling_takes_the_released_weights_unless_told_otherwise(made, tmp_path, monkeypatch):
-    published(made, tmp_path / "weights")
+    published(made, tmp_path / "weights" / "drawn")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TSD_WEIGHTS", raising=False)
     cfg = config("sample")
-    assert cfg.weights == config("sample", "weights=released").weights
+    assert cfg.weights == config("sample", "weights=drawn").weights
     assert set(cfg.weights) == set(checkpoint.NETS)
-    ours = checkpoint.load("weights/student.safetensors", "student").state_dict()
+    ours = checkpoint.load("weights/drawn/student.safetensors", "student").state_dict()
     talker = sample.load(cfg)
     assert all(torch.equal(ours[name], value) for name, value in talker.student.state_dict().items())
     monkeypatch.chdir(made)
@@ -180,7 +180,7 @@ def test_missing_released_weights_name_the_commands_that_make_them(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TSD_WEIGHTS", raising=False)
     with pytest.raises(
-        FileNotFoundError, match="no released weights at weights/vae.safetensors: `make release`"
+        FileNotFoundError, match="no released vae weights at weights/drawn/vae.safetensors: `make release`"
     ) as error:
         sample.load(config("sample"))
     assert "weights=demo" in str(error.value) and "TSD_WEIGHTS" in str(error.value)
@@ -190,18 +190,24 @@ def test_missing_released_weights_name_the_commands_that_make_them(tmp_path, mon
 
 def test_make_talk_is_one_line_and_says_what_it_needs():
     lines = (REPO / "Makefile").read_text().split("\ntalk:")[1].split("\n\n")[0]
-    assert "weights=released" in lines and 'make talk REF=photo.jpg AUDIO=voice.wav"; exit 2' in lines
+    assert "weights=$(or $(WEIGHTS),drawn)" in lines and 'make talk REF=photo.jpg AUDIO=voice.wav"; exit 2' in lines
 
 
-def test_the_repositorys_own_weights_are_those_of_their_card():
-    folder = REPO / "weights"
+@pytest.mark.parametrize("name", ["drawn", "people"])
+def test_the_repositorys_own_weights_are_those_of_their_card(name):
+    folder, study = REPO / "weights" / name, {"drawn": "quality", "people": "real"}[name]
     if not folder.is_dir():
-        assert not (REPO / "experiments/quality/report.json").exists(), "a report of weights that are not released"
+        assert not (REPO / "experiments" / study / "report.json").exists(), "a report of weights that are not released"
         return
     card = json.loads((folder / released.CARD).read_text())
     assert {path.name for path in folder.iterdir()} == {m["file"] for m in card["weights"].values()} | {released.CARD}
-    assert sum(os.path.getsize(path) for path in folder.iterdir()) <= 25e6
     for stage, made_by in card["weights"].items():
         assert hashlib.sha256((folder / made_by["file"]).read_bytes()).hexdigest() == made_by["sha256"]
         checkpoint.load(folder / made_by["file"], stage)
-    assert card["limits"] and card["licence"]
+    assert card["limits"] and card["licence"] and card["attribution"]
+
+
+def test_the_repository_carries_little():
+    parts = [path for folder in ("weights", "experiments") for path in (REPO / folder).rglob("*") if path.is_file()]
+    heavy = [path for path in parts if path.suffix in (".safetensors", ".png", ".mp4", ".wav", ".jpg")]
+    assert sum(os.path.getsize(path) for path in heavy) <= 25e6

@@ -1,4 +1,4 @@
-"""The weights that are released, from a finished chain: ``python -m tsd.publish chain=outputs/release out=weights``."""
+"""The weights that are released, from a finished chain: ``python -m tsd.publish chain=outputs/release``."""
 
 import hashlib
 import json

@@ -19,17 +19,17 @@ PLACES = ("{stage}/weights.safetensors", "corpus/manifests/{stage}.safetensors")
 
 
 def folder() -> Path:
-    """The folder that the environment's TSD_WEIGHTS names, else ``weights`` in the current one, as the repository has
-    it; conf/weights/released.yaml says the same."""
+    """Where released chains lie, a folder each: the one that the environment's TSD_WEIGHTS names, else ``weights`` in
+    the current one, as the repository has it; conf/weights/drawn.yaml and people.yaml say the same."""
     return Path(os.environ.get("TSD_WEIGHTS") or "weights")
 
 
 def check(weights: Mapping[str, str | None]) -> None:
     """FileNotFoundError where released weights are asked for and are not there."""
     for stage, given in weights.items():
-        if given == str(folder() / f"{stage}.safetensors") and not Path(given).is_file():
+        if given and Path(given).parent.parent == folder() and not Path(given).is_file():
             raise FileNotFoundError(
-                f"no released weights at {given}: `make release` and then `make publish` make them, "
+                f"no released {stage} weights at {given}: `make release` and then `make publish` make them, "
                 "TSD_WEIGHTS=<folder> says where they are, weights=demo takes those of `make demo`"
             )
 

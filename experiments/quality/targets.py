@@ -209,7 +209,7 @@ def in_short(report: dict) -> str:
     """The front page's block: a few figures of speech for every K, and what the rest comes to."""
     asked, generate = {row["figure"]: row for row in report["targets"]}, report["generate"]
     lines = [
-        f"The weights in `weights/`, measured on {report['clips']} clips of people never seen, from pure noise:",
+        f"The weights in `weights/drawn`, measured on {report['clips']} clips of people never seen, from pure noise:",
         "",
         "| | K=1 | K=2 | K=4 | K=8 | asked at K=2 |",
         "|---|---|---|---|---|---|",
