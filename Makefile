@@ -94,9 +94,9 @@ sample: $(INSTALLED)  ## make a face speak: REF=face.png AUDIO=speech.wav
 	@test -n "$(REF)" -a -n "$(AUDIO)" || { echo "error: make sample REF=face.png AUDIO=speech.wav ARGS=..."; exit 2; }
 	$(PY) -m tsd.sample 'reference="$(REF)"' 'audio="$(AUDIO)"' $(ARGS)
 
-talk: $(INSTALLED)  ## the same with the weights that the repository carries: REF=photo.jpg AUDIO=voice.wav
+talk: $(INSTALLED)  ## the same with the weights that the repository carries: REF=photo.jpg AUDIO=voice.wav [WEIGHTS=drawn]
 	@test -n "$(REF)" -a -n "$(AUDIO)" || { echo "error: make talk REF=photo.jpg AUDIO=voice.wav"; exit 2; }
-	$(PY) -m tsd.sample weights=$(or $(WEIGHTS),drawn) 'reference="$(REF)"' 'audio="$(AUDIO)"' $(ARGS)
+	$(PY) -m tsd.sample weights=$(or $(WEIGHTS),people) 'reference="$(REF)"' 'audio="$(AUDIO)"' $(ARGS)
 
 bench: $(INSTALLED)  ## what a trained chain costs, counted and timed: outputs/bench
 	$(PY) -m tsd.bench $(ARGS)

@@ -160,13 +160,13 @@ def test_a_folder_of_something_else_is_left_alone(made, tmp_path):
 
 
 def test_sampling_takes_the_released_weights_unless_told_otherwise(made, tmp_path, monkeypatch):
-    published(made, tmp_path / "weights" / "drawn")
+    published(made, tmp_path / "weights" / "people")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TSD_WEIGHTS", raising=False)
     cfg = config("sample")
-    assert cfg.weights == config("sample", "weights=drawn").weights
+    assert cfg.weights == config("sample", "weights=people").weights
     assert set(cfg.weights) == set(checkpoint.NETS)
-    ours = checkpoint.load("weights/drawn/student.safetensors", "student").state_dict()
+    ours = checkpoint.load("weights/people/student.safetensors", "student").state_dict()
     talker = sample.load(cfg)
     assert all(torch.equal(ours[name], value) for name, value in talker.student.state_dict().items())
     monkeypatch.chdir(made)
@@ -180,7 +180,7 @@ def test_missing_released_weights_name_the_commands_that_make_them(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TSD_WEIGHTS", raising=False)
     with pytest.raises(
-        FileNotFoundError, match="no released vae weights at weights/drawn/vae.safetensors: `make release`"
+        FileNotFoundError, match="no released vae weights at weights/people/vae.safetensors: `make release`"
     ) as error:
         sample.load(config("sample"))
     assert "weights=demo" in str(error.value) and "TSD_WEIGHTS" in str(error.value)
@@ -190,7 +190,7 @@ def test_missing_released_weights_name_the_commands_that_make_them(tmp_path, mon
 
 def test_make_talk_is_one_line_and_says_what_it_needs():
     lines = (REPO / "Makefile").read_text().split("\ntalk:")[1].split("\n\n")[0]
-    assert "weights=$(or $(WEIGHTS),drawn)" in lines and 'make talk REF=photo.jpg AUDIO=voice.wav"; exit 2' in lines
+    assert "weights=$(or $(WEIGHTS),people)" in lines and 'make talk REF=photo.jpg AUDIO=voice.wav"; exit 2' in lines
 
 
 @pytest.mark.parametrize("name", ["drawn", "people"])
