@@ -18,7 +18,7 @@ from tsd.nets.context import ReferenceAttention, TemporalMix
 SHAPES = 16
 """Patterns on the canonical face, such as an open jaw, that the visemes of a frame mix. Our choice."""
 EYES_OPEN, EYE_GAIN = MOTION.index("eyes_open"), 10.0
-"""Lids are shut in one frame of twenty-five: what they mix is taken so many times, and so learns so many times faster."""
+"""Lids are shut in one frame of twenty-five: what they mix counts, and so learns, so many times more. Our choice."""
 
 
 @dataclass
