@@ -59,4 +59,4 @@ def test_what_cannot_be_joined_is_said(tmp_path):
     path.write_text(json.dumps({"video": "../a/trainval/p0/00000.mp4", "identity": "p", "frames": 30}) + "\n")
     with pytest.raises(ValueError, match="points outside"):
         join(tmp_path, ["a", "b"])
-    assert not manifest_path(tmp_path, "val").exists(), "nothing is written of a split with a fault"
+    assert not (tmp_path / "manifests").exists(), "nothing is written where one split has a fault"

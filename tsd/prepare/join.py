@@ -14,20 +14,20 @@ def join(root: str | Path, names: list[str], folder: str = "manifests") -> dict[
     corpora may number their people alike. Raises FileNotFoundError for a corpus without manifests and ValueError for a
     name that leads out of the root, a line that cannot be used, and a split that no corpus has clips in.
     """
-    root, counts = Path(root), {}
+    root, rows = Path(root), {}
     if wrong := [name for name in names if not is_folder_name(name)]:
         raise ValueError(f"join={wrong[0]}: must be the name of a folder in root={root}")
     if len(set(names)) < max(2, len(names)):
         raise ValueError(f"join={','.join(names)}: must name two corpora or more, each once")
     for split in SPLITS:
-        rows = [row for name in names for row in rows_of(root, name, split, folder)]
-        if not rows:
+        rows[split] = [row for name in names for row in rows_of(root, name, split, folder)]
+        if not rows[split]:
             raise ValueError(
                 f"{root}: none of {', '.join(names)} has clips in the {split} split; prepare one with more"
             )
-        write_jsonl(manifest_path(root, split, folder), rows)
-        counts[split] = len(rows)
-    return counts
+    for split in SPLITS:  # all or none
+        write_jsonl(manifest_path(root, split, folder), rows[split])
+    return {split: len(rows[split]) for split in SPLITS}
 
 
 def is_folder_name(name: str) -> bool:
