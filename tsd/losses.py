@@ -86,7 +86,8 @@ def energy(z0_hat: Tensor, z: Tensor, region: Tensor, weight: Tensor) -> Tensor:
     def rms(x: Tensor) -> Tensor:
         return (x.diff(dim=1).square().mean((1, 2)) + LEAST_ENERGY).sqrt()
 
-    return mean_where((rms(z0_hat) - rms(z)).abs(), region.amax((1, 2)) * expand(weight, rms(z)))
+    error = (rms(z0_hat) - rms(z)).abs()
+    return mean_where(error, region.amax((1, 2)) * expand(weight, error))
 
 
 def anchor(faces: Tensor, reference: Tensor, region: Tensor, weight: Tensor) -> Tensor:
