@@ -209,7 +209,7 @@ def evaluate(cfg: DictConfig) -> dict:
         "long": long_runs,
         "controls": verdicts(rows, statistics, cfg.seed, features),
         "unavailable": instruments.unavailable,
-        "mouth_seen": sum(dataset.entries[clip].truth is None for clip in plan.clips),
+        "mouth_seen": sum(dataset.entries[clip].truth is None for clip in plan.clips) if instruments.mouth else 0,
         "features": f"mean and std over time of {instruments.embedder}",
         "statistics": statistics,
         "weights": hashes,
