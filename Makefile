@@ -36,10 +36,10 @@ real: $(INSTALLED)  ## let a finished release go on with recorded people, about 
 	$(PY) -m tsd.demo --config-name real 'videos="$(VIDEOS)"' $(ARGS)
 
 test: $(INSTALLED)  ## all tests but the slow ones, with coverage
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m "not slow" --cov --cov-fail-under=85 $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --max-worker-restart 0 -m "not slow" --timeout 600 --cov --cov-fail-under=85 $(ARGS)
 
 test-all: $(INSTALLED)  ## all tests
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --cov --cov-fail-under=85 $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --max-worker-restart 0 --cov --cov-fail-under=85 $(ARGS)
 
 lint: $(INSTALLED)  ## ruff: rules and format
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .

@@ -1,6 +1,8 @@
 """Exported graphs are the nets they came from, on every backend that is installed; a changed file is refused."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -117,6 +119,28 @@ def test_backends_by_stage(folder):
     assert talker.backends == {"vae": "torch", "student": "onnxruntime", "visemes": "openvino"}
     with pytest.raises(ValueError, match="decoder is no stage; stages are vae, student, visemes"):
         Talker.load(folder, {"decoder": "torch"})
+
+
+def test_signals_are_handled_after_graphs_ended_in_any_order(folder):
+    code = f"""
+import faulthandler, gc, signal, subprocess
+import numpy as np
+from tsd.runtime.backends import open_graph
+faulthandler.enable()
+signal.signal(signal.SIGCHLD, lambda *_: None)
+model = open({str(folder / "encoder.onnx")!r}, "rb").read()
+graphs = [open_graph("openvino", model, 1) for _ in range(2)]
+for graph in graphs:
+    graph(np.zeros((1, 3, {SIDE}, {SIDE}), np.float32))
+while graphs:
+    graph = graphs.pop(0)
+    del graph
+    gc.collect()
+subprocess.run(["true"], check=True)
+print("alive")
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "alive\n"), run.stderr
 
 
 @pytest.mark.parametrize("backend", ["tensorrt", "torch-int8", "onnxruntime-bf16", ""])

@@ -1,6 +1,7 @@
 """Who computes an exported graph: ONNX Runtime or OpenVINO, behind one call. (PyTorch runs the nets themselves.)"""
 
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 
 import numpy as np
@@ -26,9 +27,20 @@ def available() -> list[str]:
 
 def has_bf16() -> bool:
     """Whether OpenVINO computes in bfloat16 on this processor rather than emulating it."""
+    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@cache
+def openvino_core():
+    """The one ``openvino.Core`` of this process.
+
+    A core gives the thread that first uses it a stack for signal handlers and takes it back when it ends. Several cores
+    that do not end in reverse order, or end in another thread, leave in use a stack that is freed: the next signal
+    (Ctrl-C, the end of a child) then kills the process.
+    """
     import openvino
 
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return openvino.Core()
 
 
 def parse(backend: str) -> tuple[str, str]:
@@ -74,9 +86,7 @@ class OpenVinoGraph:
     """OpenVINO on the processor, one stream; fp32 stays fp32 where the processor could do bfloat16."""
 
     def __init__(self, model: bytes, threads: int, precision: str, fixed: bool):
-        import openvino
-
-        self.core, self.model, self.fixed = openvino.Core(), model, fixed
+        self.model, self.fixed = model, fixed
         self.options = {
             "INFERENCE_NUM_THREADS": threads,
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
@@ -95,7 +105,7 @@ class OpenVinoGraph:
         return [tensor.data.copy() for tensor in request.output_tensors]
 
     def _compile(self, shapes: tuple):
-        model = self.core.read_model(self.model)
+        model = openvino_core().read_model(self.model)
         if shapes:
             model.reshape(dict(enumerate(map(list, shapes))))
-        return self.core.compile_model(model, "CPU", self.options).create_infer_request()
+        return openvino_core().compile_model(model, "CPU", self.options).create_infer_request()
