@@ -42,7 +42,7 @@ def digest(root: Path) -> dict[str, str]:
 
 
 def start(videos: Path, root: Path, *more: str) -> subprocess.Popen:
-    arguments = [f"videos={videos}", f"root={root}", "clips.size=96", "clips.look_every=8", "clips.flow=true", *more]
+    arguments = [f"videos={videos}", f"root={root}", "clips.size=96", "clips.look_every=8", *more]
     return subprocess.Popen(
         [sys.executable, "-m", "tsd.prepare", "source=folder", "source.identity=file", *arguments],
         cwd=REPO,
@@ -82,7 +82,7 @@ def test_killed_at_ten_moments_the_result_is_byte_for_byte_the_same(videos, tmp_
 
 
 def test_killed_once_the_next_run_goes_on_and_nothing_differs(videos, tmp_path):
-    settings = Settings(tmp_path / "a", 96, look_every=8, flow=True)
+    settings = Settings(tmp_path / "a", 96, look_every=8)
     collect(folder.find(videos, "file"), settings, workers=0, splits=Splits())
     run, journal = start(videos, tmp_path / "b", "workers=1"), tmp_path / "b" / "manifests" / "journal-0-of-1.jsonl"
     while run.poll() is None and not (journal.is_file() and journal.read_bytes().count(b"\n") >= 3):
@@ -94,7 +94,7 @@ def test_killed_once_the_next_run_goes_on_and_nothing_differs(videos, tmp_path):
     assert 3 <= done.count(b"\n") < 7
     journal.write_bytes(done[:-5])  # the last line cut off
     (tmp_path / "b" / "trainval" / ".half.mp4.x1.part").write_bytes(b"half")
-    second = Settings(tmp_path / "b", 96, look_every=8, flow=True)
+    second = Settings(tmp_path / "b", 96, look_every=8)
     collect(folder.find(videos, "file"), second, workers=0, splits=Splits())
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
 

@@ -183,6 +183,18 @@ def test_a_term_of_weight_0_is_as_good_as_none(root):
     assert record.describe(config, {})["hash"] != record.describe(without, {})["hash"]
 
 
+def test_what_another_stage_weighs_is_no_matter(root):
+    def described(*overrides):
+        return record.describe(plain(config(root, root / "run", *overrides))[0], {})["hash"]
+
+    assert described("stage=vae") == described("stage=vae", "loss=no_picture", "steps=k1")
+    assert described("stage=mouth") == described("stage=mouth", "loss.reconstruction=3")
+    assert described("stage=vae") != described("stage=vae", "loss.kl=1e-3")
+    assert described("stage=teacher") == described("stage=teacher", "loss.energy=3")
+    assert described("stage=student") != described("stage=student", "loss.energy=3")
+    assert described("stage=student") != described("stage=student", "steps=k1")
+
+
 def test_other_data_or_another_vae_below_is_told(root):
     cfg = config(root, root / "run", "stage=teacher", "trainer.max_steps=2")
     train(cfg)

@@ -175,6 +175,15 @@ def kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
 
 
+OF_TEACHER = {"noise", "mouth", "mouth_motion", "anchor", "identity", "temporal", "sync"}
+TERMS = {
+    "vae": {"reconstruction", "edges", "moved", "kl", "mouth"},
+    "teacher": OF_TEACHER,
+    "student": OF_TEACHER | {"distill", "trajectory", "rollout", "picture", "energy", "consistency"},
+}
+"""Stage -> the terms that it weighs. The other stages have one loss each, and no weights."""
+
+
 @dataclass(frozen=True)
 class LossWeights:
     """The ``loss`` group: name of a term -> weight. A term of weight 0 costs nothing and is not computed,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tsd import check, checkpoint
+from tsd import check, checkpoint, losses
 from tsd.check.values import nodes, show
 from tsd.data.manifest import manifest_path
 from tsd.data.shards import read_card
@@ -25,10 +25,17 @@ FREE = re.compile(
 
 
 def essence(config: dict) -> dict[str, Any]:
-    """Dotted key -> value of all that decides what a run comes to. Of the model, only the stage's own net counts."""
+    """Dotted key -> value of all that decides what a run comes to. Of the model only the stage's own net counts, of the
+    loss the terms that it weighs; step counts are of denoisers."""
     flat = {path: value for path, value in nodes(config) if not isinstance(value, dict)}
-    known = [key for key in flat if key.split(".")[0] in check.KEYS[""] and not key.startswith("model.")]
-    return {key: flat[key] for key in known if not FREE.fullmatch(key)}
+    terms = losses.TERMS.get(config["stage"]["name"], ())
+
+    def decides(key: str) -> bool:
+        group, _, rest = key.partition(".")
+        of_others = {"model": True, "loss": rest not in terms, "steps": "noise" not in terms}
+        return group in check.KEYS[""] and not of_others.get(group, False) and not FREE.fullmatch(key)
+
+    return {key: value for key, value in flat.items() if decides(key)}
 
 
 def digest(value: Any) -> str:

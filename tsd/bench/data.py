@@ -133,7 +133,7 @@ def drawn(cfg: DictConfig, folder: Path) -> tuple[Path, Path, int]:
         write_video(
             recording.video, read_frames(recording.video), load_audio(recording.video), keyframe_every=KEYFRAMES
         )
-    collect(recordings, Settings(folder / "drawn", flow=True), splits=Splits(0.2, 0.2), workers=0)
+    collect(recordings, Settings(folder / "drawn"), splits=Splits(0.2, 0.2), workers=0)
     times = -(-cfg.seconds * 25 // len(frames))
     video, num_frames = folder / "long.mp4", cfg.seconds * 25
     write_video(video, np.tile(frames, (times, 1, 1, 1))[:num_frames], np.tile(wave, times), keyframe_every=KEYFRAMES)

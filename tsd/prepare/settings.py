@@ -26,7 +26,7 @@ class Settings:
     """Find the face in clips that are used as they are: head motion and boxes."""
     look_every: int = 3
     """Look for faces on every n-th frame."""
-    flow: bool = False
+    flow: bool = True
     """Store the optical flow."""
     recogniser: str = ""
     """Weights of a trained recogniser, for clips whose words are unknown."""
