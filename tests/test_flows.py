@@ -73,3 +73,23 @@ def test_training_uses_the_stored_flow_where_there_is_one(tmp_path):
     fresh, _ = optical_flow(*(np.ascontiguousarray(without["frames"][without["pair"] - i]) for i in (0, 1)))
     np.testing.assert_array_equal(without["flow"], fresh)
     assert GRID == 64
+
+
+def test_flow_is_that_of_the_pictures_whether_they_are_looked_at_or_not(tmp_path):
+    write_disc(tmp_path / "a.mp4", 20)
+    write_jsonl(manifest_path(tmp_path, "train"), [{"video": "a.mp4", "identity": "p", "frames": 20}])
+    entries = read_manifest(manifest_path(tmp_path, "train"), tmp_path)
+    looking, blind = (
+        ClipDataset(entries, 32, 6, train=True, flow=True, flip=True, pictures=pictures) for pictures in (True, False)
+    )
+    seen = set()
+    for epoch in range(8):
+        window, same = looking[epoch, 0], blind[epoch, 0]
+        pair = window["pair"]
+        fresh, visible = optical_flow(*(np.ascontiguousarray(window["frames"][pair - i]) for i in (0, 1)))
+        for given in (window, same):
+            np.testing.assert_array_equal(given["flow"], fresh)
+            np.testing.assert_array_equal(given["visible"], visible)
+        assert (same["frames"] == 128).all()
+        seen.add(float(np.sign(fresh[0].sum())))
+    assert len(seen) > 1, "mirrored and not"

@@ -42,8 +42,8 @@ class ClipDataset(Dataset):
         flow: add the optical flow of one random neighbouring pair, stored or computed now.
         mel: add the log-mel of the window's sound; a clip without sound is then an error.
         latents: cache of the frames' latents, in the order of ``entries``.
-        pictures: False gives grey for the frames of a window (the reference stays) unless its flow has to be computed:
-            training on latents does not look at them, and decoding is what costs.
+        pictures: False gives grey for the frames of a window (the reference stays): training on latents does not look
+            at them, and decoding is what costs.
         viseme_dir: folder of recognised visemes that replace the manifest's (``viseme_file``).
         memory: holds decoded frames and sound between calls.
     """
@@ -128,7 +128,7 @@ class ClipDataset(Dataset):
     def _sample(self, clip, start, length, other, reference, flipped, rng, whole=False) -> dict:
         entry, span = self.entries[clip], slice(start, start + length)
         numbers = np.arange(start, start + length)
-        if self.pictures or whole or (self.flow and entry.flow is None):
+        if self.pictures or whole:
             frames = self.frames(clip, numbers)
         else:
             frames = np.broadcast_to(np.uint8(128), (length, self.resolution, self.resolution, 3))
@@ -166,7 +166,9 @@ class ClipDataset(Dataset):
             if entry.flow is not None:
                 flow, visible = self.flows(clip).at(start + pair, self.resolution, flipped)
             else:
-                flow, visible = optical_flow(*(np.ascontiguousarray(sample["frames"][i]) for i in (pair, pair - 1)))
+                both = [pair, pair - 1]
+                both = frames[both] if self.pictures else self.frames(clip, numbers[both])
+                flow, visible = optical_flow(*np.ascontiguousarray(both[:, :, ::-1] if flipped else both))
             sample.update(pair=pair, flow=flow, visible=visible)
         return sample
 
