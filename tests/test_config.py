@@ -13,9 +13,10 @@ from hydra.errors import HydraException
 from hydra.utils import get_class, get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from tsd import checkpoint
+from tsd import check, checkpoint
 from tsd.diffusion import Schedule
 from tsd.losses import LossWeights
+from tsd.preflight import composed, plain
 
 CONF = Path(__file__).parents[1] / "conf"
 COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -93,6 +94,12 @@ def test_steps_say_how_many(choice):
     cfg = resolved("train", "stage=student", f"steps={choice}")
     assert instantiate(cfg.steps, _convert_="all").num_steps == int(choice[1:])
     assert cfg.stage.module.schedule == cfg.steps
+
+
+@pytest.mark.parametrize("given", ["trainer.max_steps=5", "max_steps.vae=5"])
+def test_the_steps_of_an_experiment_can_be_changed(given):
+    config, references = plain(composed("train", ["experiment=release", "stage=vae", given], []))
+    assert check.faults(config, references) == [] and config["trainer"]["max_steps"] == 5
 
 
 @pytest.mark.parametrize("experiment", choices("experiment"))

@@ -1,7 +1,9 @@
 """Sweeps: a folder per job, nothing twice, a failed job harms no other, killed sweeps go on, a search remembers."""
 
 import csv
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +16,8 @@ from tiny_runs import arguments, command, ground, ran
 
 from tsd import checkpoint, record
 from tsd.sweeps.folder import LONGEST, job_folder
-from tsd.sweeps.table import as_markdown
+from tsd.sweeps.report import write_report
+from tsd.sweeps.table import as_markdown, row
 
 TWO = ["loss=paper,no_temporal", "p_mismatch=p00"]
 FOUR = ["loss=paper,no_temporal", "p_mismatch=p00,p50"]
@@ -117,6 +120,34 @@ def test_a_failed_job_leaves_its_traceback_and_the_others_run(root, tmp_path):
     assert "needs two identities" in table["p50"]["error"]
     (log,) = [p for p in (tmp_path / "sweep").glob("*/train.log") if "p50" in p.parent.name]
     assert "Traceback" in log.read_text() and "needs two identities" in log.read_text()
+
+
+def test_a_student_is_evaluated_whatever_its_folder_is_called(tmp_path, monkeypatch):
+    """Folders are named after overrides, which have commas."""
+    asked, out = [], tmp_path / "it's a run,steps=k1,p_mismatch-p00"
+
+    def evaluated(cfg):
+        asked.append(cfg)
+        Path(cfg.out).parent.mkdir()
+        Path(cfg.out).write_text(json.dumps({"generate": {"k1": {"mouth_r": 0.5, "fps": 3.0}}}))
+
+    monkeypatch.setattr("tsd.evaluate.evaluate", evaluated)
+    config = {"out": str(out), "evaluate": 3, "data": {"root": str(out / "corpus"), "manifests": "manifests"}}
+    config["weights"] = {"vae": None, "student": None, "sync": str(out / "not there")}
+    below = {"vae": out / "vae, the small one"}
+    assert write_report(config, below) == {"generate.k1.mouth_r": 0.5} == record.read(out)["report"]
+    (cfg,) = asked
+    assert (cfg.weights.student, cfg.weights.vae) == (str(out / "weights.safetensors"), str(below["vae"]))
+    assert cfg.weights.sync is None and cfg.data.root == str(out / "corpus") and cfg.clips == 3
+
+
+def test_a_job_that_was_trained_and_not_evaluated_has_failed(whole, tmp_path):
+    shutil.copytree(whole / "sweep", tmp_path / "sweep")
+    folder = sorted((tmp_path / "sweep").glob("*/run.json"))[0].parent
+    record.update(folder, error="no clips")
+    assert row(folder)["state"] == "failed" and row(folder)["error"] == "no clips" and row(folder)["steps"] == 4
+    record.update(folder, error=None)
+    assert row(folder)["state"] == "finished" and "error" not in row(folder)
 
 
 def test_sigterm_ends_a_sweep_for_requeueing(root, tmp_path):

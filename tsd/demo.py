@@ -17,6 +17,7 @@ from tsd.command import user_errors
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.media.audio import load_audio, write_wav
 from tsd.media.video import read_frames
+from tsd.preflight import override
 from tsd.prepare.__main__ import make_corpus
 from tsd.prepare.manifests import write_atomic
 from tsd.schedules import __main__ as schedules
@@ -70,7 +71,7 @@ class Demo:
     def overrides(self, *names: str) -> list[str]:
         """``weights.<name>=<file>`` of the chain."""
         motion = self.out / "corpus" / "manifests" / "motion.safetensors"
-        return [f"weights.{name}={motion if name == 'motion' else self.weights(name)}" for name in names]
+        return [override(f"weights.{name}", motion if name == "motion" else self.weights(name)) for name in names]
 
     def root(self, name: str) -> Path:
         """Of a corpus, or of the part of ``corpus`` that stands for it; ``corpus`` where there is no ``name``."""
@@ -90,13 +91,13 @@ class Demo:
     def prepare(self, name: str, root: Path, given: list[str], what: str) -> None:
         """A corpus from overrides of ``tsd.prepare``, unless it is there."""
         result = root / "manifests" / "motion.safetensors"
-        self.step(name, what, result, lambda: make_corpus(compose("prepare", [*given, f"root={root}"])))
+        self.step(name, what, result, lambda: make_corpus(compose("prepare", [*given, override("root", root)])))
 
     def train(self, stage: str) -> None:
         root = self.root("voices" if stage == "visemes" else "corpus")
         below = self.overrides("vae", "identity", "sync_loss", "teacher")
-        first = [f"init={Path(self.cfg.start) / stage / 'weights.safetensors'}"] if self.cfg.start else []
-        args = [f"out={self.out / stage}", f"data.root={root}", *below, *first]
+        first = [override("init", Path(self.cfg.start) / stage / "weights.safetensors")] if self.cfg.start else []
+        args = [override("out", self.out / stage), override("data.root", root), *below, *first]
         train(compose("train", [f"experiment={self.cfg.experiment}", f"stage={stage}", *args, *self.cfg.train]))
 
     def take(self, stage: str) -> None:
@@ -108,7 +109,7 @@ class Demo:
 
     def schedules(self) -> None:
         """Strengths of the student's steps, searched on people of the validation split."""
-        args = [f"out={self.out / 'schedules' / 'report.json'}", f"data.root={self.root('corpus')}"]
+        args = [override("out", self.out / "schedules" / "report.json"), override("data.root", self.root("corpus"))]
         schedules.run(compose("schedules", [*args, *self.overrides("vae", "visemes", "student")]))
 
     def held_out(self) -> tuple[Path, Path]:
@@ -122,14 +123,15 @@ class Demo:
 
     def sample(self) -> None:
         picture, sound = self.held_out()
-        args = [f"reference={picture}", f"audio={sound}", "steps=k2", f"out={self.out / 'samples'}", "name=demo"]
+        args = [override("reference", picture), override("audio", sound), override("out", self.out / "samples")]
+        args += ["steps=k2", "name=demo"]
         args += self.overrides("vae", "visemes", "student", "motion")
         folder = sample.run(compose("sample", args))
         shutil.copyfile(folder / "sample.mp4", self.out / ".sample.part")
         (self.out / ".sample.part").replace(self.out / "sample.mp4")
 
     def evaluate(self) -> None:
-        args = [f"out={self.out / 'report.json'}", f"data.root={self.root('held_out')}"]
+        args = [override("out", self.out / "report.json"), override("data.root", self.root("held_out"))]
         args += self.overrides(*self.cfg.stages, *self.cfg.taken, "motion")
         evaluate.evaluate(compose("evaluate", [*args, *self.cfg.evaluate]))
         report = self.out / "report.json"

@@ -57,6 +57,11 @@ def composed(config: str, overrides: list[str], folders: list[str]) -> DictConfi
         GlobalHydra.instance().clear()
 
 
+def override(key: str, value: str | Path | None) -> str:
+    """``key=value`` as Hydra's grammar reads it, whatever characters a path has; None is null."""
+    return f"{key}=null" if value is None else f"{key}='" + str(value).replace("'", r"\'") + "'"
+
+
 def jobs_of(overrides: list[str]) -> list[list[str]]:
     """Overrides of jobs that between them have every value of a sweep: the first values, and each other one once."""
     parsed = OverridesParser.create().parse_overrides(overrides)

@@ -85,11 +85,11 @@ def train(cfg: DictConfig) -> Path:
         if cfg.overwrite and leads:
             clear(out)
         record.check_same(out, run)
+        if leads:
+            record.update(out, **run, error=None)
         if (out / "weights.safetensors").exists():
             log.info("%s is already there (overwrite=true trains it again)", out / "weights.safetensors")
         else:
-            if leads:
-                record.update(out, **run, error=None)
             fit(cfg, config, below, first.get("init"), run)
         if cfg.evaluate and cfg.stage.name == "student":
             write_report(config, below)  # read again where it is there

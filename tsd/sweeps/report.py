@@ -6,7 +6,7 @@ from typing import Any
 
 from tsd import record
 from tsd.check.values import nodes
-from tsd.preflight import composed
+from tsd.preflight import composed, override
 
 ROWS = ("generate.", "follow.", "denoise.student.", "real.", "cross_identity.", "viseme_swap.")
 CLOCKS = ("ms_per_frame", "fps")
@@ -28,9 +28,12 @@ def write_report(config: dict[str, Any], below: dict[str, Path]) -> dict[str, fl
     if not (out / "report.json").is_file():
         weights = {name: str(path) for name, path in config["weights"].items() if path and Path(path).is_file()}
         weights |= {name: str(path) for name, path in below.items()} | {"student": str(out / "weights.safetensors")}
-        given = [f"weights.{name}={weights.get(name) or 'null'}" for name in config["weights"]]
-        data = [f"data.root={config['data']['root']}", f"data.manifests={config['data']['manifests']}"]
-        evaluate(composed("evaluate", [*given, *data, f"clips={config['evaluate']}", f"out={out / 'report.json'}"], []))
+        given = {f"weights.{name}": weights.get(name) for name in config["weights"]}
+        given |= {f"data.{key}": config["data"][key] for key in ("root", "manifests")}
+        # The folder is named after overrides, commas and all.
+        given |= {"out": out / "report.json"}
+        overrides = [override(key, value) for key, value in given.items()]
+        evaluate(composed("evaluate", [*overrides, f"clips={config['evaluate']}"], []))
     values = numbers(json.loads((out / "report.json").read_text()))
     record.update(out, report=values)
     return values

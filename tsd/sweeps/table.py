@@ -14,14 +14,17 @@ from tsd.prepare.manifests import write_atomic
 
 
 def row(folder: Path) -> dict[str, Any]:
-    """Overrides, state and results of one job. "unfinished": killed, or still running."""
+    """Overrides, state and results of one job. "unfinished": killed, or still running; "failed": trained and not
+    evaluated, too."""
     run = record.read(folder) or {}
-    weights = folder / "weights.safetensors"
+    weights, error = folder / "weights.safetensors", run.get("error") or ""
     values: dict[str, Any] = {"job": folder.name, **run.get("overrides", {})}
     if weights.is_file():
         card = checkpoint.read_header(weights)["card"]
-        return values | {"state": "finished", "steps": card["steps"], **card["metrics"], **run.get("report", {})}
-    return values | {"state": "failed" if run.get("error") else "unfinished", "error": run.get("error", "")}
+        values |= {"state": "finished", "steps": card["steps"], **card["metrics"], **run.get("report", {})}
+    elif not error:
+        values["state"] = "unfinished"
+    return values | ({"state": "failed", "error": error} if error else {})
 
 
 def rows(sweep: str | Path) -> list[dict[str, Any]]:
