@@ -5,6 +5,7 @@ are not trained again; what was killed goes on.
 """
 
 import csv
+import os
 import re
 import subprocess
 import sys
@@ -14,14 +15,14 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 
 from tsd.prepare.manifests import write_atomic
 from tsd.report import filled, markers
 
 REPO = Path(__file__).resolve().parent.parent
 COMMAND = "make experiment"
-SHOWN = ("generate.k2.mouth_r", "val/psnr")
-"""What the picture shows: the first of these that the table has."""
+SPLIT = re.compile(r"(\d+)")
 
 
 def header(name: str) -> str:
@@ -58,24 +59,42 @@ def short(cell: str) -> str:
         return cell.replace("|", "\\|")
 
 
-def picture(jobs: list[dict[str, str]], path: Path) -> None:
-    """One bar per job."""
-    shown = next(name for name in SHOWN if name in jobs[0])
-    values = [float(job[shown] or "nan") for job in jobs]
-    figure, axes = plt.subplots(figsize=(8, 0.3 * len(jobs) + 1))
-    axes.barh([job["job"][:60] for job in jobs], values, color="#4477aa")
-    axes.set_xlabel(shown)
-    axes.invert_yaxis()
+def titled(jobs: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The jobs in the order of the numbers in their names, without what all names begin with."""
+    ordered = sorted(jobs, key=lambda job: [int(part) if part.isdigit() else part for part in SPLIT.split(job["job"])])
+    parts = [job["job"].split(",") for job in ordered]
+    shared = len(os.path.commonprefix([part[:-1] for part in parts])) if jobs[1:] else 0
+    return [job | {"job": ",".join(part[shared:])} for job, part in zip(ordered, parts, strict=True)]
+
+
+def picture(name: str, jobs: list[dict[str, str]], path: Path) -> None:
+    """A panel for each number that the experiment is about, a bar per job in it."""
+    shown = [column for column in named(name, list(jobs[0])) or ["val/psnr"] if column in jobs[0]]
+    figure, panels = plt.subplots(1, len(shown), sharey=True, figsize=(2.2 * len(shown) + 2, 0.35 * len(jobs) + 1.2))
+    for axes, column in zip(np.atleast_1d(panels), shown, strict=True):
+        values = [float(job[column] or "nan") for job in jobs]
+        bars = axes.barh([job["job"][:60] for job in jobs], values, color="#4477aa")
+        axes.bar_label(bars, fmt="%.3g", padding=2, fontsize=7)
+        axes.set_title(column.replace(".", "\n", 1), fontsize=8)
+        axes.margins(x=0.3)
+        axes.tick_params(labelsize=7)
+    np.atleast_1d(panels)[0].invert_yaxis()
     figure.savefig(path, dpi=90, bbox_inches="tight")
+    plt.close(figure)
 
 
 def write_study(name: str, sweep: Path, study: Path) -> None:
     """The table and picture of a sweep's folder into a study's folder."""
     study.mkdir(parents=True, exist_ok=True)
-    (study / "jobs.csv").write_text((sweep / "jobs.csv").read_text())
-    with (study / "jobs.csv").open(newline="") as file:
-        jobs = list(csv.DictReader(file))
-    picture(jobs, study / "curve.png")
+    with (sweep / "jobs.csv").open(newline="") as file:
+        jobs = titled(list(csv.DictReader(file)))
+    # Where something lay on the machine that measured is nobody's result.
+    columns = [column for column in jobs[0] if not any(os.path.isabs(job[column]) for job in jobs)]
+    with (study / "jobs.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(jobs)
+    picture(name, jobs, study / "curve.png")
     page = study / "README.md"
     if not page.exists():
         begin, end = markers(COMMAND)
