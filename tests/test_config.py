@@ -96,6 +96,16 @@ def test_steps_say_how_many(choice):
     assert cfg.stage.module.schedule == cfg.steps
 
 
+@pytest.mark.parametrize("learns", ["[k3]", "[]", "k2"])
+def test_schedules_to_learn_are_some_that_there_are(learns):
+    def faults(value):
+        return check.faults(*plain(composed("train", ["stage=student", f"stage.module.learns={value}"], [])))
+
+    assert faults("[k1,k8]") == faults("null") == []
+    (fault,) = faults(learns)
+    assert fault.startswith("stage.module.learns=")
+
+
 @pytest.mark.parametrize("given", ["trainer.max_steps=5", "max_steps.vae=5"])
 def test_the_steps_of_an_experiment_can_be_changed(given):
     config, references = plain(composed("train", ["experiment=release", "stage=vae", given], []))

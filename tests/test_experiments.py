@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tsd import check, preflight
+from tsd import check, preflight, record
 from tsd.report import GENERATE_COLUMNS
 from tsd.sweeps.report import numbers
 
@@ -36,12 +36,24 @@ def test_every_value_that_is_swept_is_right(name):
         assert check.faults(*preflight.plain(preflight.composed("train", job, []))) == []
 
 
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "students"])
+def test_no_two_jobs_train_the_same(name):
+    """``steps`` says what validation shows; jobs that differ in nothing else compare a student with itself."""
+    params = preflight.composed("train", [f"experiment={name}"], []).hydra.sweeper.get("params") or {}
+    swept = [f"{key}={value}" for key, value in params.items()]
+    trained = []
+    for job in preflight.jobs_of([f"experiment={name}", *swept]):
+        essence = record.essence(preflight.plain(preflight.composed("train", job, []))[0])
+        trained.append({k: v for k, v in essence.items() if not k.startswith(("steps.", "stage.module.schedule."))})
+    assert all(one not in trained[:place] for place, one in enumerate(trained))
+
+
 def test_a_page_keeps_its_words_and_gets_the_new_table(tmp_path):
     sweep, study, run = tmp_path / "sweep", tmp_path / "study", script("run")
     sweep.mkdir()
     for psnr in ("20.5", "21.5"):
         (sweep / "jobs.csv").write_text(
-            f"job,sweep,state,val/psnr\nsteps-k1,/a/b,finished,{psnr}\nsteps-k2,/a/b,unfinished,\n"
+            f"job,sweep,state,generate.k2.mouth_r\nsteps-k1,/a/b,finished,{psnr}\nsteps-k2,/a/b,unfinished,\n"
         )
         run.write_study("steps", sweep, study)
         page = study / "README.md"
@@ -55,7 +67,9 @@ def test_a_page_keeps_its_words_and_gets_the_new_table(tmp_path):
         and "Question:" in text
     )
     assert (study / "curve.png").stat().st_size > 1000
-    assert (study / "jobs.csv").read_text() == "job,state,val/psnr\nsteps-k1,finished,21.5\nsteps-k2,unfinished,\n"
+    assert (
+        study / "jobs.csv"
+    ).read_text() == "job,state,generate.k2.mouth_r\nsteps-k1,finished,21.5\nsteps-k2,unfinished,\n"
 
 
 def test_jobs_are_in_the_order_of_their_numbers_and_named_by_what_differs():

@@ -384,6 +384,29 @@ def test_own_steps_start_from_pure_noise_and_judge_one_step(monkeypatch):
     assert sorted(judged) == pytest.approx(sorted({s for schedule in SCHEDULES.values() for s in schedule.strengths}))
 
 
+def test_a_student_may_learn_some_of_its_schedules_only(monkeypatch):
+    stage, clip, judged = student(LossWeights(rollout=1.0), learns=["k2"]), fake_clip(), set()
+    forward = stage.net.forward
+
+    def seen(z_s, s, condition):
+        if torch.is_grad_enabled():
+            judged.add(float(s[0]))
+        return forward(z_s, s, condition)
+
+    monkeypatch.setattr(stage.net, "forward", seen)
+    for seed in range(10):
+        torch.manual_seed(seed)
+        stage.own_steps(clip)
+    assert sorted(judged) == pytest.approx(sorted(SCHEDULES["k2"].strengths))
+    assert set(stage.schedules) == set(SCHEDULES)  # it can be used with all
+
+
+@pytest.mark.parametrize("learns", [[], ["k3"], ["k2", "k3"]])
+def test_a_student_learns_schedules_that_there_are(learns):
+    with pytest.raises(ValueError, match=r"learns must name some of the schedules k1, .*, got \["):
+        student(learns=learns)
+
+
 def test_a_share_of_the_batches_goes_on_matching_the_teacher():
     torch.manual_seed(0)
     loss = LossWeights(rollout=1.0, distill=1.0)

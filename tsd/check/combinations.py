@@ -22,6 +22,10 @@ def combination_faults(config: dict) -> list[str]:
     schedules |= {f"stage.module.schedules.{k}": node for k, node in (stage["module"].get("schedules") or {}).items()}
     for path, node in schedules.items():
         found += schedule_faults(path, node)
+    learns, known = stage["module"].get("learns"), list(stage["module"].get("schedules") or {})
+    if learns is not None and (not learns or not set(learns) <= set(known)):
+        names = ", ".join(known)
+        found.append(f"stage.module.learns={show(learns)}: must name some of the schedules {names}, or be null")
     for net in model:
         if net in checkpoint.NETS:
             try:

@@ -19,10 +19,10 @@ LEAST_OF_S = 0.25
 class StudentModule(DenoiserStage):
     """Two phases: match the teacher's noise over all s (Eq. 7), then walk its own few steps.
 
-    schedules: the few-step schedules trained on, by name; one is drawn per batch. own_steps_from: fraction of the
-    training after which batches are own steps, but for match_share of them, which match the teacher so that the
-    strengths between the steps are not forgotten. teacher_steps: sub-steps of the teacher inside one step of the
-    student.
+    schedules: the few-step schedules it is used with, by name. learns: the names of those whose steps it walks in
+    training, one drawn per batch; None: all. own_steps_from: fraction of the training after which batches are own
+    steps, but for match_share of them, which match the teacher so that the strengths between the steps are not
+    forgotten. teacher_steps: sub-steps of the teacher inside one step of the student.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class StudentModule(DenoiserStage):
         *args,
         teacher: nn.Module,
         schedules: dict[str, Schedule],
+        learns: list[str] | None = None,
         own_steps_from: float = 0.5,
         match_share: float = 0.0,
         teacher_steps: int = 2,
@@ -41,7 +42,11 @@ class StudentModule(DenoiserStage):
             raise ValueError(f"own_steps_from is a fraction of the training, 0..1, got {own_steps_from}")
         if not 0 <= match_share <= 1:
             raise ValueError(f"match_share is a share of the batches, 0..1, got {match_share}")
+        learns = list(schedules) if learns is None else learns
+        if not learns or set(learns) - set(schedules):
+            raise ValueError(f"learns must name some of the schedules {', '.join(schedules)}, got {list(learns)}")
         self.schedules, self.own_steps_from, self.match_share = schedules, own_steps_from, match_share
+        self.learnt = [schedules[name] for name in learns]
         self.teacher_steps = teacher_steps
         self.pictures = self.loss.picture > 0
 
@@ -90,7 +95,7 @@ class StudentModule(DenoiserStage):
         """
         z, reference_latent = self.latents(clip)
         condition = self.condition(clip, reference_latent)
-        schedule = list(self.schedules.values())[int(torch.randint(len(self.schedules), ()))]
+        schedule = self.learnt[int(torch.randint(len(self.learnt), ()))]
         step = int(torch.randint(schedule.num_steps, ()))
         bounds = (*schedule.strengths, 0.0)
         z_s = bounds[0] * draw_noise(z.shape, 1.0, device=z.device)
