@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import librosa
 import numpy as np
 import pytest
@@ -73,3 +77,23 @@ def test_a_column_hears_nothing_beyond_its_25_ms():
 @pytest.mark.parametrize(("num_samples", "columns"), [(0, 0), (1, 4), (640, 4), (641, 8)])
 def test_four_columns_for_every_begun_frame(num_samples, columns):
     assert log_mel(np.ones(num_samples, np.float32)).shape == (columns, 80)
+
+
+def test_no_other_thread_is_kept_busy():
+    """Between the pieces of a stream nothing may spin: the nets need the cores."""
+    code = """
+import time, numpy as np, torch
+from tsd.media.audio import log_mel
+torch.set_num_threads(1)
+wave = np.zeros(16000, np.float32)
+log_mel(wave)
+all_threads, this_thread = time.process_time(), time.thread_time()
+end = time.monotonic() + 0.5
+while time.monotonic() < end:
+    log_mel(wave)
+print(time.process_time() - all_threads, time.thread_time() - this_thread)
+"""
+    environment = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    all_threads, this_thread = map(float, seen.stdout.split())
+    assert this_thread > 0.05 and all_threads < 1.3 * this_thread

@@ -210,5 +210,15 @@ def test_the_runtime_imports_no_training_code():
     assert seen.stdout.strip() == "[]"
 
 
+def test_loading_weights_loads_neither_compilers_nor_other_backends(tmp_path):
+    """Each would cost the start of every process a second or more."""
+    paths = {stage: str(path) for stage, path in files(tmp_path).items()}
+    heavy = {"torch._dynamo", "sympy", "openvino", "onnxruntime"}
+    code = f"import sys\nfrom tsd.runtime.talker import Talker\nTalker.load({paths})\n"
+    code += f"print(sorted({heavy} & set(sys.modules)))"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert seen.stdout.strip() == "[]"
+
+
 def test_fake_nets_are_the_real_ones():
     assert isinstance(talker().student, Denoiser) and talker().student.latent_size == LATENT_SIDE

@@ -60,6 +60,13 @@ def eyes_shut(condition: Condition) -> Tensor:
     return shut * condition.motion_known.to(shut.dtype)[:, None, None]
 
 
+def random_shapes(count: int, channels: int, side: int) -> nn.Parameter:
+    """[count, channels, side, side], normal of standard deviation 0.02. A net built without values (on ``meta``, to be
+    loaded) draws none: there that would load torch's compiler, a second or two of every start."""
+    values = torch.empty(count, channels, side, side)
+    return nn.Parameter(values if values.is_meta else values.normal_().mul_(0.02))
+
+
 class Denoiser(nn.Module):
     """A U-Net over each frame's latent with temporal mixing between frames.
 
@@ -112,11 +119,11 @@ class Denoiser(nn.Module):
         self.enter = nn.Conv2d(latent_channels, first, 3, padding=1)
         self.enter_warped = nn.Conv2d(reference_channels, first, 1, bias=False)
         self.enter_place = nn.Conv2d(2, first, 1, bias=False)
-        self.shapes = nn.Parameter(0.02 * torch.randn(SHAPES, first, latent_size, latent_size))
+        self.shapes = random_shapes(SHAPES, first, latent_size)
         self.to_shares = nn.Linear(VISEME_WINDOW * len(VISEMES), SHAPES)
         self.eye_shapes = None
         if eye_shapes:
-            self.eye_shapes = nn.Parameter(0.02 * torch.randn(eye_shapes, first, latent_size, latent_size))
+            self.eye_shapes = random_shapes(eye_shapes, first, latent_size)
             self.to_eye_shares = nn.Linear(2, eye_shapes, bias=False)
         self.position = nn.Linear(4, deepest)
 

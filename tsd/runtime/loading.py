@@ -104,6 +104,6 @@ def load(source: str | Path | Mapping, backend: str | Mapping[str, str] = "auto"
         if not path.is_dir():
             raise FileNotFoundError(f"{path}: no such folder; give one with weights, or what `make export` wrote")
         source = weights_in(path)
-    if any(name != "torch" for name in choose(backend).values()) and backend != "auto":
+    if backend != "auto" and any(name != "torch" for name in choose(backend).values()):
         raise ValueError(f"backend={backend}: weights are run by torch alone; `make export` writes graphs for others")
     return from_weights(source)
