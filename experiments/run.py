@@ -60,11 +60,14 @@ def short(cell: str) -> str:
 
 
 def titled(jobs: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The jobs in the order of the numbers in their names, without what all names begin with."""
-    ordered = sorted(jobs, key=lambda job: [int(part) if part.isdigit() else part for part in SPLIT.split(job["job"])])
-    parts = [job["job"].split(",") for job in ordered]
-    shared = len(os.path.commonprefix([part[:-1] for part in parts])) if jobs[1:] else 0
-    return [job | {"job": ",".join(part[shared:])} for job, part in zip(ordered, parts, strict=True)]
+    """The jobs in the order of the numbers in their names: the last words of the overrides in which they differ
+    ("learns=[k2]"), their folders where they differ in none."""
+    columns = list(jobs[0])
+    differ = [column for column in columns[1 : columns.index("state")] if len({job[column] for job in jobs}) > 1]
+    if differ:
+        names = [",".join(f"{column.rpartition('.')[2]}={job[column]}" for column in differ) for job in jobs]
+        jobs = [job | {"job": name} for job, name in zip(jobs, names, strict=True)]
+    return sorted(jobs, key=lambda job: [int(part) if part.isdigit() else part for part in SPLIT.split(job["job"])])
 
 
 def picture(name: str, jobs: list[dict[str, str]], path: Path) -> None:

@@ -73,16 +73,18 @@ def test_a_page_keeps_its_words_and_gets_the_new_table(tmp_path):
 
 
 def test_jobs_are_in_the_order_of_their_numbers_and_named_by_what_differs():
-    names = [
-        "experiment-x,loss-a,p_mismatch-p100",
-        "experiment-x,loss-a,p_mismatch-p00",
-        "experiment-x,loss-a,p_mismatch-p25",
-    ]
-    found = script("run").titled([{"job": name} for name in names])
-    assert [job["job"] for job in found] == ["p_mismatch-p00", "p_mismatch-p25", "p_mismatch-p100"]
-    assert script("run").titled([{"job": "experiment-x,loss-a"}])[0]["job"] == "experiment-x,loss-a"
-    grid = [{"job": f"experiment-x,loss-{a},steps-k{k}"} for a in "ab" for k in (1, 2)]
-    assert script("run").titled(grid)[0]["job"] == "loss-a,steps-k1"
+    def names(*jobs: dict[str, str]) -> list[str]:
+        rows = [{"job": f"folder{place}", **job, "state": "finished"} for place, job in enumerate(jobs)]
+        return [job["job"] for job in script("run").titled(rows)]
+
+    shared = {"loss": "a", "experiment": "x"}
+    found = names(*({"p_mismatch": p} | shared for p in ("p100", "p00", "p25")))
+    assert found == ["p_mismatch=p00", "p_mismatch=p25", "p_mismatch=p100"]
+    widths = names(*({"model.student.channels": c} for c in ("[48,96,112]", "[16,24,32]")))
+    assert widths == ["channels=[16,24,32]", "channels=[48,96,112]"]
+    grid = names(*({"loss": a, "steps": f"k{k}", "experiment": "x"} for a in "ab" for k in (1, 2)))
+    assert grid == ["loss=a,steps=k1", "loss=a,steps=k2", "loss=b,steps=k1", "loss=b,steps=k2"]
+    assert names(shared) == ["folder0"]
 
 
 def test_the_table_of_p_mismatch_is_the_cross_identity_table():
