@@ -38,7 +38,7 @@ def named(name: str, columns: list[str]) -> list[str]:
     found, row = [], "generate.k2."
     for word in re.findall(r"[\w./]+\w", line):
         column = word if word in columns else f"{row}{word}"
-        if column in columns:
+        if column in columns and re.search(r"[./]", column):  # not the overrides: "loss" is a column, too
             found.append(column)
             row = column[: column.rfind(".") + 1] or row
     return list(dict.fromkeys(found))

@@ -109,6 +109,11 @@ def test_every_experiment_names_figures_that_there_are(name):
         assert script("run").named(name, columns)
 
 
+def test_overrides_are_no_figures():
+    columns = ["job", "loss", "state", "generate.k2.mouth_r", "generate.k2.viseme_ratio"]
+    assert script("run").named("loss_ablation", columns) == columns[3:]
+
+
 def test_the_workspace_shows_what_trainings_log():
     shown = script("workspace")
     sections = shown.workspace("someone").sections
