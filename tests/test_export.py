@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -119,6 +120,19 @@ def test_backends_by_stage(folder):
     assert talker.backends == {"vae": "torch", "student": "onnxruntime", "visemes": "openvino"}
     with pytest.raises(ValueError, match="decoder is no stage; stages are vae, student, visemes"):
         Talker.load(folder, {"decoder": "torch"})
+
+
+@pytest.mark.parametrize("backend", EXACT)
+def test_between_calls_no_graph_keeps_a_processor(folder, backend):
+    """Graphs of a chain are called in turn: threads of one that go on spinning take the processors from the next."""
+    vae = Talker.load(folder, backend, threads=2).vae
+    spent = []
+    for _ in range(10):
+        vae.encode(torch.zeros(1, 3, vae.resolution, vae.resolution))
+        begun = time.process_time()
+        time.sleep(0.02)
+        spent.append(time.process_time() - begun)
+    assert sorted(spent)[5] < 0.005, spent
 
 
 def test_signals_are_handled_after_graphs_ended_in_any_order(folder):
