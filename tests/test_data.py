@@ -10,7 +10,7 @@ import pytest
 import torch
 from mini_corpus import disc_corpus, motion_of, write_disc
 
-from tsd.clip import Clip, flip_motion, viseme_windows
+from tsd.clip import EYES_OPEN, Clip, flip_motion, viseme_windows
 from tsd.data.datamodule import ClipDataModule
 from tsd.data.dataset import REFERENCE_GAP, ClipDataset, collate
 from tsd.data.manifest import manifest_path, read_manifest
@@ -116,6 +116,29 @@ def test_mirrored_windows_mirror_everything(entries):
             expected = flip_motion(torch.from_numpy(a["motion"]))
             np.testing.assert_array_equal(expected, b["motion"])
     assert 0 < turned < 8
+
+
+def test_windows_around_blinks_show_shut_eyes(monkeypatch, entries):
+    """All windows of a clip that has a blink, where they are asked for always; other clips' windows stay."""
+    motion = motion_of(30, 0)
+    motion[:, EYES_OPEN] = 1
+    blinking = motion.copy()
+    blinking[20:22, EYES_OPEN] = 0.1
+    real = ClipDataset.tracks
+    monkeypatch.setattr(
+        ClipDataset, "tracks", lambda self, clip: replace(real(self, clip), motion=motion if clip else blinking)
+    )
+
+    def windows(p_blink: float, clip: int) -> list[dict]:
+        data = ClipDataset(entries, 32, 2, windows_per_clip=40, train=True, p_blink=p_blink)
+        return [data[0, len(entries) * nth + clip] for nth in range(40)]
+
+    def shut(p_blink: float) -> float:
+        return float(np.mean([w["motion"][:, EYES_OPEN].min() < 0.5 for w in windows(p_blink, 0)]))
+
+    assert shut(1.0) == 1 and 0 < shut(0.0) < 0.4
+    assert {w["start"] for w in windows(1.0, 0)} == {19, 20, 21}
+    assert len({w["start"] for w in windows(1.0, 1)}) > 10
 
 
 def test_flow_points_to_the_previous_frame():

@@ -23,6 +23,7 @@ from tsd.nets.affine import (
     similarity_between,
 )
 from tsd.nets.blocks import ResBlock
+from tsd.nets.context import TemporalMean
 from tsd.nets.denoiser import Condition, Denoiser, Reference
 from tsd.nets.identity import IdentityNet
 from tsd.nets.motion import MotionBank
@@ -198,9 +199,13 @@ def test_the_estimate_is_the_input_at_no_noise_and_bounded_at_much(s):
     assert (z0_hat - gain.skip * z_s).abs().max() < 20 * gain.out
 
 
+REACHES = pytest.mark.parametrize("mean_reaches", [[], [1, 3]])
+
+
 @torch.no_grad()
-def test_the_causal_net_never_sees_a_later_frame():
-    net, condition = fake_denoiser(causal=True), fake_condition()
+@REACHES
+def test_the_causal_net_never_sees_a_later_frame(mean_reaches):
+    net, condition = fake_denoiser(causal=True, mean_reaches=mean_reaches), fake_condition()
     z_s, s = torch.randn(2, 6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE), torch.tensor([0.5, 3.0])
     before = net(z_s, s, condition)
     later = copy.deepcopy(condition)
@@ -223,9 +228,10 @@ def test_neighbouring_frames_are_seen(causal):
 
 
 @torch.no_grad()
+@REACHES
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5])
-def test_streaming_equals_offline(chunk):
-    net, condition = fake_denoiser(causal=True), fake_condition()
+def test_streaming_equals_offline(chunk, mean_reaches):
+    net, condition = fake_denoiser(causal=True, mean_reaches=mean_reaches), fake_condition()
     z_s, s = torch.randn(2, 6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE), torch.tensor([0.5, 3.0])
     whole, reference, memory, parts = net(z_s, s, condition), net.read_reference(condition), None, []
     for begin in range(0, 6, chunk):
@@ -235,6 +241,24 @@ def test_streaming_equals_offline(chunk):
         eps_hat, memory = net(z_s[:, here], s, part, reference, memory, return_memory=True)
         parts.append(eps_hat)
     assert torch.allclose(torch.cat(parts, 1), whole, atol=1e-4)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_means_over_time_are_of_the_frames_that_are_there(causal):
+    """Against a sum by hand; what is the same in all frames stays as it is, also at the ends."""
+    x, reaches = torch.randn(2, 7, 3, 4, 4), [1, 4]
+    means, memory = TemporalMean(reaches, causal)(x, None)
+    means = means.unflatten(0, (2, 7)).unflatten(2, (2, 4))
+    assert memory.shape == (2, 4, 4, 4, 4)
+    for i, reach in enumerate(reaches):
+        for t in range(7):
+            near = x[:, max(0, t - reach) : t + 1 if causal else t + reach + 1]
+            torch.testing.assert_close(means[:, t, i, :3], near.mean(1))
+            share = near.shape[1] / (reach + 1 if causal else 2 * reach + 1)
+            torch.testing.assert_close(means[:, t, i, 3], torch.full((2, 4, 4), share))
+    still = x[:, :1].expand(-1, 7, -1, -1, -1)
+    same = TemporalMean(reaches, causal)(still, None)[0].unflatten(0, (2, 7)).unflatten(2, (2, 4))[:, :, :, :3]
+    torch.testing.assert_close(same, still[:, :, None].expand_as(same))
 
 
 @torch.no_grad()
@@ -293,9 +317,11 @@ def test_eyes_choose_patterns_on_the_face():
     assert shut[0, 2] > 0 and shut.count_nonzero() == 1, "that frame alone, and only where the motion is known"
 
 
-@pytest.mark.parametrize(("causal", "eye_shapes"), [(True, 0), (False, 0), (True, 2)])
-def test_every_parameter_of_the_denoiser_gets_a_gradient(causal, eye_shapes):
-    net = fake_denoiser(causal=causal, eye_shapes=eye_shapes)
+@pytest.mark.parametrize(
+    ("causal", "more"), [(True, {}), (False, {}), (True, {"eye_shapes": 2}), (False, {"mean_reaches": [2]})]
+)
+def test_every_parameter_of_the_denoiser_gets_a_gradient(causal, more):
+    net = fake_denoiser(causal=causal, **more)
     z_s = torch.randn(2, 6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE)
     net(z_s, torch.tensor([0.5, 3.0]), fake_condition()).square().sum().backward()
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []

@@ -22,6 +22,7 @@ VISEME_WINDOW = VISEME_PAST + 1 + VISEME_FUTURE
 MOTION = ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y", "nose_x", "nose_y", "eyes_open")
 """Head motion: three landmarks in units of the picture's side (0 left/top, 1 right/bottom; ``left`` is
 the eye on the left of the picture) and how far the eyes are open (0 shut, 1 open)."""
+EYES_OPEN = MOTION.index("eyes_open")
 
 
 def viseme_windows(visemes: Tensor) -> Tensor:

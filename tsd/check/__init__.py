@@ -14,7 +14,8 @@ KEYS = {
         *("out", "sweep", "init", "overwrite", "checkpoint_every", "print_config", "dry_run", "evaluate", "max_steps"),
     ],
     "stage": ["name", "needs", "net", "module", "monitor", "mode"],
-    "model": ["name", "resolution", *checkpoint.NETS],
+    "model": ["name", "resolution", "windows", *checkpoint.NETS],
+    "model.windows": ["frames", "batch"],
     "weights": [*checkpoint.NETS],
 }
 """The keys of nodes that are no arguments of a class."""

@@ -55,7 +55,7 @@ class ClipDataModule(lightning.LightningDataModule):
         batch_size, val_batch_size: windows per batch.
         windows_per_clip: random windows of every clip in one epoch of training.
         val_windows: fixed windows of every clip in validation and test.
-        p_mismatch, flip, flow, mel, viseme_dir: see ``ClipDataset``; the first two touch training only.
+        p_mismatch, flip, p_blink, flow, mel, viseme_dir: see ``ClipDataset``; the first three touch training only.
         people: of the training split's sorted identities "all", or those at "even" or "odd" places (from 0). Validation
             and test are whole.
         latents: folder of cached latents (``tsd.prepare.latents``), or None to give frames only.
@@ -82,6 +82,7 @@ class ClipDataModule(lightning.LightningDataModule):
         val_windows: int = 1,
         p_mismatch: float = 0.0,
         flip: bool = False,
+        p_blink: float = 0.0,
         flow: bool = False,
         mel: bool = False,
         people: str = "all",
@@ -122,7 +123,7 @@ class ClipDataModule(lightning.LightningDataModule):
         self.windows_per_clip, self.val_windows = windows_per_clip, val_windows
         self.shared = {"resolution": resolution, "window": window, "flow": flow, "mel": mel}
         self.shared |= {"viseme_dir": viseme_dir, "seed": seed}
-        self.training = {"p_mismatch": p_mismatch, "flip": flip}
+        self.training = {"p_mismatch": p_mismatch, "flip": flip, "p_blink": p_blink}
         self.latents, self.vae_hash, self.pictures = latents, vae_hash, pictures
         self.num_workers, self.seed = num_workers, seed
         self.cache_bytes = cache_mb * 2**20 // max(1, num_workers)

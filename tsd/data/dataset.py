@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tsd.clip import MELS, MELS_PER_FRAME, MOTION, VISEME_WINDOW, VISEMES, Clip, flip_motion
+from tsd.clip import EYES_OPEN, MELS, MELS_PER_FRAME, MOTION, VISEME_WINDOW, VISEMES, Clip, flip_motion
 from tsd.data.flows import Flows, read_flows
 from tsd.data.latents import LatentCache
 from tsd.data.manifest import Entry, Manifest
@@ -20,6 +20,8 @@ from tsd.media.video import read_frames, video_info
 
 REFERENCE_GAP = 5
 """Frames between the window and a reference out of the same clip: nearer ones give the answer away (our choice)."""
+SHUT = 0.5
+"""Eyes count as shut below this opening (0..1). Our choice."""
 
 
 class ClipDataset(Dataset):
@@ -39,6 +41,8 @@ class ClipDataset(Dataset):
         train: random windows as above.
         p_mismatch: probability of a reference out of a clip of another identity (Eq. 12).
         flip: mirror half of the training windows.
+        p_blink: probability of a training window with shut eyes in it, where the clip has any: lids are shut in one
+            frame of twenty-five, too few to learn them from.
         flow: add the optical flow of one random neighbouring pair, stored or computed now.
         mel: add the log-mel of the window's sound; a clip without sound is then an error.
         latents: cache of the frames' latents, in the order of ``entries``.
@@ -57,6 +61,7 @@ class ClipDataset(Dataset):
         train: bool = False,
         p_mismatch: float = 0.0,
         flip: bool = False,
+        p_blink: float = 0.0,
         flow: bool = False,
         mel: bool = False,
         latents: LatentCache | None = None,
@@ -71,11 +76,12 @@ class ClipDataset(Dataset):
                 f"{e.where}: {e.key} has {e.frames} frames, fewer than the window of {window} "
                 f"({len(short)} such clips); set data.window={entries.frames.min()} or remove the lines"
             )
-        if not 0 <= p_mismatch <= 1:
-            raise ValueError(f"p_mismatch must lie in [0, 1], got {p_mismatch}")
+        for name, value in {"p_mismatch": p_mismatch, "p_blink": p_blink}.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {value}")
         self.entries, self.resolution, self.window = entries, resolution, window
         self.windows_per_clip, self.train, self.seed = windows_per_clip, train, seed
-        self.p_mismatch, self.flip, self.flow, self.mel = p_mismatch, flip, flow, mel
+        self.p_mismatch, self.flip, self.p_blink, self.flow, self.mel = p_mismatch, flip, p_blink, flow, mel
         self.latents, self.pictures, self.viseme_dir = latents, pictures, viseme_dir
         self.memory = memory if memory is not None else Memory(500 * 2**20)
         self.people, self.person = entries.people, entries.person
@@ -103,6 +109,8 @@ class ClipDataset(Dataset):
             return self._sample(clip, start, self.window, *self._other(clip, reference, rng), False, rng)
         rng = np.random.default_rng([self.seed, epoch, number])
         start = int(rng.integers(entry.frames - self.window + 1))
+        if self.p_blink and rng.random() < self.p_blink:
+            start = self._around_a_blink(clip, start, rng)
         reference = _far_frame(entry.frames, start, self.window, rng)
         flipped = self.flip and bool(rng.random() < 0.5)
         return self._sample(clip, start, self.window, *self._other(clip, reference, rng), flipped, rng)
@@ -117,6 +125,14 @@ class ClipDataset(Dataset):
         entry, rng = self.entries[clip], np.random.default_rng(self.seed)
         sample = self._sample(clip, 0, entry.frames, other, 0, False, rng, whole=True)
         return collate([sample])
+
+    def _around_a_blink(self, clip: int, start: int, rng) -> int:
+        """Start of a window of clip number ``clip`` with shut eyes somewhere in it; ``start`` where none is known."""
+        motion, last = self.tracks(clip).motion, self.entries[clip].frames - self.window
+        shut = np.flatnonzero(motion[:, EYES_OPEN] < SHUT) if motion is not None else []
+        if not len(shut):
+            return start
+        return int(np.clip(rng.choice(shut) - rng.integers(self.window), 0, last))
 
     def _other(self, clip: int, reference: int, rng) -> tuple[int, int]:
         """(clip, frame) of the reference: the given frame, or with p_mismatch one of another identity."""

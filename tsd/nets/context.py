@@ -32,6 +32,39 @@ class TemporalMix(nn.Module):
         return x + self.mix(three), h[:, -2:]
 
 
+class TemporalMean(nn.Module):
+    """Means over neighbouring frames: what stays the same from frame to frame, with less noise on it.
+
+    reaches: how many frames beside the frame itself a mean looks at: behind it where ``causal``, else on each side.
+    What lies beyond the ends of the clip is left out, and every mean says in a channel of its own how much of its
+    reach there was.
+    """
+
+    def __init__(self, reaches: list[int], causal: bool):
+        super().__init__()
+        self.reaches, self.causal = reaches, causal
+
+    def forward(self, x: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
+        """x [B, T, C, h, w] -> means [B*T, (C + 1) * reaches, h, w], and the memory [B, longest reach, C + 1, h, w]
+        that the next call continues from."""
+        b, t, c, h, w = x.shape
+        longest = max(self.reaches)
+        there = torch.cat([x, torch.ones_like(x[:, :, :1])], 2)
+        edge = torch.zeros_like(there[:, :1]).expand(-1, longest, -1, -1, -1)
+        before = edge if memory is None else memory
+        kept = torch.cat([before, there], 1)
+        padded = kept if self.causal else torch.cat([kept, edge], 1)
+        rows = padded.transpose(1, 2).flatten(3)  # [B, C + 1, frames, h * w]
+        means = []
+        for reach in self.reaches:
+            spare, size = longest - reach, reach + 1 if self.causal else 2 * reach + 1
+            mean = F.avg_pool2d(rows[:, :, spare : spare + t + size - 1], (size, 1), stride=1)
+            share = mean[:, c:]
+            means += [mean[:, :c] / share, share]
+        means = torch.cat(means, 1).transpose(1, 2).reshape(b * t, -1, h, w)
+        return means, kept[:, -longest:]
+
+
 class ReferenceAttention(nn.Module):
     """Positions of the frame ask the positions of the reference: what the affine warp cannot carry."""
 

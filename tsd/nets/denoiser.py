@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tsd.clip import MOTION, VISEME_WINDOW, VISEMES
+from tsd.clip import EYES_OPEN, MOTION, VISEME_WINDOW, VISEMES
 from tsd.diffusion import Preconditioning, eps_from_z0, expand
 from tsd.nets.affine import carried, landmarks_of, pixel_grid, placed, similarity_between, to_canonical
 from tsd.nets.blocks import ResBlock, norm, per_frame, zero
-from tsd.nets.context import ReferenceAttention, TemporalMix
+from tsd.nets.context import ReferenceAttention, TemporalMean, TemporalMix
 
 SHAPES = 16
 """Patterns on the canonical face, such as an open jaw, that the visemes of a frame mix. Our choice."""
-EYES_OPEN, EYE_GAIN = MOTION.index("eyes_open"), 10.0
+EYE_GAIN = 10.0
 """Lids are shut in one frame of twenty-five: what they mix counts, and so learns, so many times more. Our choice."""
 
 
@@ -74,7 +74,9 @@ class Denoiser(nn.Module):
     reference features, which reach every frame twice: as they are, and carried by the map that takes the
     reference's eyes to the frame's. Visemes reach it twice, too: as an embedding that modulates every layer, which says
     what is spoken, and as a mixture of learnt patterns where the mouth is, which says where it shows. ``eye_shapes``:
-    such patterns that are mixed by how far the eyes are open, in the frame and in the reference.
+    such patterns that are mixed by how far the eyes are open, in the frame and in the reference. mean_reaches: the net
+    sees means of z_s over so many neighbouring frames, too (``TemporalMean``): noise that is new in every frame is
+    less in them.
 
     Where nothing of z is left in z_s, the estimate starts from the reference's latent, moved or in place as the
     net chooses per position, and the net adds what is different: z0_hat = skip z_s + out (F + out copy).
@@ -90,6 +92,7 @@ class Denoiser(nn.Module):
         emb_channels: int = 128,
         causal: bool = False,
         eye_shapes: int = 0,
+        mean_reaches: tuple[int, ...] | list[int] = (),
     ):
         super().__init__()
         self.latent_channels, self.latent_size, self.causal = latent_channels, latent_size, causal
@@ -117,6 +120,10 @@ class Denoiser(nn.Module):
         self.combine = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, emb_channels), nn.SiLU())
 
         self.enter = nn.Conv2d(latent_channels, first, 3, padding=1)
+        self.means = None
+        if mean_reaches:
+            self.means = TemporalMean(list(mean_reaches), causal)
+            self.enter_means = nn.Conv2d(len(mean_reaches) * (latent_channels + 1), first, 1, bias=False)
         self.enter_warped = nn.Conv2d(reference_channels, first, 1, bias=False)
         self.enter_place = nn.Conv2d(2, first, 1, bias=False)
         self.shapes = random_shapes(SHAPES, first, latent_size)
@@ -211,7 +218,13 @@ class Denoiser(nn.Module):
         emb = self.embed(condition, reference, s)
         landmarks = landmarks_of(condition.motion, condition.motion_known).flatten(0, 1)
 
-        x = self.enter((expand(scale.inp, z_s) * z_s).flatten(0, 1))
+        memories = []
+        scaled = expand(scale.inp, z_s) * z_s
+        x = self.enter(scaled.flatten(0, 1))
+        if self.means is not None:
+            means, kept = self.means(scaled, None if memory is None else memory[0])
+            memories.append(kept)
+            x = x + self.enter_means(means)
         maps = similarity_between(landmarks, per_frame(reference.landmarks, t))
         features, carried_latent = self.carry(reference, maps, t)
         x = x + self.enter_warped(features) + per_frame(reference.plain, t)
@@ -219,8 +232,7 @@ class Denoiser(nn.Module):
         x = x + self.enter_place(place[..., 2:].transpose(1, 2).unflatten(2, (self.latent_size, -1)))
         x = x + self.shape(condition, landmarks)
 
-        mixes = iter(enumerate(self.mixes))
-        memories = []
+        mixes = iter(enumerate(self.mixes, len(memories)))
 
         def mix(x: Tensor) -> Tensor:
             i, layer = next(mixes)
