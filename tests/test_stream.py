@@ -1,5 +1,7 @@
 """Streaming: pieces of any size give the whole's frames, with bounded memory and a stated look-ahead."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -69,6 +71,42 @@ def test_streamed_frames_are_those_of_the_whole(size, mode):
             # 1e-4 of a latent is less than a level of grey, but may lie across the edge between two
             assert np.abs(out.astype(int) - t.decode(z, t.reference.along(track))).max() <= 1
             assert out.shape == (len(visemes), SIDE, SIDE, 3)
+
+
+@pytest.mark.parametrize("mode", ["e1", "e2"])
+@pytest.mark.parametrize("steps", ["k1", "k4"])
+def test_workers_side_by_side_make_the_same_frames(mode, steps):
+    """The same bits, whether the next part is begun before this one is done, and whoever does it."""
+    t, sound = ready(), wave(20_000)
+    alone = np.concatenate(list(t.stream(pieces(sound, 5120), steps, 8, mode=mode)))
+    with ThreadPoolExecutor(3) as t.workers:
+        for size in (5120, len(sound)):
+            assert np.array_equal(alone, np.concatenate(list(t.stream(pieces(sound, size), steps, 8, mode=mode)))), size
+
+
+def test_what_goes_wrong_in_a_worker_is_not_lost():
+    t = ready()
+    t.vae = None
+    with ThreadPoolExecutor(2) as t.workers, pytest.raises(AttributeError):
+        list(t.stream([wave(20_000)]))
+
+
+def test_no_frame_waits_for_sound_that_it_does_not_need():
+    """From a microphone every frame is there before the next piece of sound is asked for."""
+    t, sound = ready(), pieces(wave(640 * 20), 640)
+    given, hearing, due = 0, Hearing(t.recogniser), []
+    for piece in sound:
+        due.append(len(hearing.push(piece)))
+
+    def microphone():
+        nonlocal given
+        for piece in sound:
+            given += 1
+            yield piece
+
+    at = [given for _ in t.stream(microphone())]
+    expected = [nth for nth, count in enumerate(due, 1) for _ in range(count)]
+    assert at[: len(expected)] == expected and len(at) == 20
 
 
 def test_motion_repeats_for_ever():

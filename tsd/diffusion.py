@@ -134,6 +134,12 @@ def sample(predict_noise: Callable[[Tensor, Tensor, int], Tensor], z: Tensor, sc
     ``predict_noise(z_s, s [B], k)`` returns eps_hat like z_s. This is the Euler step of the
     probability-flow ODE: exact for every K when eps_hat is the true noise.
     """
-    for k, (s, eta) in enumerate(zip(schedule.strengths, schedule.etas, strict=True)):
-        z = z - eta * predict_noise(z, torch.full((len(z),), s, device=z.device, dtype=z.dtype), k)
+    for k in range(schedule.num_steps):
+        z = advance(predict_noise, z, schedule, k)
     return z
+
+
+def advance(predict_noise: Callable[[Tensor, Tensor, int], Tensor], z: Tensor, schedule: Schedule, k: int) -> Tensor:
+    """Step k of ``sample``."""
+    s = torch.full((len(z),), schedule.strengths[k], device=z.device, dtype=z.dtype)
+    return z - schedule.etas[k] * predict_noise(z, s, k)

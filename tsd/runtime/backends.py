@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
+from queue import SimpleQueue
+from threading import Lock
 
 import numpy as np
 
@@ -55,19 +57,20 @@ def parse(backend: str) -> tuple[str, str]:
     return name, precision
 
 
-def open_graph(backend: str, model: bytes, threads: int, fixed: bool = False) -> Graph:
+def open_graph(backend: str, model: bytes, threads: int, fixed: bool = False, callers: int = 1) -> Graph:
     """An ONNX model made ready to run on ``threads`` threads.
 
-    ``fixed``: its inputs come in few shapes, worth compiling for each where the backend can.
+    ``fixed``: its inputs come in few shapes, worth compiling for each where the backend can. ``callers``: how many may
+    call it at once, each on ``threads`` threads.
     """
     name, precision = parse(backend)
     if name == "onnxruntime":
         return OnnxRuntimeGraph(model, threads)
-    return OpenVinoGraph(model, threads, precision, fixed)
+    return OpenVinoGraph(model, threads, precision, fixed, callers)
 
 
 class OnnxRuntimeGraph:
-    """ONNX Runtime on the processor."""
+    """ONNX Runtime on the processor; any number may call it at once."""
 
     def __init__(self, model: bytes, threads: int):
         import onnxruntime
@@ -85,29 +88,40 @@ class OnnxRuntimeGraph:
 
 
 class OpenVinoGraph:
-    """OpenVINO on the processor, one stream; fp32 stays fp32 where the processor could do bfloat16."""
+    """OpenVINO on the processor, a stream per caller; fp32 stays fp32 where the processor could do bfloat16."""
 
-    def __init__(self, model: bytes, threads: int, precision: str, fixed: bool):
-        self.model, self.fixed = model, fixed
+    def __init__(self, model: bytes, threads: int, precision: str, fixed: bool, callers: int):
+        self.model, self.fixed, self.callers = model, fixed, callers
         self.options = {
-            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_NUM_THREADS": threads * callers,
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": callers,
         }
-        self.requests: dict[tuple, object] = {}
+        self.requests: dict[tuple, SimpleQueue] = {}
+        """By shapes of inputs: the requests that nobody is using."""
+        self.compiling = Lock()
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
         shapes = tuple(x.shape for x in inputs) if self.fixed else ()
-        if shapes not in self.requests:
-            if len(self.requests) == SHAPES:
-                del self.requests[next(iter(self.requests))]
-            self.requests[shapes] = self._compile(shapes)
-        request = self.requests[shapes]
-        request.infer(dict(enumerate(inputs)), share_inputs=True)
-        return [tensor.data.copy() for tensor in request.output_tensors]
+        with self.compiling:
+            if shapes not in self.requests:
+                if len(self.requests) == SHAPES:
+                    del self.requests[next(iter(self.requests))]
+                self.requests[shapes] = self._compile(shapes)
+            free = self.requests[shapes]
+        request = free.get()
+        try:
+            request.infer(dict(enumerate(inputs)), share_inputs=True)
+            return [tensor.data.copy() for tensor in request.output_tensors]
+        finally:
+            free.put(request)
 
-    def _compile(self, shapes: tuple):
+    def _compile(self, shapes: tuple) -> SimpleQueue:
         model = openvino_core().read_model(self.model)
         if shapes:
             model.reshape(dict(enumerate(map(list, shapes))))
-        return openvino_core().compile_model(model, "CPU", self.options).create_infer_request()
+        compiled, free = openvino_core().compile_model(model, "CPU", self.options), SimpleQueue()
+        for _ in range(self.callers):
+            free.put(compiled.create_infer_request())
+        return free

@@ -52,7 +52,7 @@ class Dubbing:
         hearing = Hearing(talker.recogniser, self.chunk)
         speaking = Speaking(talker.student, speaker, talker.schedule(self.steps), self.seed)
         order, pictures, done = there_and_back_order(len(video), self.num_frames), video.frames(), 0
-        for windows in heard(hearing, [self.wave], self.chunk):
+        for windows, _ in heard(hearing, [self.wave], self.chunk):
             for part in windows.split(self.chunk) if len(windows) else ():
                 here = order[done : done + len(part)]
                 done += len(part)

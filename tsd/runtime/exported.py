@@ -8,23 +8,24 @@ from tsd.nets.denoiser import Condition, Reference
 from tsd.nets.vae import Appearance
 from tsd.runtime.backends import Graph, open_graph
 from tsd.runtime.card import Card
-
-BLOCK = 8
-"""Frames that the decoder takes at a time; fewer are filled up, so that it meets no more shapes than two."""
+from tsd.runtime.wavefront import BLOCK
 
 
 class Exported:
-    """Graphs of one export on one backend."""
+    """Graphs of one export on one backend. ``callers``: how many threads may call at once; they share the threads."""
 
-    def __init__(self, card: Card, backend: str, threads: int):
-        self.card, self.backend, self.threads = card, backend, threads
+    def __init__(self, card: Card, backend: str, threads: int, callers: int = 1):
+        self.card, self.backend, self.threads, self.callers = card, backend, threads, callers
 
-    def open(self, graph: str, fixed: bool = False) -> Graph:
-        """The graph, in int8 where that is asked for and this graph is worth it."""
+    def open(self, graph: str, fixed: bool = False, shared: bool = False) -> Graph:
+        """The graph, in int8 where that is asked for and this graph is worth it. ``shared``: for all callers at once,
+        else for one with all threads."""
         small = f"{graph}-int8.onnx"
         has_small = self.backend.endswith("-int8") and small in self.card.content["files"]
         model = self.card.file(small if has_small else f"{graph}.onnx").read_bytes()
         try:
+            if shared and self.callers > 1:
+                return open_graph(self.backend, model, max(1, self.threads // self.callers), fixed, self.callers)
             return open_graph(self.backend, model, self.threads, fixed)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
@@ -38,8 +39,8 @@ def run(graph: Graph, *inputs: Tensor) -> list[Tensor]:
 class ExportedRecogniser(Exported):
     """``VisemeNet``: log-mel [1, 4 T, 80] -> logits [1, T, V]."""
 
-    def __init__(self, card: Card, backend: str, threads: int):
-        super().__init__(card, backend, threads)
+    def __init__(self, card: Card, backend: str, threads: int, callers: int = 1):
+        super().__init__(card, backend, threads, callers)
         self.look_ahead, self.past = card.content["look_ahead"], card.content["past"]
         self.graph = self.open("recogniser")
 
@@ -52,11 +53,11 @@ class ExportedStudent(Exported):
 
     causal = True
 
-    def __init__(self, card: Card, backend: str, threads: int):
-        super().__init__(card, backend, threads)
+    def __init__(self, card: Card, backend: str, threads: int, callers: int = 1):
+        super().__init__(card, backend, threads, callers)
         latents = card.content["latents"]
         self.latent_channels, self.latent_size = latents["channels"], latents["size"]
-        self.reader, self.step = self.open("reference"), self.open("step")
+        self.reader, self.step = self.open("reference"), self.open("step", shared=True)
         self.memory = [tuple(shape) for shape in card.content["memory"]]
 
     def read_reference(self, condition: Condition) -> Reference:
@@ -83,11 +84,13 @@ class ExportedStudent(Exported):
 class ExportedVAE(Exported):
     """``VAE``: pictures to latents and back."""
 
-    def __init__(self, card: Card, backend: str, threads: int):
-        super().__init__(card, backend, threads)
+    def __init__(self, card: Card, backend: str, threads: int, callers: int = 1):
+        super().__init__(card, backend, threads, callers)
         self.resolution = card.content["resolution"]
         self.latent_channels, self.latent_size = (card.content["latents"][key] for key in ("channels", "size"))
-        self.encoder, self.decoder = self.open("encoder", fixed=True), self.open("decoder", fixed=True)
+        self.encoder, self.decoder = self.open("encoder", fixed=True), self.open("decoder", fixed=True, shared=True)
+        self.decoder_alone = self.open("decoder", fixed=True) if callers > 1 else self.decoder
+        """For a frame at a time, of which two cannot be decoded at once."""
 
     def encode(self, frames: Tensor) -> Tensor:
         """frames [..., 3, H, W] -> z [..., C, h, w]."""
@@ -115,6 +118,7 @@ class ExportedVAE(Exported):
         missing = BLOCK - len(z) if len(z) > 1 else 0
         filled = [torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) for x in (z, seen.maps)]
         if len(seen.picture) == 1:
-            return run(self.decoder, filled[0][None], seen.picture, seen.latent, filled[1][None])[0][0, : len(z)]
+            decoder = self.decoder if len(z) > 1 else self.decoder_alone
+            return run(decoder, filled[0][None], seen.picture, seen.latent, filled[1][None])[0][0, : len(z)]
         own = [torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) for x in (seen.picture, seen.latent)]
         return run(self.decoder, filled[0][:, None], *own, filled[1][:, None])[0][: len(z), 0]  # a stream per frame

@@ -91,10 +91,12 @@ class Hearing:
         return windows
 
 
-def heard(hearing: Hearing, audio: Iterable[np.ndarray], chunk: int) -> Iterator[Tensor]:
-    """Viseme windows [n, W, V] of a stream's pieces, long pieces cut so that no more than needed is held."""
+def heard(hearing: Hearing, audio: Iterable[np.ndarray], chunk: int) -> Iterator[tuple[Tensor, bool]]:
+    """Viseme windows [n, W, V] of a stream's pieces, long pieces cut so that no more than needed is held; and whether
+    the sound for more is there already, or has to be waited for."""
     for piece in audio:
         piece = np.asarray(piece, np.float32)
         for begin in range(0, len(piece), chunk * SAMPLES_PER_FRAME):
-            yield hearing.push(piece[begin : begin + chunk * SAMPLES_PER_FRAME])
-    yield hearing.finish()
+            end = begin + chunk * SAMPLES_PER_FRAME
+            yield hearing.push(piece[begin:end]), end < len(piece)
+    yield hearing.finish(), False

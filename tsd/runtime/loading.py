@@ -1,6 +1,7 @@
 """The nets of a chain, from a folder of weights or of an export, for the backends that are there."""
 
 from collections.abc import Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +37,7 @@ class Nets:
     motion: object = None
     schedules: dict[str, Schedule] = field(default_factory=dict)
     backends: dict[str, str] = field(default_factory=dict)
+    workers: Executor | None = None
 
 
 def weights_in(folder: Path) -> dict[str, Path]:
@@ -76,9 +78,12 @@ def from_export(card: Card, backend: str | Mapping[str, str], threads: int) -> N
     held = {
         stage: card.file(f"{stage}.safetensors") for stage in theirs if f"{stage}.safetensors" in card.content["files"]
     }
-    graphs = {stage: EXPORTED[stage](card, name, threads) for stage, name in chosen.items() if name != "torch"}
+    # PyTorch divides a single call among threads of its own, which would fight with callers side by side.
+    callers = threads if "torch" not in chosen.values() else 1
+    workers = ThreadPoolExecutor(callers, "tsd") if callers > 1 else None
+    graphs = {stage: EXPORTED[stage](card, name, threads, callers) for stage, name in chosen.items() if name != "torch"}
     nets = {stage: checkpoint.load(path, stage) for stage, path in held.items()}
-    return Nets(**graphs, **nets, schedules=card.schedules, backends=chosen)
+    return Nets(**graphs, **nets, schedules=card.schedules, backends=chosen, workers=workers)
 
 
 def choose(backend: str | Mapping[str, str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tsd.diffusion import Schedule, sample
+from tsd.diffusion import Schedule, advance
 from tsd.nets.affine import frame_to_reference
 from tsd.nets.denoiser import Condition, Reference
 from tsd.nets.vae import Appearance
@@ -39,9 +39,22 @@ class Known:
     share: Tensor
 
 
+@dataclass
+class Part:
+    """The next T frames of a video under way: z [1, T, C, h, w] after the steps taken so far, and what is known of
+    them."""
+
+    z: Tensor
+    condition: Condition
+    known: Known | None
+
+
 class Speaking:
-    """Latents of one speaker, from visemes and motion. A causal student's memory of two frames per layer and step
-    is all that is kept, so a video may be of any length, and its latents do not depend on how it is cut."""
+    """Latents of one speaker, from visemes and motion. A causal student's memory of the last frames per layer and step
+    is all that is kept, so a video may be of any length, and its latents do not depend on how it is cut.
+
+    Part by part, each by all its steps; or step by step, where every step sees the parts in their order.
+    """
 
     def __init__(self, student, speaker: Speaker, schedule: Schedule, seed: int = 0):
         self.student, self.speaker, self.schedule = student, speaker, schedule
@@ -60,6 +73,14 @@ class Speaking:
         instead of from noise alone. ``known``: only a share of each position is generated; where nothing is, the known
         latents with the step's noise on them are what the net sees at every step, and themselves what comes out.
         """
+        part = self.begin(windows, motion, start, known)
+        for k in range(self.schedule.num_steps):
+            self.step(part, k)
+        return part.z[0]
+
+    @torch.inference_mode()
+    def begin(self, windows: Tensor, motion: Tensor, start: Tensor | None = None, known: Known | None = None) -> Part:
+        """The next T frames before their first step."""
         speaker = self.speaker
         condition = Condition(windows[None], motion[None], self.known, speaker.latent, speaker.motion[None])
         z = self.schedule.strengths[0] * self.noise.expand(-1, len(windows), -1, -1, -1)
@@ -67,11 +88,17 @@ class Speaking:
             z = z + start[None]
         if known is not None:
             z = z + (1 - known.share) * known.latents
+        return Part(z, condition, known)
+
+    @torch.inference_mode()
+    def step(self, part: Part, k: int) -> None:
+        """Step k of a part whose steps before it are taken, after that step of the part before it."""
+        speaker, known = self.speaker, part.known
 
         def predict(z_s: Tensor, s: Tensor, k: int) -> Tensor:
-            eps_hat, self.memories[k] = self.student(z_s, s, condition, speaker.reference, self.memories[k], True)
+            eps_hat, self.memories[k] = self.student(z_s, s, part.condition, speaker.reference, self.memories[k], True)
             # Where latents are known so is their noise, and with the true noise a step leads to the known latents with
             # less of it: the net's guess is not needed there.
             return eps_hat if known is None else torch.lerp(self.noise.expand_as(z_s), eps_hat, known.share)
 
-        return sample(predict, z, self.schedule)[0]
+        part.z = advance(predict, part.z, self.schedule, k)

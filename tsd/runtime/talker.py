@@ -1,6 +1,7 @@
 """A face and speech in, frames out. No training code: this is what an application imports."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from tsd.runtime.driving import DrivingVideo
 from tsd.runtime.dubbing import LENGTHS, Dubbing, common_length, speech_of
 from tsd.runtime.hearing import Hearing, heard, look_ahead_ms
 from tsd.runtime.speaking import Speaker, Speaking
+from tsd.runtime.wavefront import Wavefront
 
 REFERENCE_START = 5.0
 """Noise strength on the reference's latent when a video begins from it. Our choice."""
@@ -44,6 +46,8 @@ class Talker:
         self.schedules = schedules or {}
         self.backends: dict[str, str] = {}
         """{stage: who computes it}"""
+        self.workers: Executor | None = None
+        """Threads for nets that may be called side by side."""
         self.reference: Speaker | None = None
 
     @classmethod
@@ -63,7 +67,7 @@ class Talker:
         """
         nets = loading.load(source, backend, threads)
         talker = cls(nets.vae, nets.student, nets.visemes, nets.motion, nets.schedules)
-        talker.backends = nets.backends
+        talker.backends, talker.workers = nets.backends, nets.workers
         return talker
 
     def set_reference(self, image: str | Path | np.ndarray) -> Speaker:
@@ -107,14 +111,18 @@ class Talker:
         self.require_stream()
         begin, schedule = self.start(speaker, schedule) if start == "reference" else (None, schedule)
         hearing, speaking = Hearing(self.recogniser, chunk), Speaking(self.student, speaker, schedule, seed)
-        cycle = self.motion_cycle(speaker, seed, motion)
-        done = 0
-        for windows in heard(hearing, audio, chunk):
+        cycle, done = self.motion_cycle(speaker, seed, motion), 0
+        decode = None if mode == "e2" else lambda z, track: self.decode(z, speaker.along(track))
+        wavefront = Wavefront(speaking, decode, self.workers)
+        for windows, more in heard(hearing, audio, chunk):
             for part in windows.split(chunk) if len(windows) else ():
                 track = cycle[(done + torch.arange(len(part))) % len(cycle)]
-                z = speaking(part, track, begin)
                 done += len(part)
-                yield z.numpy() if mode == "e2" else self.decode(z, speaker.along(track))
+                made = wavefront.push(part, track, begin)
+                if made is not None:
+                    yield made
+            if not more:
+                yield from wavefront.drain()
 
     def video(self, audio: str | Path | np.ndarray, steps: str = "k2", chunk: int = 8, **options) -> np.ndarray:
         """All frames uint8 [T, R, R, 3] (mode ``e2``: latents) of a file or float32 [N] at 16 kHz; see ``stream``."""
