@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes import awake
+from fakes import LATENT_CHANNELS, LATENT_SIDE, awake, fake_condition
 from tiny_runs import config, ground
 
 from tsd import checkpoint, record, stages
@@ -225,6 +225,24 @@ def test_a_training_goes_on_from_the_net_it_is_given(root):
     rewritten(start, "teacher")
     with pytest.raises(ValueError, match="holds another run: the init is .* and was"):
         train(config(root, root / "run", *still))
+
+
+def test_a_student_goes_on_without_a_teacher_and_with_parts_that_it_did_not_have(root):
+    """Which begin without effect; that it learns is another test's business."""
+    start = root / "student" / "weights.safetensors"
+    (root / "teacher" / "weights.safetensors").unlink()
+    added = ["model.student.eye_shapes=2", "model.student.mean_reaches=[1,2]"]
+    still = ["stage=student", "loss=no_teacher", "trainer.max_steps=2", "optimizer.lr=1e-12", "callbacks.ema=null"]
+    weights = train(config(root, root / "run", *still, *added, f"init={start}"))
+    before, after = checkpoint.load(start, "student"), checkpoint.load(weights, "student")
+    new = {name.split(".")[0] for name in after.state_dict().keys() - before.state_dict().keys()}
+    assert new == {"enter_means", "eye_shapes", "to_eye_shares"}
+    z_s, condition = torch.randn(2, 6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE), fake_condition()
+    with torch.no_grad():
+        torch.testing.assert_close(*(net(z_s, torch.tensor([0.5, 3.0]), condition) for net in (before, after)))
+    assert "teacher" not in checkpoint.read_header(weights)["card"]["stands_on"]
+    with pytest.raises(FileNotFoundError, match="no teacher weights at"):
+        train(config(root, root / "other", "stage=student", "trainer.max_steps=2"))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """The embedded corpus: layout, truth against pictures and sound, determinism, restart, disjoint people."""
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import av
@@ -94,6 +96,14 @@ def test_other_workers_and_order_give_the_same_truth_and_pictures(corpus, tmp_pa
     assert truths(tmp_path) == truths(root)
     for path in sorted(root.rglob("*.mp4")):
         np.testing.assert_array_equal(pictures(path), pictures(tmp_path / path.relative_to(root)))
+
+
+def test_workers_that_cannot_start_end_the_run(tmp_path):
+    """As those of a program that was read from standard input: they were started again and again, for ever."""
+    code = f"from tsd.prepare.synthetic import make_corpus as m; m({str(tmp_path)!r}, 2, 1, 1.0, 32, workers=2)"
+    done = subprocess.run([sys.executable, "-"], input=code, text=True, capture_output=True, timeout=120)
+    assert done.returncode and "was not drawn: its process died twice" in done.stderr
+    assert not list(tmp_path.rglob("*.mp4"))
 
 
 def test_a_stopped_run_goes_on_and_finished_clips_are_kept(corpus, tmp_path, monkeypatch):

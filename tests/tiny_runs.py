@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from fakes import LATENT_CHANNELS, LATENT_SIDE, SIDE, awake
 from mini_corpus import disc_corpus
+from omegaconf import OmegaConf
 
 from tsd import checkpoint
 from tsd.preflight import composed
@@ -49,8 +50,7 @@ def ground(root: Path) -> Path:
     cfg = composed("train", SMALL, [])
     for stage in STAGES:
         torch.manual_seed(STAGES.index(stage))
-        arguments = {k: v for k, v in cfg.model[stage].items() if k != "_target_"}
-        arguments["channels"] = list(arguments["channels"]) if stage != "identity" else arguments["channels"]
+        arguments = {k: v for k, v in OmegaConf.to_container(cfg.model[stage], resolve=True).items() if k != "_target_"}
         net = awake(checkpoint.NETS[stage](**arguments))
         checkpoint.save(root / stage / "weights.safetensors", stage, net, arguments, {})
     return root

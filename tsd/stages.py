@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from tsd import checkpoint
+from tsd.nets.denoiser import ADDED
 
 log = logging.getLogger(__name__)
 RUNS = ("*", "*/*", "*/*/*")
 """How deep other runs lie below the folder of runs."""
-TERMS = {"identity": "identity", "sync_loss": "sync"}
-"""Stages that are stood on only where this term of the loss has a weight."""
+TERMS = {"identity": ("identity",), "sync_loss": ("sync",), "teacher": ("distill", "trajectory")}
+"""Stages that are stood on only where one of these terms of the loss has a weight."""
 
 
 def below(config: dict) -> dict[str, Path]:
@@ -21,7 +22,7 @@ def below(config: dict) -> dict[str, Path]:
     says, and the VAE is the one that the teacher was trained on, by its hash. ValueError or FileNotFoundError says
     what does not fit and which command makes it.
     """
-    needs = [name for name in config["stage"]["needs"] if name not in TERMS or config["loss"][TERMS[name]]]
+    needs = [name for name in config["stage"]["needs"] if name not in TERMS or any(config["loss"][t] for t in TERMS[name])]
     for name in needs:  # in the order in which they are made
         if not Path(config["weights"][name]).is_file() and not other_runs(Path(config["weights"][name]), name):
             checkpoint.read_header(config["weights"][name], name)  # raises, and says which command makes them
@@ -40,12 +41,13 @@ def below(config: dict) -> dict[str, Path]:
 def first_weights(config: dict) -> dict[str, Path]:
     """{"init": the weights file that the stage starts from}; empty where it starts at random.
 
-    FileNotFoundError or ValueError where the file does not hold the very net that ``stage.net`` describes.
+    FileNotFoundError or ValueError where the file does not hold the net that ``stage.net`` describes, or that net
+    without parts that can be added (``denoiser.ADDED``).
     """
     if not config.get("init"):
         return {}
     path, name = Path(config["init"]), config["stage"]["name"]
-    if why := misfit(path, name, config, None):
+    if why := misfit(path, name, config, None, added=ADDED):
         raise ValueError(f"init={path}: {why}: only a net of the same size can go on from it")
     return {"init": path}
 
@@ -81,15 +83,15 @@ def find(name: str, config: dict, wanted_hash: str | None) -> Path:
     raise ValueError(f"weights.{name}={given}: {why}: {remedy(name, config, wanted_hash)}")
 
 
-def misfit(path: Path, name: str, config: dict, wanted_hash: str | None) -> str:
-    """Why these weights do not fit; empty where they do. Raises ValueError for a file that is of no use to anyone."""
+def misfit(path: Path, name: str, config: dict, wanted_hash: str | None, added: tuple[str, ...] = ()) -> str:
+    """Why these weights do not fit; empty where they do. ``added``: arguments of parts they may be without. Raises ValueError for a file that is of no use to anyone."""
     header = checkpoint.read_header(path, name)
     if wanted_hash is not None and checkpoint.file_hash(path) != wanted_hash:
         return (
             f"is {checkpoint.file_hash(path)}, but the teacher was trained on {wanted_hash}, which is nowhere beside it"
         )
     ours, theirs = complete(name, config["model"][name]), complete(name, header["arguments"])
-    differing = [key for key in ours if ours[key] != theirs.get(key)]
+    differing = [key for key in ours if ours[key] != theirs.get(key) and not (key in added and not theirs.get(key))]
     return "; ".join(f"has {key} {theirs.get(key)}, but model.{name}.{key} is {ours[key]}" for key in differing)
 
 

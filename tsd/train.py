@@ -108,8 +108,8 @@ def fit(cfg: DictConfig, config: dict, below: dict[str, Path], init: Path | None
     out = Path(cfg.out)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     nets = {name: checkpoint.load(path, name) for name, path in below.items()}
-    net = checkpoint.load(init, cfg.stage.name).train() if init else build(cfg.stage.net)
-    net = net.to(memory_format=checkpoint.MEMORY_FORMAT)
+    net = build(cfg.stage.net)
+    net = (checkpoint.take_over(net, init, cfg.stage.name) if init else net).to(memory_format=checkpoint.MEMORY_FORMAT)
     module = build(cfg.stage.module)(net=net, loss=build(cfg.loss), optimizer=build(cfg.optimizer), **nets)
     data = build(cfg.data, pictures=module.pictures, **cached_latents(cfg, nets, below))
     callbacks = [c for c in build(cfg.callbacks).values() if c is not None]

@@ -22,13 +22,13 @@ class StudentModule(DenoiserStage):
     schedules: the few-step schedules it is used with, by name. learns: the names of those whose steps it walks in
     training, one drawn per batch; None: all. own_steps_from: fraction of the training after which batches are own
     steps, but for match_share of them, which match the teacher so that the strengths between the steps are not
-    forgotten. teacher_steps: sub-steps of the teacher inside one step of the student.
+    forgotten. teacher: None where no term asks it (a trained student goes on with the clips alone). teacher_steps: sub-steps of the teacher inside one step of the student.
     """
 
     def __init__(
         self,
         *args,
-        teacher: nn.Module,
+        teacher: nn.Module | None = None,
         schedules: dict[str, Schedule],
         learns: list[str] | None = None,
         own_steps_from: float = 0.5,
@@ -38,6 +38,11 @@ class StudentModule(DenoiserStage):
     ):
         super().__init__(*args, **kwargs)
         self.hold_frozen(teacher=teacher)
+        if teacher is None and (self.loss.distill or self.loss.trajectory):
+            raise ValueError(
+                "loss.distill or loss.trajectory is above 0 but there is no teacher: run `make train-teacher`, give "
+                "weights.teacher=<file>, or take loss=no_teacher"
+            )
         if not 0 <= own_steps_from <= 1:
             raise ValueError(f"own_steps_from is a fraction of the training, 0..1, got {own_steps_from}")
         if not 0 <= match_share <= 1:
@@ -60,14 +65,13 @@ class StudentModule(DenoiserStage):
         z, reference_latent = self.latents(clip)
         condition = self.condition(clip, reference_latent)
         z_s, s, eps = self.noisy(z)
-        with torch.no_grad():
-            eps_teacher = self.frozen["teacher"](z_s, s, condition)
         eps_hat = self.net(z_s, s, condition)
         share, weight = self.own_share(clip, s), self.weight(clip, s)
-        terms = {
-            "noise": losses.noise(eps_hat, eps, weight),
-            "distill": losses.distill(eps_hat, eps_teacher, weight),
-        }
+        terms = {"noise": losses.noise(eps_hat, eps, weight)}
+        if self.loss.distill:
+            with torch.no_grad():
+                eps_teacher = self.frozen["teacher"](z_s, s, condition)
+            terms["distill"] = losses.distill(eps_hat, eps_teacher, weight)
         if self.loss.mouth and clip.mouth_box is not None:
             terms["mouth"] = losses.mouth(eps_hat, eps, weight, mouth_region(clip, z.shape[-1]))
         z0_hat = z0_from_eps(z_s, eps_hat, s)

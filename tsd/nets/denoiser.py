@@ -21,6 +21,10 @@ EYE_GAIN = 10.0
 """Lids are shut in one frame of twenty-five: what they mix counts, and so learns, so many times more. Our choice."""
 
 
+ADDED = ("eye_shapes", "mean_reaches")
+"""Arguments of parts that a trained net can be given later, to go on with."""
+
+
 @dataclass
 class Condition:
     """What Eq. 1 conditions on, and the motion of the head (our addition, see docs/decisions.md).
@@ -76,7 +80,7 @@ class Denoiser(nn.Module):
     what is spoken, and as a mixture of learnt patterns where the mouth is, which says where it shows. ``eye_shapes``:
     such patterns that are mixed by how far the eyes are open, in the frame and in the reference. mean_reaches: the net
     sees means of z_s over so many neighbouring frames, too (``TemporalMean``): noise that is new in every frame is
-    less in them.
+    less in them. Both begin without effect, so that a net without them can go on with them (``ADDED``).
 
     Where nothing of z is left in z_s, the estimate starts from the reference's latent, moved or in place as the
     net chooses per position, and the net adds what is different: z0_hat = skip z_s + out (F + out copy).
@@ -123,7 +127,7 @@ class Denoiser(nn.Module):
         self.means = None
         if mean_reaches:
             self.means = TemporalMean(list(mean_reaches), causal)
-            self.enter_means = nn.Conv2d(len(mean_reaches) * (latent_channels + 1), first, 1, bias=False)
+            self.enter_means = zero(nn.Conv2d(len(mean_reaches) * (latent_channels + 1), first, 1, bias=False))
         self.enter_warped = nn.Conv2d(reference_channels, first, 1, bias=False)
         self.enter_place = nn.Conv2d(2, first, 1, bias=False)
         self.shapes = random_shapes(SHAPES, first, latent_size)
@@ -131,7 +135,7 @@ class Denoiser(nn.Module):
         self.eye_shapes = None
         if eye_shapes:
             self.eye_shapes = random_shapes(eye_shapes, first, latent_size)
-            self.to_eye_shares = nn.Linear(2, eye_shapes, bias=False)
+            self.to_eye_shares = zero(nn.Linear(2, eye_shapes, bias=False))
         self.position = nn.Linear(4, deepest)
 
         self.down, self.up, self.mixes = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()

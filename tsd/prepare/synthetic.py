@@ -1,7 +1,6 @@
 """The embedded corpus: drawn people who speak, in the layout and format of LRS3, with the truth beside each clip."""
 
 import json
-import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,8 +20,11 @@ from tsd.prepare.people import draw_person
 from tsd.prepare.sentences import draw_words
 from tsd.prepare.speech import FEMALE, LANGUAGES, MALE, Speech, Voice, say
 from tsd.prepare.visemes import visemes_from_events
+from tsd.prepare.workers import Lost, run_all
 
 SPLIT = "trainval"
+LONGEST_DRAWING = 1800.0
+"""Seconds that one clip may take: a minute of the largest pictures on a busy machine takes less."""
 _LOOKS, _VOICE, _SPEECH, _ACTING = range(4)
 """What a random stream is for: people keep their looks when the number of clips changes."""
 
@@ -83,15 +85,11 @@ def make_corpus(
     missing = [(root, plan, settings) for plan in plans if not (root / f"{plan.stem}.mp4").is_file()]
     progress = tqdm(total=len(plans), initial=len(plans) - len(missing), desc="drawing clips", unit="clip")
     with progress:
-        if workers <= 1 or len(missing) <= 1:
-            for job in missing:
-                make_clip(job)
-                progress.update()
-        else:
-            # spawn, not fork: the parent may already hold the threads of torch and OpenCV
-            with multiprocessing.get_context("spawn").Pool(min(workers, len(missing))) as pool:
-                for _ in pool.imap_unordered(make_clip, missing):
-                    progress.update()
+        side_by_side = min(workers, len(missing)) if workers > 1 and len(missing) > 1 else 0
+        for (_, plan, _), made in run_all(make_clip, missing, side_by_side, LONGEST_DRAWING):
+            if isinstance(made, Lost):
+                raise OSError(f"{root / plan.stem}.mp4 was not drawn: {made}; start again, or with workers=1")
+            progress.update()
     return [_record(plan, settings) for plan in plans]
 
 

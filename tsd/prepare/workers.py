@@ -87,7 +87,7 @@ class _Worker:
             except BrokenProcessPool:
                 self.end()
                 if attempt == ATTEMPTS - 1:
-                    return Lost("the process that read it died twice")
+                    return Lost("its process died twice")
 
     def end(self) -> None:
         pool, self.pool = self.pool, None
