@@ -10,7 +10,9 @@ from fakes import LATENT_CHANNELS, LATENT_SIDE, awake, fake_condition
 from tiny_runs import config, ground
 
 from tsd import checkpoint, record, stages
+from tsd.modules.base import ADDED_RATE
 from tsd.preflight import plain
+from tsd.resume import read_checkpoint
 from tsd.train import train
 
 
@@ -237,6 +239,8 @@ def test_a_student_goes_on_without_a_teacher_and_with_parts_that_it_did_not_have
     before, after = checkpoint.load(start, "student"), checkpoint.load(weights, "student")
     new = {name.split(".")[0] for name in after.state_dict().keys() - before.state_dict().keys()}
     assert new == {"enter_means", "eye_shapes", "to_eye_shares"}
+    optimizer = read_checkpoint(weights.parent / "checkpoints" / "last.ckpt")["optimizer_states"][0]
+    assert [group["initial_lr"] for group in optimizer["param_groups"]] == pytest.approx([1e-12, ADDED_RATE * 1e-12])
     z_s, condition = torch.randn(2, 6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE), fake_condition()
     with torch.no_grad():
         torch.testing.assert_close(*(net(z_s, torch.tensor([0.5, 3.0]), condition) for net in (before, after)))

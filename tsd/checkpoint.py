@@ -131,12 +131,13 @@ def load(path: str | Path, stage: str) -> nn.Module:
     return net.eval().to(memory_format=MEMORY_FORMAT)
 
 
-def take_over(net: nn.Module, path: str | Path, stage: str) -> nn.Module:
-    """``net`` with the parameters of a weights file; parts that only ``net`` has (``denoiser.ADDED``) stay as they are."""
+def take_over(net: nn.Module, path: str | Path, stage: str) -> set[str]:
+    """Give ``net`` the parameters of a weights file; those that only ``net`` has (``denoiser.ADDED``) stay as they are,
+    and their names are returned."""
     state = load(path, stage).state_dict()
-    added = net.state_dict().keys() - state.keys()
-    net.load_state_dict(state | {name: value for name, value in net.state_dict().items() if name in added})
-    return net
+    own = net.state_dict()
+    net.load_state_dict(own | state)
+    return own.keys() - state.keys()
 
 
 def check_latents(vae: VAE, denoiser: Denoiser, vae_path, denoiser_path) -> None:

@@ -22,7 +22,9 @@ def below(config: dict) -> dict[str, Path]:
     says, and the VAE is the one that the teacher was trained on, by its hash. ValueError or FileNotFoundError says
     what does not fit and which command makes it.
     """
-    needs = [name for name in config["stage"]["needs"] if name not in TERMS or any(config["loss"][t] for t in TERMS[name])]
+    needs = [
+        name for name in config["stage"]["needs"] if name not in TERMS or any(config["loss"][t] for t in TERMS[name])
+    ]
     for name in needs:  # in the order in which they are made
         if not Path(config["weights"][name]).is_file() and not other_runs(Path(config["weights"][name]), name):
             checkpoint.read_header(config["weights"][name], name)  # raises, and says which command makes them
@@ -84,7 +86,8 @@ def find(name: str, config: dict, wanted_hash: str | None) -> Path:
 
 
 def misfit(path: Path, name: str, config: dict, wanted_hash: str | None, added: tuple[str, ...] = ()) -> str:
-    """Why these weights do not fit; empty where they do. ``added``: arguments of parts they may be without. Raises ValueError for a file that is of no use to anyone."""
+    """Why these weights do not fit; empty where they do. ``added``: arguments of parts they may be without. Raises
+    ValueError for a file that is of no use to anyone."""
     header = checkpoint.read_header(path, name)
     if wanted_hash is not None and checkpoint.file_hash(path) != wanted_hash:
         return (

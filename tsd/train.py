@@ -109,8 +109,10 @@ def fit(cfg: DictConfig, config: dict, below: dict[str, Path], init: Path | None
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     nets = {name: checkpoint.load(path, name) for name, path in below.items()}
     net = build(cfg.stage.net)
-    net = (checkpoint.take_over(net, init, cfg.stage.name) if init else net).to(memory_format=checkpoint.MEMORY_FORMAT)
+    added = checkpoint.take_over(net, init, cfg.stage.name) if init else set()
+    net = net.to(memory_format=checkpoint.MEMORY_FORMAT)
     module = build(cfg.stage.module)(net=net, loss=build(cfg.loss), optimizer=build(cfg.optimizer), **nets)
+    module.added = added
     data = build(cfg.data, pictures=module.pictures, **cached_latents(cfg, nets, below))
     callbacks = [c for c in build(cfg.callbacks).values() if c is not None]
     loggers = list(build(cfg.logger).values())

@@ -13,6 +13,9 @@ from tsd.clip import Clip
 from tsd.diffusion import draw_noise
 from tsd.nets.lower_face import LOWER_FACE
 
+ADDED_RATE = 30.0
+"""Parts that a trained net is given to go on with learn so many times faster than what is trained: at its rate, lids
+did not learn to shut in 2000 steps (docs/decisions.md)."""
 WARMUP = 0.05
 """Fraction of the steps in which the learning rate rises; afterwards it falls as a cosine to a 20th. Our choice."""
 
@@ -26,10 +29,11 @@ class Stage(L.LightningModule):
     """A LightningModule around one trained net, ``self.net``.
 
     ``optimizer`` is called with the parameters (a ``functools.partial``). ``pictures``: the frames of a window are
-    looked at even where their latents are cached.
+    looked at even where their latents are cached. ``added``: names of parameters that the net was given to go on with.
     """
 
     pictures = False
+    added: set[str] = frozenset()
 
     def __init__(self, net: nn.Module, loss, optimizer: Callable[[Iterable], torch.optim.Optimizer]):
         super().__init__()
@@ -49,7 +53,11 @@ class Stage(L.LightningModule):
         self.trainer.fit_loop.epoch_loop._results.clear()
 
     def configure_optimizers(self):
-        optimizer = self.make_optimizer(self.net.parameters())
+        named = list(self.net.named_parameters())
+        groups = [[p for name, p in named if (name in self.added) == new] for new in (False, True)]
+        optimizer = self.make_optimizer([{"params": group} for group in groups if group])
+        if self.added:
+            optimizer.param_groups[-1]["lr"] *= ADDED_RATE
         total = max(1, int(self.trainer.estimated_stepping_batches))
         warmup = max(1, int(WARMUP * total))
 

@@ -22,7 +22,8 @@ class StudentModule(DenoiserStage):
     schedules: the few-step schedules it is used with, by name. learns: the names of those whose steps it walks in
     training, one drawn per batch; None: all. own_steps_from: fraction of the training after which batches are own
     steps, but for match_share of them, which match the teacher so that the strengths between the steps are not
-    forgotten. teacher: None where no term asks it (a trained student goes on with the clips alone). teacher_steps: sub-steps of the teacher inside one step of the student.
+    forgotten. teacher: None where no term asks it (a trained student goes on with the clips alone). teacher_steps:
+    sub-steps of the teacher inside one step of the student.
     """
 
     def __init__(
