@@ -28,7 +28,7 @@ demo: $(INSTALLED)  ## train the whole chain from nothing and let a held-out fac
 schedules: $(INSTALLED)  ## search the strengths of a student's steps on validation clips, into its weights
 	$(PY) -m tsd.schedules $(ARGS)
 
-release: $(INSTALLED)  ## train the weights that are released, from nothing: outputs/release, about 130 minutes
+release: $(INSTALLED)  ## train the weights that are released, from nothing: outputs/release, about 150 minutes
 	$(PY) -m tsd.demo --config-name release $(ARGS)
 
 real: $(INSTALLED)  ## let a finished release go on with recorded people, about 40 minutes: VIDEOS=<a folder per person>

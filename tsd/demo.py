@@ -96,20 +96,13 @@ class Demo:
     def train(self, stage: str) -> None:
         root = self.root("voices" if stage == "visemes" else "corpus")
         below = self.overrides("vae", "identity", "sync_loss", "teacher")
-        goes_on = self.cfg.start and stage not in self.cfg.anew
-        args = [override("out", self.out / stage), override("data.root", root), *below]
-        args += [override("init", self.begun(stage))] if goes_on else []
-        args += [*self.cfg.train, *self.cfg.only.get(stage, [])]
-        train(compose("train", [f"experiment={self.cfg.experiment}", f"stage={stage}", *args]))
-
-    def begun(self, stage: str) -> Path:
-        """The weights of a stage as ``start`` has them: released ones, or those of a finished chain."""
-        released = Path(self.cfg.start) / f"{stage}.safetensors"
-        return released if released.is_file() else Path(self.cfg.start) / stage / "weights.safetensors"
+        first = [override("init", Path(self.cfg.start) / stage / "weights.safetensors")] if self.cfg.start else []
+        args = [override("out", self.out / stage), override("data.root", root), *below, *first]
+        train(compose("train", [f"experiment={self.cfg.experiment}", f"stage={stage}", *args, *self.cfg.train]))
 
     def take(self, stage: str) -> None:
         """The weights of a stage as the chain ``start`` has them."""
-        source, target = self.begun(stage), self.weights(stage)
+        source, target = Path(self.cfg.start) / stage / "weights.safetensors", self.weights(stage)
         checkpoint.read_header(source, stage)
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(target, source.read_bytes())
