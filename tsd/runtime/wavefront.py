@@ -62,7 +62,8 @@ class Wavefront:
         k, z = moving.steps, moving.part.z[0]
         if k < self.speaking.schedule.num_steps:
             return [lambda: self.speaking.step(moving.part, k)]
-        pieces = zip(z.split(BLOCK), moving.motion.split(BLOCK), strict=True)
+        size = BLOCK if self.workers is not None else len(z)
+        pieces = zip(z.split(size), moving.motion.split(size), strict=True)
         return [lambda z=z, motion=motion: self.decode(z, motion) for z, motion in pieces]
 
     def _begin(self, task: Callable) -> Future:
