@@ -230,7 +230,10 @@ def main() -> None:
         with pinned(given.threads):
             report["stream"] = long_stream(first, given.stream_seconds, given.threads)
     report |= nested(flat)
-    report["frames_at_a_time"] = "8 frames of one stream: the student works block by block with a memory for every step; where the sound is there, the next block is begun before this one is decoded"
+    report["frames_at_a_time"] = (
+        "8 frames of one stream: the student works block by block with a memory for every step; where the sound is "
+        "there, the next block is begun before this one is decoded"
+    )
     report["asked"] = verdicts(flat, report)
     write_atomic(given.out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
     note = (
