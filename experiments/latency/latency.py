@@ -68,14 +68,24 @@ def made_up(model: str, folder: Path) -> Path:
     return export.run(composed("export", *overrides, "weights.motion=null", "int8=false", f"out={folder / model}"))
 
 
+WATCH = """
+import resource, subprocess, sys, time
+begun = time.perf_counter()
+status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+sys.exit(status)
+"""
+
+
 def run_alone(*command: str) -> dict[str, float]:
-    """Wall seconds and peak MiB of a process of its own."""
-    begun = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *command], cwd=REPO, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise ValueError(f"{' '.join(command)} failed with exit status {status}")
-    return {"seconds": time.perf_counter() - begun, "peak_mib": usage.ru_maxrss / 1024}
+    """Wall seconds and peak MiB of a process of its own, as the small process that starts it sees them: one that is
+    started from here would begin with our own peak."""
+    watched = [sys.executable, "-c", WATCH, sys.executable, *command]
+    done = subprocess.run(watched, cwd=REPO, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise ValueError(f"{' '.join(command)} failed with exit status {done.returncode}")
+    seconds, peak = done.stdout.split()
+    return {"seconds": float(seconds), "peak_mib": float(peak)}
 
 
 def resident_mib() -> float:
