@@ -14,6 +14,7 @@ from PIL import Image
 from tsd import checkpoint, demo, sample, train
 from tsd.media.audio import load_audio
 from tsd.media.video import read_frames, video_info, write_video
+from tsd.released import CARD
 
 STAGES = ("visemes", "vae", "identity", "mouth", "teacher", "student")
 STEPS = 4
@@ -190,6 +191,22 @@ def test_a_chain_goes_on_from_another(tmp_path, monkeypatch):
         assert (out / stage / "weights.safetensors").read_bytes() == (
             start / stage / "weights.safetensors"
         ).read_bytes()
+
+
+def test_released_weights_go_on_in_the_stages_that_are_named(tmp_path, monkeypatch):
+    """`make further`: from a folder of released weights; the others begin at random."""
+    start, begun = tmp_path / "drawn", {}
+    start.mkdir()
+    for stage in ("vae", "mouth"):
+        (start / f"{stage}.safetensors").touch()
+    (start / CARD).write_text(json.dumps({"seconds": {"vae": 1200.5, "teacher": 2000}}))
+    monkeypatch.setattr(demo, "train", lambda cfg: begun.update({cfg.stage.name: cfg.init}))
+    chain = demo.Demo(demo.compose("further", [f"out={tmp_path / 'out'}", f"start={start}"]))
+    for stage in ("vae", "teacher", "student"):
+        chain.train(stage)
+    assert begun == {"vae": str(start / "vae.safetensors"), "teacher": None, "student": None}
+    assert chain.begun("mouth") == start / "mouth.safetensors"
+    assert chain.seconds == {"vae": 1200.5}  # what the VAE took before counts
 
 
 # Single commands on top of it

@@ -158,6 +158,17 @@ def test_overrides_that_are_wrong(place, monkeypatch, capsys, override):
     assert message.startswith("error: ") and OVERRIDES[override] in message and len(message) < 3000, message
 
 
+def test_a_dry_run_on_top_of_nothing_is_one_sentence(place, monkeypatch, capsys):
+    message = message_of(["stage=student", "dry_run=true"], monkeypatch, capsys)
+    assert message.startswith("error: no ") and "make train-" in message and message.count("\n") == 1
+
+
+def test_what_an_experiment_gives_by_stage_can_be_given_at_its_place(place, monkeypatch):
+    said = ["experiment=release", "stage=visemes", "data.p_blink=0.1", "trainer.max_steps=7", "dry_run=true"]
+    monkeypatch.setattr(sys, "argv", ["train", *said])
+    assert preflight.judge("train") is False
+
+
 def test_all_faults_are_in_one_message(place, monkeypatch, capsys):
     wrong = ["optimizer.lr=fast", "+data.windw=3", "seed=-1", "data.p_mismatch=2"]
     message = message_of(["stage=teacher", *wrong], monkeypatch, capsys)

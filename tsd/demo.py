@@ -20,6 +20,7 @@ from tsd.media.video import read_frames
 from tsd.preflight import override
 from tsd.prepare.__main__ import make_corpus
 from tsd.prepare.manifests import write_atomic
+from tsd.released import CARD
 from tsd.schedules import __main__ as schedules
 from tsd.train import train
 
@@ -96,16 +97,32 @@ class Demo:
     def train(self, stage: str) -> None:
         root = self.root("voices" if stage == "visemes" else "corpus")
         below = self.overrides("vae", "identity", "sync_loss", "teacher")
-        first = [override("init", Path(self.cfg.start) / stage / "weights.safetensors")] if self.cfg.start else []
+        goes_on = self.cfg.start and stage in (self.cfg.stages if self.cfg.goes_on is None else self.cfg.goes_on)
+        first = [override("init", self.begun(stage))] if goes_on else []
+        if goes_on:
+            self.seconds.setdefault(stage, self.before(stage))
         args = [override("out", self.out / stage), override("data.root", root), *below, *first]
         train(compose("train", [f"experiment={self.cfg.experiment}", f"stage={stage}", *args, *self.cfg.train]))
 
+    def begun(self, stage: str) -> Path:
+        """The weights of a stage in ``start``, which is a chain's folder or one of released weights."""
+        released = Path(self.cfg.start) / f"{stage}.safetensors"
+        return released if released.is_file() else Path(self.cfg.start) / stage / "weights.safetensors"
+
     def take(self, stage: str) -> None:
         """The weights of a stage as the chain ``start`` has them."""
-        source, target = Path(self.cfg.start) / stage / "weights.safetensors", self.weights(stage)
+        source, target = self.begun(stage), self.weights(stage)
         checkpoint.read_header(source, stage)
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(target, source.read_bytes())
+        self.seconds[stage] = self.before(stage)
+
+    def before(self, stage: str) -> float:
+        """Seconds that a stage took in ``start``: they count, for without them there would be nothing to go on from."""
+        clock, card = Path(self.cfg.start) / self.clock.name, Path(self.cfg.start) / CARD
+        if clock.is_file():
+            return json.loads(clock.read_text()).get(stage, 0)
+        return json.loads(card.read_text())["seconds"].get(stage, 0) if card.is_file() else 0
 
     def schedules(self) -> None:
         """Strengths of the student's steps, searched on people of the validation split."""

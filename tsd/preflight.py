@@ -18,6 +18,7 @@ from yaml import YAMLError
 
 from tsd import check, stages
 from tsd.check.values import nodes, show
+from tsd.command import user_errors
 
 CONF = str(Path(__file__).resolve().parents[1] / "conf")
 HYDRA_TARGETS = {
@@ -148,6 +149,7 @@ def judge(config: str) -> bool:
     return not first.dry_run
 
 
+@user_errors
 def say_plan(config: str, overrides: list[str], folders: list[str]) -> None:
     """What would be trained, on top of what; nothing is written."""
     for job in jobs_of(overrides):

@@ -61,11 +61,15 @@ def cached_latents(cfg: DictConfig, nets: dict, weights: dict[str, Path]) -> dic
     return {"latents": str(folder), "vae_hash": vae_hash}
 
 
-def precision(wanted: str) -> str:
-    """``auto``: bfloat16 where the processor computes in it, else float32."""
+def precision(wanted: str, accelerator: str) -> str:
+    """``auto``: bfloat16 where the device computes in it, else float32."""
     if wanted != "auto":
         return wanted
-    return "bf16-mixed" if torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported() else "32-true"
+    if accelerator == "cpu":
+        fast = torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
+    else:
+        fast = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16-mixed" if fast else "32-true"
 
 
 def train(cfg: DictConfig) -> Path:
@@ -120,7 +124,7 @@ def fit(cfg: DictConfig, config: dict, below: dict[str, Path], init: Path | None
     accumulated = cfg.trainer.get("accumulate_grad_batches", 1)
     trainer = build(
         cfg.trainer,
-        precision=precision(cfg.trainer.precision),
+        precision=precision(cfg.trainer.precision, cfg.trainer.accelerator),
         val_check_interval=validation_interval(cfg.trainer.max_steps, cfg.trainer.val_check_interval) * accumulated,
         callbacks=[*callbacks, resume],
         plugins=[SafeCheckpointIO()],

@@ -11,11 +11,13 @@ from tsd.check.values import nodes, show, value_faults
 KEYS = {
     "": [
         *("stage", "model", "data", "optimizer", "trainer", "loss", "steps", "weights", "logger", "callbacks", "seed"),
-        *("out", "sweep", "init", "overwrite", "checkpoint_every", "print_config", "dry_run", "evaluate", "max_steps"),
+        *("out", "sweep", "init", "overwrite", "checkpoint_every", "print_config", "dry_run", "evaluate"),
+        # Of experiments, per stage: known also where nothing refers to them any more.
+        *("max_steps", "p_blink"),
     ],
     "stage": ["name", "needs", "net", "module", "monitor", "mode"],
     "model": ["name", "resolution", "windows", *checkpoint.NETS],
-    "model.windows": ["frames", "batch"],
+    "model.windows": ["frames", "batch", "decoded"],
     "weights": [*checkpoint.NETS],
 }
 """The keys of nodes that are no arguments of a class."""
