@@ -262,6 +262,24 @@ def test_means_over_time_are_of_the_frames_that_are_there(causal):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("causal", [True, False])
+def test_means_over_time_go_straight_into_the_estimate(causal):
+    """As much of each as its gain says, times what the estimate owes to the net at that strength."""
+    net, condition = fake_denoiser(causal=causal, mean_reaches=[1, 3]), fake_condition()
+    z_s, s = torch.randn(2, 6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE), torch.tensor([0.5, 3.0])
+    net.to_mean_gains.weight.zero_()
+    estimates = []
+    for gains in ([0.0, 0.0], [0.25, 2.0]):
+        net.to_mean_gains.bias.copy_(torch.tensor(gains))
+        estimates.append(z_s - expand(s, z_s) * net(z_s, s, condition))
+    scale = Preconditioning.at(s)
+    means = TemporalMean([1, 3], causal)(expand(scale.inp, z_s) * z_s, None)[0]
+    means = means.unflatten(0, (2, 6)).unflatten(2, (2, -1))[:, :, :, :LATENT_CHANNELS]
+    added = expand(scale.out, z_s) * (0.25 * means[:, :, 0] + 2.0 * means[:, :, 1])
+    torch.testing.assert_close(estimates[1] - estimates[0], added, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
 def test_a_clip_is_predicted_alone_as_in_a_batch():
     net, c = fake_denoiser(causal=False), fake_condition()
     z_s, s = torch.randn(2, 6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE), torch.tensor([0.5, 3.0])

@@ -238,7 +238,7 @@ def test_a_student_goes_on_without_a_teacher_and_with_parts_that_it_did_not_have
     weights = train(config(root, root / "run", *still, *added, f"init={start}"))
     before, after = checkpoint.load(start, "student"), checkpoint.load(weights, "student")
     new = {name.split(".")[0] for name in after.state_dict().keys() - before.state_dict().keys()}
-    assert new == {"enter_means", "eye_shapes", "to_eye_shares"}
+    assert new == {"enter_means", "eye_shapes", "to_eye_shares", "to_mean_gains"}
     optimizer = read_checkpoint(weights.parent / "checkpoints" / "last.ckpt")["optimizer_states"][0]
     assert [group["initial_lr"] for group in optimizer["param_groups"]] == pytest.approx([1e-12, ADDED_RATE * 1e-12])
     z_s, condition = torch.randn(2, 6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE), fake_condition()

@@ -80,7 +80,8 @@ class Denoiser(nn.Module):
     what is spoken, and as a mixture of learnt patterns where the mouth is, which says where it shows. ``eye_shapes``:
     such patterns that are mixed by how far the eyes are open, in the frame and in the reference. mean_reaches: the net
     sees means of z_s over so many neighbouring frames, too (``TemporalMean``): noise that is new in every frame is
-    less in them. Both begin without effect, so that a net without them can go on with them (``ADDED``).
+    less in them. They enter beside z_s, and as much of each as the net chooses per position goes straight into its
+    estimate. All this begins without effect, so that a net without it can go on with it (``ADDED``).
 
     Where nothing of z is left in z_s, the estimate starts from the reference's latent, moved or in place as the
     net chooses per position, and the net adds what is different: z0_hat = skip z_s + out (F + out copy).
@@ -128,6 +129,7 @@ class Denoiser(nn.Module):
         if mean_reaches:
             self.means = TemporalMean(list(mean_reaches), causal)
             self.enter_means = zero(nn.Conv2d(len(mean_reaches) * (latent_channels + 1), first, 1, bias=False))
+            self.to_mean_gains = zero(nn.Conv2d(first, len(mean_reaches), 3, padding=1))
         self.enter_warped = nn.Conv2d(reference_channels, first, 1, bias=False)
         self.enter_place = nn.Conv2d(2, first, 1, bias=False)
         self.shapes = random_shapes(SHAPES, first, latent_size)
@@ -265,7 +267,12 @@ class Denoiser(nn.Module):
             x = mix(x)
             if level:
                 x = next(up)(x)
-        out, choice = self.leave(x).float().split([self.latent_channels, 2], 1)
+        x = self.leave[:-1](x)
+        out, choice = self.leave[-1](x).float().split([self.latent_channels, 2], 1)
+        if self.means is not None:
+            gains = self.to_mean_gains(x).float()
+            kinds = means.float().unflatten(1, (gains.shape[1], -1))[:, :, : self.latent_channels]
+            out = out + (gains[:, :, None] * kinds).sum(1)
         choice = choice.softmax(1)
         copy = choice[:, :1] * carried_latent + choice[:, 1:] * per_frame(reference.latent.float(), t)
         out, copy = out.unflatten(0, (b, t)).to(z_s.dtype), copy.unflatten(0, (b, t)).to(z_s.dtype)
