@@ -17,7 +17,7 @@ KEYS = {
     ],
     "stage": ["name", "needs", "net", "module", "monitor", "mode"],
     "model": ["name", "resolution", "windows", *checkpoint.NETS],
-    "model.windows": ["frames", "batch", "decoded"],
+    "model.windows": ["frames", "batch"],
     "weights": [*checkpoint.NETS],
 }
 """The keys of nodes that are no arguments of a class."""
