@@ -13,11 +13,11 @@ KEYS = {
         *("stage", "model", "data", "optimizer", "trainer", "loss", "steps", "weights", "logger", "callbacks", "seed"),
         *("out", "sweep", "init", "overwrite", "checkpoint_every", "print_config", "dry_run", "evaluate"),
         # Of experiments, per stage: known also where nothing refers to them any more.
-        *("max_steps", "p_blink"),
+        *("max_steps", "p_blink", "sync_weight"),
     ],
     "stage": ["name", "needs", "net", "module", "monitor", "mode"],
     "model": ["name", "resolution", "windows", *checkpoint.NETS],
-    "model.windows": ["frames", "batch"],
+    "model.windows": ["frames", "batch", "decoded"],
     "weights": [*checkpoint.NETS],
 }
 """The keys of nodes that are no arguments of a class."""
