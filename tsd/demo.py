@@ -97,9 +97,9 @@ class Demo:
     def train(self, stage: str) -> None:
         root = self.root("voices" if stage == "visemes" else "corpus")
         below = self.overrides("vae", "identity", "sync_loss", "teacher")
-        goes_on = self.cfg.start and stage in (self.cfg.stages if self.cfg.goes_on is None else self.cfg.goes_on)
-        first = [override("init", self.begun(stage))] if goes_on else []
-        if goes_on:
+        first = []
+        if self.cfg.start and (self.cfg.goes_on is None or stage in self.cfg.goes_on):
+            first = [override("init", self.begun(stage))]
             self.seconds.setdefault(stage, self.before(stage))
         args = [override("out", self.out / stage), override("data.root", root), *below, *first]
         train(compose("train", [f"experiment={self.cfg.experiment}", f"stage={stage}", *args, *self.cfg.train]))
