@@ -28,10 +28,10 @@ demo: $(INSTALLED)  ## train the whole chain from nothing and let a held-out fac
 schedules: $(INSTALLED)  ## search the strengths of a student's steps on validation clips, into its weights
 	$(PY) -m tsd.schedules $(ARGS)
 
-release: $(INSTALLED)  ## train the weights that are released, from nothing: outputs/release, about 160 minutes
+release: $(INSTALLED)  ## train the weights that are released, from nothing: outputs/release, about 180 minutes
 	$(PY) -m tsd.demo --config-name release $(ARGS)
 
-further: $(INSTALLED)  ## new denoisers on the released VAE, which learns to shut eyes: outputs/further, about two hours
+further: $(INSTALLED)  ## new denoisers on the released VAE, which learns to shut eyes: outputs/further, about two and a half hours
 	$(PY) -m tsd.demo --config-name further $(ARGS)
 
 real: $(INSTALLED)  ## let a finished release go on with recorded people, about 40 minutes: VIDEOS=<a folder per person>

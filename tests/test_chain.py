@@ -202,11 +202,31 @@ def test_released_weights_go_on_in_the_stages_that_are_named(tmp_path, monkeypat
     (start / CARD).write_text(json.dumps({"seconds": {"vae": 1200.5, "teacher": 2000}}))
     monkeypatch.setattr(demo, "train", lambda cfg: begun.update({cfg.stage.name: cfg.init}))
     chain = demo.Demo(demo.compose("further", [f"out={tmp_path / 'out'}", f"start={start}"]))
-    for stage in ("vae", "teacher", "student"):
+    for stage in ("vae", "teacher"):
         chain.train(stage)
-    assert begun == {"vae": str(start / "vae.safetensors"), "teacher": None, "student": None}
+    assert begun == {"vae": str(start / "vae.safetensors"), "teacher": None}
     assert chain.begun("mouth") == start / "mouth.safetensors"
     assert chain.seconds == {"vae": 1200.5}  # what the VAE took before counts
+
+
+def test_a_stage_of_several_phases_goes_on_from_each(tmp_path, monkeypatch):
+    """Each in a folder of its own, the last in the stage's; with its own overrides and those of all trainings."""
+    trained = []
+
+    def fake_train(cfg):
+        first = cfg.init and Path(cfg.init).parent.name
+        trained.append((Path(cfg.out).name, first, cfg.trainer.max_steps, cfg.loss.sync, cfg.seed))
+        return Path(cfg.out) / "weights.safetensors"
+
+    monkeypatch.setattr(demo, "train", fake_train)
+    cfg = demo.compose("release", [f"out={tmp_path}"])
+    cfg.train = ["seed=4"]
+    demo.Demo(cfg).train("student")
+    assert trained == [
+        ("student_1", None, 2500, 0, 4),
+        ("student_2", "student_1", 2500, 0.01, 4),
+        ("student", "student_2", 2000, 0.01, 4),
+    ]
 
 
 # Single commands on top of it

@@ -101,7 +101,10 @@ class Says(torch.nn.Module):
     def read_reference(self, condition):
         return None
 
-    def forward(self, z_s, s, condition, reference, memory, return_memory):
+    def read_frames(self, condition, reference):
+        return condition
+
+    def step(self, z_s, s, reference, condition, memory):
         said = condition.visemes[..., VISEME_PAST, VISEMES.index("aa")] * 2 - 1
         return (z_s - said[..., None, None, None]) / s[0], None
 

@@ -23,7 +23,7 @@ from tsd.runtime.backends import available, open_graph
 from tsd.runtime.card import NAME, Card
 from tsd.runtime.talker import Talker
 
-GRAPHS = ("recogniser", "encoder", "reference", "step", "decoder")
+GRAPHS = ("recogniser", "encoder", "reference", "frames", "step", "decoder")
 EXACT = [name for name in available() if "-" not in name and name != "torch"]
 
 
@@ -195,7 +195,7 @@ def test_a_changed_file_is_refused(copied):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"format": 0}, "is no card of format 1"),
+        ({"format": 0}, "is no card of format 2"),
         ({"latents": 3}, "holds no usable latents"),
         ({"files": {"../step.onnx": "0"}}, r"names ../step.onnx, which is no file of an export"),
         ({"schedules": {"k2": [1, 2]}}, "holds schedules that are none"),

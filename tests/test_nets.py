@@ -238,7 +238,7 @@ def test_streaming_equals_offline(chunk, mean_reaches):
         here = slice(begin, begin + chunk)
         part = copy.copy(condition)
         part.visemes, part.motion = condition.visemes[:, here], condition.motion[:, here]
-        eps_hat, memory = net(z_s[:, here], s, part, reference, memory, return_memory=True)
+        eps_hat, memory = net.step(z_s[:, here], s, reference, net.read_frames(part, reference), memory)
         parts.append(eps_hat)
     assert torch.allclose(torch.cat(parts, 1), whole, atol=1e-4)
 

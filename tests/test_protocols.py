@@ -49,13 +49,18 @@ class Obedient:
     def read_reference(self, condition):
         return condition.reference_latent
 
-    def __call__(self, z_s, s, condition, reference, memory=None, return_memory=False):
+    def read_frames(self, condition, reference):
+        return condition
+
+    def __call__(self, z_s, s, condition, reference):
+        return self.step(z_s, s, reference, condition)[0]
+
+    def step(self, z_s, s, reference, condition, memory=None):
         Obedient.told = condition
         said = condition.visemes[:, :, 4, AA, None, None, None]  # the middle of the window: the frame's own
         spoken = reference[:, None].repeat(1, z_s.shape[1], 1, 1, 1)
         spoken[..., MOUTH[0], MOUTH[1]] += 6 * said
-        eps_hat = (z_s - spoken) / s[:, None, None, None, None]
-        return (eps_hat, []) if return_memory else eps_hat
+        return (z_s - spoken) / s[:, None, None, None, None], []
 
 
 class Hears:

@@ -56,6 +56,22 @@ def test_the_folder_is_what_was_judged_and_says_what_made_it(made, tmp_path):
     assert set(talker.schedules) == set(SCHEDULES) and talker.recogniser is not None and talker.motion_bank is not None
 
 
+def test_what_was_taken_from_the_release_before_keeps_what_made_it(made, tmp_path):
+    """A chain that goes on from released weights has neither the run nor the corpus of the nets that it took."""
+    out = tmp_path / "weights"
+    card = published(made, out)
+    config_of = {"seed": 3, "trainer.max_steps": 5000}
+    card["weights"]["visemes"]["config"] = config_of
+    card["data"]["voices"] = {"train": {"clips": 7, "people": 7}}
+    (out / released.CARD).write_text(json.dumps(card))
+    again = published(made, out)
+    assert again["weights"]["visemes"]["config"] == config_of and again["data"]["voices"]["train"]["clips"] == 7
+    card["weights"]["visemes"]["sha256"] = "0" * 64  # the release before held another
+    (out / released.CARD).write_text(json.dumps(card))
+    other = published(made, out)
+    assert other["weights"]["visemes"]["config"] != config_of and "voices" not in other["data"]
+
+
 def test_the_teacher_stays_apart_first_and_what_speaks_never(made, tmp_path):
     sizes = {stage: place(made, stage).stat().st_size for stage in ARGUMENTS}
     total = sum(sizes.values())

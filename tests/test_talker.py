@@ -97,6 +97,15 @@ def test_a_net_that_looks_both_ways_sees_the_whole():
     assert len(next(t.latents(t.speaker(portrait(), None), *speech(), SCHEDULES["k2"], chunk=1))) == FRAMES
 
 
+@pytest.mark.parametrize("steps", SCHEDULES)
+def test_what_no_step_changes_is_read_once_per_part(steps, monkeypatch):
+    t, read = talker(), []
+    read_frames = t.student.read_frames
+    monkeypatch.setattr(t.student, "read_frames", lambda *given: read.append(1) or read_frames(*given))
+    spoken(t, steps, chunk=8)
+    assert len(read) == 3  # parts of 8, 8 and 3 frames
+
+
 def test_the_seed_decides_and_nothing_else_does():
     t = talker()
     assert torch.equal(spoken(t, seed=3), spoken(t, seed=3))
@@ -113,7 +122,10 @@ def test_a_start_from_the_reference_begins_there():
     class Oracle(torch.nn.Module):
         causal = True
 
-        def forward(self, z_s, s, condition, reference, memory, return_memory):
+        def read_frames(self, condition, reference):
+            return None
+
+        def step(self, z_s, s, reference, frames, memory):
             return (z_s - begin) / s[0], None
 
     t.student = Oracle()

@@ -95,14 +95,24 @@ class Demo:
         self.step(name, what, result, lambda: make_corpus(compose("prepare", [*given, override("root", root)])))
 
     def train(self, stage: str) -> None:
-        root = self.root("voices" if stage == "visemes" else "corpus")
-        below = self.overrides("vae", "identity", "sync_loss", "teacher")
-        first = []
+        """A stage in its phases, each of which goes on from the one before; most have one."""
+        first = None
         if self.cfg.start and (self.cfg.goes_on is None or stage in self.cfg.goes_on):
-            first = [override("init", self.begun(stage))]
+            first = self.begun(stage)
             self.seconds.setdefault(stage, self.before(stage))
-        args = [override("out", self.out / stage), override("data.root", root), *below, *first]
-        train(compose("train", [f"experiment={self.cfg.experiment}", f"stage={stage}", *args, *self.cfg.train]))
+        *earlier, last = self.cfg.phases.get(stage, [[]])
+        for number, given in enumerate(earlier, 1):
+            first = self.train_phase(stage, self.out / f"{stage}_{number}", given, first)
+        self.train_phase(stage, self.out / stage, last, first)
+
+    def train_phase(self, stage: str, out: Path, given: list[str], first: Path | None) -> Path:
+        """The weights of one training from the weights ``first`` (None: from random ones)."""
+        root = self.root("voices" if stage == "visemes" else "corpus")
+        args = [override("out", out), override("data.root", root)]
+        args += self.overrides("vae", "identity", "sync_loss", "teacher")
+        args += [] if first is None else [override("init", first)]
+        experiment = f"experiment={self.cfg.experiment}"
+        return train(compose("train", [experiment, f"stage={stage}", *args, *given, *self.cfg.train]))
 
     def begun(self, stage: str) -> Path:
         """The weights of a stage in ``start``, which is a chain's folder or one of released weights."""
@@ -160,6 +170,9 @@ class Demo:
         total = sum(self.cfg.expected_seconds.values())
         log.info("this takes about %d minutes on two cores; it can be stopped and continues\n", -(-total // 60))
         self.corpora()
+        if self.cfg.taken:
+            heard = {name: self.before(name) for name in CORPORA if self.cfg[name] is None}
+            self.seconds |= {name: seconds for name, seconds in heard.items() if seconds}
         for stage in self.cfg.taken:
             self.step(stage, f"taken from {self.cfg.start}", self.weights(stage), lambda stage=stage: self.take(stage))
         for stage in self.cfg.stages:

@@ -78,17 +78,34 @@ def corpora(chain: Path) -> dict[str, dict]:
     return found
 
 
-def stage_card(file: Path, stage: str) -> dict[str, Any]:
-    """What is known of one weights file: size, hash, how its net is built, and the run that made it."""
+def released_before(out: Path) -> dict[str, Any]:
+    """The card that stands in the folder to be written; empty where there is none."""
+    try:
+        card = json.loads((out / CARD).read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return card if isinstance(card, dict) else {}
+
+
+def configurations(card: dict[str, Any]) -> dict[str, dict]:
+    """{SHA-256 of a weights file: the configuration that made it} of a card."""
+    stages = [made for group in ("weights", "apart") for made in card.get(group, {}).values()]
+    return {made["sha256"]: made["config"] for made in stages if made.get("config")}
+
+
+def stage_card(file: Path, stage: str, known: dict[str, dict]) -> dict[str, Any]:
+    """What is known of one weights file: size, hash, how its net is built, and the run that made it, which ``known``
+    tells of files that a chain took from a release."""
     header, run = checkpoint.read_header(file, stage), record.read(file.parent) or {}
     kept = ("steps", "seed", "score", "metrics", "stands_on", "schedules", "schedule_search")
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     return {
         "file": f"{stage}.safetensors",
         "bytes": file.stat().st_size,
-        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "sha256": sha256,
         "arguments": header["arguments"],
         **{name: header["card"][name] for name in kept if name in header["card"]},
-        "config": run.get("values"),
+        "config": run.get("values") or known.get(sha256),
     }
 
 
@@ -109,8 +126,14 @@ def scores(report: dict) -> dict[str, Any]:
 
 
 def make_card(chain: Finished, chosen: list[str], cfg: DictConfig) -> dict[str, Any]:
-    """Everything that made the weights, what they reach, and what not."""
-    stages = {stage: stage_card(file, stage) for stage, file in chain.weights.items()}
+    """Everything that made the weights, what they reach, and what not. Of nets that the chain took from the release
+    whose place this one takes, what made them is kept, and the corpora that only they have seen."""
+    before = released_before(Path(cfg.out))
+    known = configurations(before)
+    stages = {stage: stage_card(file, stage, known) for stage, file in chain.weights.items()}
+    data = corpora(chain.folder)
+    if any(made["sha256"] in known for made in stages.values()):
+        data = before.get("data", {}) | data
     return {
         "format": FORMAT,
         "licence": cfg.licence,
@@ -119,7 +142,7 @@ def make_card(chain: Finished, chosen: list[str], cfg: DictConfig) -> dict[str, 
         "commit": commit(),
         "resolution": stages["vae"]["arguments"]["resolution"],
         "schedules": stages["student"].get("schedules", {}),
-        "data": corpora(chain.folder),
+        "data": data,
         "scores": scores(chain.report),
         "seconds": chain.report["seconds"],
         "weights": {stage: stages[stage] for stage in chosen},

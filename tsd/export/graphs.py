@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tsd.clip import MELS, MELS_PER_FRAME, MOTION, VISEME_WINDOW, VISEMES
-from tsd.nets.denoiser import Condition, Denoiser, Reference
+from tsd.nets.denoiser import USED_BY_FRAMES, USED_BY_STEP, Condition, Denoiser, FrameFeatures, Reference
 from tsd.nets.vae import VAE, Appearance
 from tsd.nets.visemes import VisemeNet
 
@@ -85,46 +85,64 @@ def reference(student: Denoiser) -> Graph:
     return Graph(Function(student, read), shapes, list(Reference.__dataclass_fields__)[1:])
 
 
-def step(student: Denoiser) -> Graph:
-    """One step of Algorithm 3 for the next frames of every stream, and the memory that the next call begins with."""
-    parts, memory = shapes_of_reference(student), memory_shapes(student)
-    latent = parts["latent"]
+def frames(student: Denoiser) -> Graph:
+    """What is computed once per frame, whatever the number of steps: ``Denoiser.read_frames``."""
     shapes = {
-        "z_s": (BATCH, FRAMES, *latent),
-        "s": (BATCH,),
         "visemes": (BATCH, FRAMES, VISEME_WINDOW, len(VISEMES)),
         "motion": (BATCH, FRAMES, len(MOTION)),
         "motion_known": (BATCH,),
         "reference_motion": (BATCH, len(MOTION)),
     }
-    shapes |= {name: (BATCH, *shape) for name, shape in parts.items()}
-    shapes |= {f"memory_{i}": (BATCH, *shape) for i, shape in enumerate(memory)}
+    shapes |= shapes_of_reference(student, USED_BY_FRAMES)
 
-    def predict(z_s, s, visemes, motion, known, reference_motion, *rest):
-        features = Reference(*rest[: len(parts)])
-        condition = Condition(visemes, motion, known, features.latent, reference_motion)
-        eps_hat, kept = student(z_s, s, condition, features, list(rest[len(parts) :]), True)
+    def read(visemes, motion, known, reference_motion, *used):
+        seen = reference_of(USED_BY_FRAMES, used)
+        condition = Condition(visemes, motion, known, seen.latent, reference_motion)
+        return tuple(vars(student.read_frames(condition, seen)).values())
+
+    return Graph(Function(student, read), shapes, list(FrameFeatures.__dataclass_fields__))
+
+
+def step(student: Denoiser) -> Graph:
+    """One step of Algorithm 3 for the next frames of every stream, and the memory that the next call begins with:
+    ``Denoiser.step``."""
+    reference, of_frames, memory = probe(student)
+    shapes = {"z_s": (BATCH, FRAMES, *reference.latent.shape[1:]), "s": (BATCH,)}
+    shapes |= shapes_of_reference(student, USED_BY_STEP)
+    shapes |= {name: (BATCH, FRAMES, *part.shape[2:]) for name, part in vars(of_frames).items()}
+    shapes |= {f"memory_{i}": (BATCH, *part.shape[1:]) for i, part in enumerate(memory)}
+    first, last = len(USED_BY_STEP), len(USED_BY_STEP) + len(vars(of_frames))
+
+    def predict(z_s, s, *rest):
+        seen, parts = reference_of(USED_BY_STEP, rest[:first]), FrameFeatures(*rest[first:last])
+        eps_hat, kept = student.step(z_s, s, seen, parts, list(rest[last:]))
         return (eps_hat, *kept)
 
     return Graph(Function(student, predict), shapes, ["eps_hat", *(f"next_{i}" for i in range(len(memory)))])
 
 
+def reference_of(names: tuple[str, ...], parts: tuple[Tensor, ...]) -> Reference:
+    """A reference of which only the parts ``names`` are there."""
+    return Reference(**dict.fromkeys(Reference.__dataclass_fields__) | dict(zip(names, parts, strict=True)))
+
+
 @torch.inference_mode()
-def probe(student: Denoiser) -> tuple[Reference, list[Tensor]]:
-    """The features of a reference and the memory after a frame, to read their shapes from."""
+def probe(student: Denoiser) -> tuple[Reference, FrameFeatures, list[Tensor]]:
+    """The features of a reference and of a frame, and the memory after it, to read their shapes from."""
     latent = torch.zeros(1, student.latent_channels, student.latent_size, student.latent_size)
     motion, visemes = torch.zeros(1, 1, len(MOTION)), torch.zeros(1, 1, VISEME_WINDOW, len(VISEMES))
     condition = Condition(visemes, motion, torch.tensor([False]), latent, motion[:, 0])
-    features = student.read_reference(condition)
-    return features, student(latent[:, None], torch.ones(1), condition, features, None, True)[1]
+    reference = student.read_reference(condition)
+    of_frames = student.read_frames(condition, reference)
+    return reference, of_frames, student.step(latent[:, None], torch.ones(1), reference, of_frames)[1]
 
 
-def shapes_of_reference(student: Denoiser) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(part.shape[1:]) for name, part in vars(probe(student)[0]).items()}
+def shapes_of_reference(student: Denoiser, names: tuple[str, ...]) -> dict[str, tuple[int | str, ...]]:
+    return {f"reference_{name}": (BATCH, *getattr(probe(student)[0], name).shape[1:]) for name in names}
 
 
 def memory_shapes(student: Denoiser) -> list[tuple[int, ...]]:
-    return [tuple(part.shape[1:]) for part in probe(student)[1]]
+    return [tuple(part.shape[1:]) for part in probe(student)[2]]
 
 
 def graphs_of(vae: VAE, student: Denoiser, visemes: VisemeNet) -> dict[str, Graph]:
@@ -135,6 +153,7 @@ def graphs_of(vae: VAE, student: Denoiser, visemes: VisemeNet) -> dict[str, Grap
         "recogniser": recogniser(visemes),
         "encoder": encoder(vae),
         "reference": reference(student),
+        "frames": frames(student),
         "step": step(student),
         "decoder": decoder(vae),
     }

@@ -32,15 +32,15 @@ class Recording:
 @contextmanager
 def recording(talker, shapes: dict[str, dict], limit: int) -> Iterator[dict[str, Recording]]:
     """The inputs that an exported talker's graphs get inside the block; ``shapes``: {graph: {input: shape}}."""
-    owners = {"step": talker.student, "decoder": talker.vae}
-    recordings = {name: Recording(getattr(owner, name), list(shapes[name]), limit) for name, owner in owners.items()}
-    for name, owner in owners.items():
-        setattr(owner, name, recordings[name])
+    places = {"step": (talker.student, "stepper"), "decoder": (talker.vae, "decoder")}
+    recordings = {name: Recording(getattr(*place), list(shapes[name]), limit) for name, place in places.items()}
+    for name, place in places.items():
+        setattr(*place, recordings[name])
     try:
         yield recordings
     finally:
-        for name, owner in owners.items():
-            setattr(owner, name, recordings[name].graph)
+        for name, place in places.items():
+            setattr(*place, recordings[name].graph)
 
 
 def quantise(model: bytes, inputs: list[dict[str, np.ndarray]]) -> bytes:

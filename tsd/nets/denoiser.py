@@ -1,7 +1,8 @@
 """The noise predictor of teacher and student (Eq. 4): one class, two sizes, two directions of time.
 
-What does not change with the frame (the reference's features) is computed once by ``read_reference``;
-what changes is the noisy latent, its strength, the visemes around the frame and the motion of the head.
+What does not change with the frame (the reference's features) is computed once by ``read_reference``, what does not
+change with the step (where the head is, what is spoken) once per frame by ``read_frames``; every ``step`` sees the
+noisy latent, its strength, and the memory of the frames before.
 """
 
 from dataclasses import dataclass
@@ -55,6 +56,25 @@ class Reference:
     landmarks: Tensor
     keys: Tensor
     values: Tensor
+
+
+USED_BY_FRAMES, USED_BY_STEP = ("latent", "features", "plain", "emb", "landmarks"), ("latent", "keys", "values")
+"""What ``read_frames`` and ``step`` use of a ``Reference``."""
+
+
+@dataclass
+class FrameFeatures:
+    """Everything of some frames' condition that every step uses.
+
+    features [B, T, F, h, w]: the reference's, in place and carried, the place on the face, and the patterns of visemes
+    and lids; latent [B, T, C, h, w]: the reference's, carried; emb [B, T, E]: visemes, motion and who it is; deep
+    [B, T, D, h', w']: where each position is, at the deepest level.
+    """
+
+    features: Tensor
+    latent: Tensor
+    emb: Tensor
+    deep: Tensor
 
 
 def eyes_shut(condition: Condition) -> Tensor:
@@ -187,11 +207,8 @@ class Denoiser(nn.Module):
         on_picture = grid.expand_as(on_face)
         return torch.cat([on_picture, on_face], -1) * 2 - 1
 
-    def embed(self, condition: Condition, reference: Reference, s: Tensor) -> Tensor:
-        """[B*T, E]: strength, visemes, motion and identity of every frame."""
-        frequencies = torch.linspace(0.25, 8, 16, device=s.device)
-        angle = Preconditioning.at(s).noise[:, None] * frequencies
-        strength = self.strength_emb(torch.cat([angle.sin(), angle.cos()], -1))
+    def embed(self, condition: Condition, reference: Reference) -> Tensor:
+        """[B, T, E]: visemes, motion and identity of every frame."""
         known = condition.motion_known.to(condition.motion.dtype)[:, None, None]
         b, t, _ = condition.motion.shape
         motion = torch.cat(
@@ -202,41 +219,51 @@ class Denoiser(nn.Module):
             ],
             -1,
         )
-        per_frame = self.viseme_emb(condition.visemes.flatten(2)) + self.motion_emb(motion * known)
-        return self.combine(per_frame + (strength + reference.emb)[:, None]).flatten(0, 1)
+        spoken = self.viseme_emb(condition.visemes.flatten(2))
+        return spoken + self.motion_emb(motion * known) + reference.emb[:, None]
 
-    def forward(
-        self,
-        z_s: Tensor,
-        s: Tensor,
-        condition: Condition,
-        reference: Reference | None = None,
-        memory: list[Tensor] | None = None,
-        return_memory: bool = False,
-    ):
-        """eps_hat [B, T, C, h, w] for z_s [B, T, C, h, w] and s [B].
+    def embed_strength(self, s: Tensor) -> Tensor:
+        """s [B] -> [B, E]."""
+        frequencies = torch.linspace(0.25, 8, 16, device=s.device)
+        angle = Preconditioning.at(s).noise[:, None] * frequencies
+        return self.strength_emb(torch.cat([angle.sin(), angle.cos()], -1))
 
-        ``memory`` continues a causal net where an earlier call with ``return_memory`` stopped.
-        """
-        b, t = z_s.shape[:2]
-        reference = self.read_reference(condition) if reference is None else reference
-        scale = Preconditioning.at(s)
-        emb = self.embed(condition, reference, s)
+    def read_frames(self, condition: Condition, reference: Reference) -> FrameFeatures:
+        """Everything that does not depend on z_s and s: once per frame, whatever the number of steps."""
+        b, t = condition.motion.shape[:2]
         landmarks = landmarks_of(condition.motion, condition.motion_known).flatten(0, 1)
+        maps = similarity_between(landmarks, per_frame(reference.landmarks, t))
+        features, latent = self.carry(reference, maps, t)
+        x = self.enter_warped(features) + per_frame(reference.plain, t)
+        place = self.places(landmarks, self.latent_size)
+        x = x + self.enter_place(place[..., 2:].transpose(1, 2).unflatten(2, (self.latent_size, -1)))
+        x = x + self.shape(condition, landmarks)
+        side = self.latent_size // 2 ** (self.levels - 1)
+        deep = self.position(self.places(landmarks, side)).transpose(1, 2).unflatten(2, (side, side))
+        x, latent, deep = (part.unflatten(0, (b, t)) for part in (x, latent, deep))
+        return FrameFeatures(x, latent, self.embed(condition, reference), deep)
+
+    def forward(self, z_s: Tensor, s: Tensor, condition: Condition, reference: Reference | None = None) -> Tensor:
+        """eps_hat [B, T, C, h, w] for z_s [B, T, C, h, w] and s [B]."""
+        reference = self.read_reference(condition) if reference is None else reference
+        return self.step(z_s, s, reference, self.read_frames(condition, reference))[0]
+
+    def step(
+        self, z_s: Tensor, s: Tensor, reference: Reference, frames: FrameFeatures, memory: list[Tensor] | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """eps_hat [B, T, C, h, w] for z_s [B, T, C, h, w] and s [B], and the memory that a causal net's next frames
+        continue from."""
+        b, t = z_s.shape[:2]
+        scale = Preconditioning.at(s)
+        emb = self.combine(frames.emb + self.embed_strength(s)[:, None]).flatten(0, 1)
 
         memories = []
         scaled = expand(scale.inp, z_s) * z_s
-        x = self.enter(scaled.flatten(0, 1))
+        x = self.enter(scaled.flatten(0, 1)) + frames.features.flatten(0, 1)
         if self.means is not None:
             means, kept = self.means(scaled, None if memory is None else memory[0])
             memories.append(kept)
             x = x + self.enter_means(means)
-        maps = similarity_between(landmarks, per_frame(reference.landmarks, t))
-        features, carried_latent = self.carry(reference, maps, t)
-        x = x + self.enter_warped(features) + per_frame(reference.plain, t)
-        place = self.places(landmarks, self.latent_size)
-        x = x + self.enter_place(place[..., 2:].transpose(1, 2).unflatten(2, (self.latent_size, -1)))
-        x = x + self.shape(condition, landmarks)
 
         mixes = iter(enumerate(self.mixes, len(memories)))
 
@@ -256,8 +283,7 @@ class Denoiser(nn.Module):
                 if i == self.blocks - 1:
                     x = mix(x)
                 skips.append(x)
-        deep = self.places(landmarks, x.shape[-1])
-        x = x + self.position(deep).transpose(1, 2).unflatten(2, x.shape[-2:])
+        x = x + frames.deep.flatten(0, 1)
         x = self.attend(x, reference.keys, reference.values, t)
         x = self.middle(x, emb)
         up = iter(self.up)
@@ -274,12 +300,12 @@ class Denoiser(nn.Module):
             kinds = means.float().unflatten(1, (gains.shape[1], -1))[:, :, : self.latent_channels]
             out = out + (gains[:, :, None] * kinds).sum(1)
         choice = choice.softmax(1)
-        copy = choice[:, :1] * carried_latent + choice[:, 1:] * per_frame(reference.latent.float(), t)
+        carried = frames.latent.flatten(0, 1).float()
+        copy = choice[:, :1] * carried + choice[:, 1:] * per_frame(reference.latent.float(), t)
         out, copy = out.unflatten(0, (b, t)).to(z_s.dtype), copy.unflatten(0, (b, t)).to(z_s.dtype)
         out = out + expand(scale.out, z_s) * copy
         z0_hat = expand(scale.skip, z_s) * z_s + expand(scale.out, z_s) * out
-        eps_hat = eps_from_z0(z_s, z0_hat, s)
-        return (eps_hat, memories) if return_memory else eps_hat
+        return eps_from_z0(z_s, z0_hat, s), memories
 
     def shape(self, condition: Condition, landmarks: Tensor) -> Tensor:
         """[B*T, first, h, w]: what visemes and lids change on the canonical face, carried to each frame's."""

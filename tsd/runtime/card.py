@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tsd.diffusion import Schedule
 
-NAME, FORMAT = "card.json", 1
+NAME, FORMAT = "card.json", 2
 PLAIN = re.compile(r"[A-Za-z0-9_]+(-[a-z0-9]+)?\.(onnx|safetensors)")
 """Files of an export lie beside its card: no name leads elsewhere."""
 KINDS = {"resolution": int, "latents": dict, "look_ahead": int, "past": int, "schedules": dict, "files": dict}

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsd.nets.denoiser import Condition, Reference
+from tsd.nets.denoiser import USED_BY_FRAMES, USED_BY_STEP, Condition, FrameFeatures, Reference
 from tsd.nets.vae import Appearance
 from tsd.runtime.backends import Graph, open_graph
 from tsd.runtime.card import Card
@@ -57,28 +57,32 @@ class ExportedStudent(Exported):
         super().__init__(card, backend, threads, callers)
         latents = card.content["latents"]
         self.latent_channels, self.latent_size = latents["channels"], latents["size"]
-        self.reader, self.step = self.open("reference"), self.open("step", shared=True)
+        self.reader, self.frame_reader = self.open("reference"), self.open("frames", shared=True)
+        self.stepper = self.open("step", shared=True)
         self.memory = [tuple(shape) for shape in card.content["memory"]]
 
     def read_reference(self, condition: Condition) -> Reference:
         parts = run(self.reader, condition.reference_latent, condition.reference_motion, condition.motion_known)
         return Reference(condition.reference_latent, *parts)
 
-    def __call__(
-        self,
-        z_s: Tensor,
-        s: Tensor,
-        condition: Condition,
-        reference: Reference,
-        memory: list[Tensor] | None = None,
-        return_memory: bool = False,
-    ):
-        """As ``Denoiser.forward``."""
+    def read_frames(self, condition: Condition, reference: Reference) -> FrameFeatures:
+        given = (condition.visemes, condition.motion, condition.motion_known, condition.reference_motion)
+        used = (getattr(reference, name) for name in USED_BY_FRAMES)
+        return FrameFeatures(*run(self.frame_reader, *given, *used))
+
+    def step(
+        self, z_s: Tensor, s: Tensor, reference: Reference, frames: FrameFeatures, memory: list[Tensor] | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """As ``Denoiser.step``."""
         if memory is None:  # what lies before the first frame
             memory = [torch.zeros(len(z_s), *shape) for shape in self.memory]
-        given = (condition.visemes, condition.motion, condition.motion_known, condition.reference_motion)
-        eps_hat, *memory = run(self.step, z_s, s, *given, *vars(reference).values(), *memory)
-        return (eps_hat, memory) if return_memory else eps_hat
+        used = (getattr(reference, name) for name in USED_BY_STEP)
+        eps_hat, *memory = run(self.stepper, z_s, s, *used, *vars(frames).values(), *memory)
+        return eps_hat, memory
+
+    def __call__(self, z_s: Tensor, s: Tensor, condition: Condition, reference: Reference) -> Tensor:
+        """As ``Denoiser.forward``."""
+        return self.step(z_s, s, reference, self.read_frames(condition, reference))[0]
 
 
 class ExportedVAE(Exported):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tsd.diffusion import Schedule, advance
 from tsd.nets.affine import frame_to_reference
-from tsd.nets.denoiser import Condition, Reference
+from tsd.nets.denoiser import Condition, FrameFeatures, Reference
 from tsd.nets.vae import Appearance
 
 
@@ -41,12 +41,13 @@ class Known:
 
 @dataclass
 class Part:
-    """The next T frames of a video under way: z [1, T, C, h, w] after the steps taken so far, and what is known of
-    them."""
+    """The next T frames of a video under way: z [1, T, C, h, w] after the steps taken so far, what is known of them,
+    and what every step uses of their condition, which the first step reads."""
 
     z: Tensor
     condition: Condition
     known: Known | None
+    frames: FrameFeatures | None = None
 
 
 class Speaking:
@@ -94,9 +95,11 @@ class Speaking:
     def step(self, part: Part, k: int) -> None:
         """Step k of a part whose steps before it are taken, after that step of the part before it."""
         speaker, known = self.speaker, part.known
+        if part.frames is None:
+            part.frames = self.student.read_frames(part.condition, speaker.reference)
 
         def predict(z_s: Tensor, s: Tensor, k: int) -> Tensor:
-            eps_hat, self.memories[k] = self.student(z_s, s, part.condition, speaker.reference, self.memories[k], True)
+            eps_hat, self.memories[k] = self.student.step(z_s, s, speaker.reference, part.frames, self.memories[k])
             # Where latents are known so is their noise, and with the true noise a step leads to the known latents with
             # less of it: the net's guess is not needed there.
             return eps_hat if known is None else torch.lerp(self.noise.expand_as(z_s), eps_hat, known.share)
