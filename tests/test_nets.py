@@ -20,6 +20,7 @@ from tsd.nets.affine import (
     landmarks_of,
     pixel_grid,
     placed,
+    placed_cells,
     similarity_between,
 )
 from tsd.nets.blocks import ResBlock
@@ -131,6 +132,19 @@ def test_similarities_carry_eyes_onto_eyes_and_keep_shapes():
     assert torch.allclose(similarity_between(source, source), torch.eye(2, 3).expand(50, 2, 3), atol=1e-5)
     one_point = torch.full((1, 3, 2), 0.5)
     assert similarity_between(one_point, source[:1]).isfinite().all()
+
+
+def test_cells_are_placed_as_pictures_are():
+    """Within, between and beyond cells; gradients too."""
+    torch.manual_seed(0)
+    maps = torch.eye(2, 3) + 0.4 * torch.randn(20, 2, 3)
+    x = torch.randn(20, 3, 12, 12, requires_grad=True)
+    ours, theirs = placed_cells(x, maps), placed(x, maps)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    weight = torch.randn_like(ours)
+    (a,), (b,) = (torch.autograd.grad((y * weight).sum(), x) for y in (ours, theirs))
+    torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(placed_cells(x, torch.eye(2, 3).expand(20, 2, 3)), x, atol=1e-5, rtol=1e-5)
 
 
 def test_places_are_exact_where_nets_compute_in_bfloat16():
@@ -345,8 +359,8 @@ def test_every_parameter_of_the_denoiser_gets_a_gradient(causal, more):
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def flops_per_frame(net: Denoiser, frames: int = 8) -> float:
-    """Multiplications and additions per frame of one step, the reference already read."""
+def flops_per_frame(net: Denoiser, frames: int = 8) -> tuple[float, float]:
+    """Multiplications and additions per frame: of one step, and of what all steps share."""
     size = net.latent_size
     condition = fake_condition(1, frames)
     condition.reference_latent = torch.randn(1, net.latent_channels, size, size)
@@ -354,18 +368,21 @@ def flops_per_frame(net: Denoiser, frames: int = 8) -> float:
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         reference = net.read_reference(condition)
         read = counter.get_total_flops()
-        net(z_s, torch.ones(1), condition, reference)
-        return (counter.get_total_flops() - read) / frames
+        of_frames = net.read_frames(condition, reference)
+        shared = counter.get_total_flops() - read
+        net.step(z_s, torch.ones(1), reference, of_frames)
+        return (counter.get_total_flops() - read - shared) / frames, shared / frames
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_student_costs_at_most_a_quarter_of_the_teacher(model):
+def test_a_step_of_the_student_costs_at_most_a_quarter_of_the_teachers(model):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", [f"model={model}"])
-    teacher, student = (
+    (teacher, _), (student, shared) = (
         flops_per_frame(instantiate(cfg.model[name], _convert_="all")) for name in ("teacher", "student")
     )
     assert 0 < student <= teacher / 4, f"{student / 1e6:.1f} of {teacher / 1e6:.1f} MFLOPs"
+    assert 0 < shared <= student / 5, f"{shared / 1e6:.1f} beside steps of {student / 1e6:.1f} MFLOPs"
 
 
 def test_flops_of_a_convolution_by_hand():

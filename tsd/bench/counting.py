@@ -34,15 +34,19 @@ def gflop(work: Callable) -> float:
 
 @torch.inference_mode()
 def count_parts(talker: Talker) -> dict[str, float]:
-    """GFLOP of ``recogniser``, ``step`` and ``decoder`` per frame and of ``reference`` per video."""
+    """GFLOP of ``recogniser``, ``frames`` (what all steps share), ``step`` and ``decoder`` per frame, of ``reference``
+    per video."""
     speaker, frames = made_up_speaker(talker), COUNTED_FRAMES
     visemes = torch.zeros(frames, len(VISEMES))
     track = speaker.motion.expand(frames, -1)
     schedule = next(iter(talker.schedules.values()))
     latent = torch.zeros(frames, *speaker.latent.shape[1:])
     steps = gflop(lambda: list(talker.latents(speaker, visemes, track, schedule, chunk=frames)))
+    condition = talker.condition(speaker.latent, speaker.motion, speaker.known, visemes[None], track[None])
+    shared = gflop(lambda: talker.student.read_frames(condition, speaker.reference))
     counted = {
-        "step": steps / schedule.num_steps / frames,
+        "frames": shared / frames,
+        "step": (steps - shared) / schedule.num_steps / frames,
         "decoder": gflop(lambda: talker.decode(latent, speaker.along(track))) / frames,
         "reference": gflop(lambda: made_up_speaker(talker)),
     }

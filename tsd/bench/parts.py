@@ -8,26 +8,28 @@ import torch
 from tqdm import tqdm
 
 from tsd.bench.counting import made_up_speaker, made_up_speech
-from tsd.clip import VISEMES, to_uint8, viseme_windows
+from tsd.clip import VISEMES, to_uint8
 from tsd.media.audio import log_mel
-from tsd.runtime.speaking import Speaking
 from tsd.runtime.talker import Talker
 
 
+@torch.inference_mode()
 def parts_of(talker: Talker, chunk: int) -> dict[str, tuple[Callable, int]]:
-    """{part: (what to call, how many frames or steps of frames that is)} for ``chunk`` frames at a time."""
-    speaker, recogniser = made_up_speaker(talker), talker.recogniser
-    schedule = min(talker.schedules.values(), key=lambda schedule: schedule.num_steps)
-    speaking, speech = Speaking(talker.student, speaker, schedule), made_up_speech(chunk)
+    """{part: (what to call, how many frames that is)} for ``chunk`` frames at a time."""
+    speaker, recogniser, student = made_up_speaker(talker), talker.recogniser, talker.student
+    speech = made_up_speech(chunk)
     heard = torch.from_numpy(log_mel(made_up_speech(recogniser.past + chunk + recogniser.look_ahead)))[None]
-    windows = viseme_windows(torch.full((chunk, len(VISEMES)), 1 / len(VISEMES)))
+    visemes = torch.full((1, chunk, len(VISEMES)), 1 / len(VISEMES))
     track, z = speaker.motion.expand(chunk, -1), torch.randn(chunk, *speaker.latent.shape[1:])
+    condition = talker.condition(speaker.latent, speaker.motion, speaker.known, visemes, track[None])
+    frames = student.read_frames(condition, speaker.reference)
     along = speaker.along(track)
     pictures = talker.vae.decode(z, along)
     return {
         "log-mel": (lambda: log_mel(speech), chunk),
         "recogniser": (lambda: recogniser(heard), chunk),
-        "step": (lambda: speaking(windows, track), chunk * schedule.num_steps),
+        "frames, for all steps": (lambda: student.read_frames(condition, speaker.reference), chunk),
+        "step": (lambda: student.step(z[None], torch.ones(1), speaker.reference, frames), chunk),
         "decode": (lambda: talker.vae.decode(z, along), chunk),
         "uint8": (lambda: to_uint8(pictures), chunk),
         "reference, per video": (lambda: made_up_speaker(talker), 1),

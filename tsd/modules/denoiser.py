@@ -7,7 +7,7 @@ from tsd import devices, losses
 from tsd.clip import Clip
 from tsd.diffusion import Schedule, add_noise, draw_noise, draw_strengths, expand, noise_weight, sample, z0_from_eps
 from tsd.modules.base import WeightedStage, clip_noise, eyes_region, mouth_region, upper_face
-from tsd.nets.affine import canonical_to_frame, frame_to_reference, placed
+from tsd.nets.affine import canonical_to_frame, frame_to_reference, placed_cells
 from tsd.nets.denoiser import Condition, Denoiser
 from tsd.nets.vae import Appearance
 
@@ -110,8 +110,8 @@ class DenoiserStage(WeightedStage):
             terms["mouth_motion"] = losses.mouth_motion(z0_hat, z, region)
         if self.loss.anchor:
             known = clip.motion_known
-            faces = placed(z0_hat.flatten(0, 1), canonical_to_frame(clip.motion, known)).view_as(z0_hat)
-            reference = placed(reference_latent, canonical_to_frame(clip.reference_motion, known))
+            faces = placed_cells(z0_hat.flatten(0, 1), canonical_to_frame(clip.motion, known)).view_as(z0_hat)
+            reference = placed_cells(reference_latent, canonical_to_frame(clip.reference_motion, known))
             weight = torch.where(clip.mismatch, 1 - share, torch.ones_like(share)) * known
             terms["anchor"] = losses.anchor(faces, reference, upper_face(z.shape[-1]).to(z), weight)
         return terms

@@ -102,3 +102,14 @@ def placed(pictures: Tensor, maps: Tensor, share: Tensor | None = None, flow: Te
     if flow is not None:
         positions = positions + flow.permute(0, 2, 3, 1)
     return F.grid_sample(pictures, positions.to(pictures.dtype) * 2 - 1, padding_mode="border", align_corners=False)
+
+
+def placed_cells(x: Tensor, maps: Tensor) -> Tensor:
+    """``placed`` for maps of a few hundred cells, x [N, C, h, h] and maps [N, 2, 3]: what every cell takes from every
+    other is one product of matrices, which all backends compute fast (the samplers of some take a fifth of a step)."""
+    side = x.shape[-1]
+    at = (carried(pixel_grid(side, x.device).flatten(0, 1), maps) * side - 0.5).clamp(0, side - 1)
+    cells = torch.arange(side, device=x.device, dtype=at.dtype)[:, None]
+    across, down = ((1 - (at[:, None, :, i] - cells).abs()).clamp(min=0) for i in (0, 1))  # [N, h, h * h]
+    weights = (down[:, :, None] * across[:, None]).flatten(1, 2)
+    return (x.flatten(2) @ weights.to(x.dtype)).unflatten(2, (side, side))

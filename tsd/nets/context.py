@@ -51,18 +51,15 @@ class TemporalMean(nn.Module):
         longest = max(self.reaches)
         there = torch.cat([x, torch.ones_like(x[:, :, :1])], 2)
         edge = torch.zeros_like(there[:, :1]).expand(-1, longest, -1, -1, -1)
-        before = edge if memory is None else memory
-        kept = torch.cat([before, there], 1)
+        kept = torch.cat([edge if memory is None else memory, there], 1)
         padded = kept if self.causal else torch.cat([kept, edge], 1)
-        rows = padded.transpose(1, 2).flatten(3)  # [B, C + 1, frames, h * w]
+        sums = torch.cat([torch.zeros_like(there[:, :1]), padded.cumsum(1)], 1)  # of all frames before each
         means = []
         for reach in self.reaches:
             spare, size = longest - reach, reach + 1 if self.causal else 2 * reach + 1
-            mean = F.avg_pool2d(rows[:, :, spare : spare + t + size - 1], (size, 1), stride=1)
-            share = mean[:, c:]
-            means += [mean[:, :c] / share, share]
-        means = torch.cat(means, 1).transpose(1, 2).reshape(b * t, -1, h, w)
-        return means, kept[:, -longest:]
+            total = sums[:, spare + size : spare + size + t] - sums[:, spare : spare + t]
+            means += [total[:, :, :c] / total[:, :, c:], total[:, :, c:] / size]
+        return torch.cat(means, 2).flatten(0, 1), kept[:, -longest:]
 
 
 class ReferenceAttention(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tsd.clip import EYES_OPEN, MOTION, VISEME_WINDOW, VISEMES
 from tsd.diffusion import Preconditioning, eps_from_z0, expand
-from tsd.nets.affine import carried, landmarks_of, pixel_grid, placed, similarity_between, to_canonical
+from tsd.nets.affine import carried, landmarks_of, pixel_grid, placed_cells, similarity_between, to_canonical
 from tsd.nets.blocks import ResBlock, norm, per_frame, zero
 from tsd.nets.context import ReferenceAttention, TemporalMean, TemporalMix
 
@@ -314,10 +314,10 @@ class Denoiser(nn.Module):
             shares = torch.cat([shares, EYE_GAIN * self.to_eye_shares(eyes_shut(condition))], -1)
             shapes = torch.cat([shapes, self.eye_shapes])
         changes = (shares.flatten(0, 1).float() @ shapes.flatten(1)).unflatten(1, shapes.shape[1:])
-        return placed(changes, to_canonical(landmarks))
+        return placed_cells(changes, to_canonical(landmarks))
 
     def carry(self, reference: Reference, maps: Tensor, frames: int) -> tuple[Tensor, Tensor]:
         """The reference's features [B*T, R, h, w] and latent [B*T, C, h, w], moved by the maps [B*T, 2, 3] that take
         the frame's eyes to the reference's."""
         both = per_frame(torch.cat([reference.features.float(), reference.latent.float()], 1), frames)
-        return placed(both, maps).split([both.shape[1] - self.latent_channels, self.latent_channels], 1)
+        return placed_cells(both, maps).split([both.shape[1] - self.latent_channels, self.latent_channels], 1)
