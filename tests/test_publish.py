@@ -70,6 +70,9 @@ def test_what_was_taken_from_the_release_before_keeps_what_made_it(made, tmp_pat
     (out / released.CARD).write_text(json.dumps(card))
     other = published(made, out)
     assert other["weights"]["visemes"]["config"] != config_of and "voices" not in other["data"]
+    for damaged in ("[]", "{", '{"weights": 3}', '{"weights": {"vae": []}, "apart": {}}'):
+        (out / released.CARD).write_text(damaged)
+        assert published(made, out)["data"].keys() == other["data"].keys()
 
 
 def test_the_teacher_stays_apart_first_and_what_speaks_never(made, tmp_path):

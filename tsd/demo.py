@@ -171,8 +171,8 @@ class Demo:
         log.info("this takes about %d minutes on two cores; it can be stopped and continues\n", -(-total // 60))
         self.corpora()
         if self.cfg.taken:
-            heard = {name: self.before(name) for name in CORPORA if self.cfg[name] is None}
-            self.seconds |= {name: seconds for name, seconds in heard.items() if seconds}
+            before = {name: self.before(name) for name in CORPORA if self.cfg[name] is None}
+            self.seconds |= {name: seconds for name, seconds in before.items() if seconds}
         for stage in self.cfg.taken:
             self.step(stage, f"taken from {self.cfg.start}", self.weights(stage), lambda stage=stage: self.take(stage))
         for stage in self.cfg.stages:

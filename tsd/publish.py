@@ -78,19 +78,15 @@ def corpora(chain: Path) -> dict[str, dict]:
     return found
 
 
-def released_before(out: Path) -> dict[str, Any]:
-    """The card that stands in the folder to be written; empty where there is none."""
+def released_before(out: Path) -> tuple[dict[str, dict], dict[str, dict]]:
+    """Of the release in the folder to be written: {SHA-256 of a weights file: the configuration that made it}, and its
+    corpora; both empty where none stands there that can be read."""
     try:
         card = json.loads((out / CARD).read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return card if isinstance(card, dict) else {}
-
-
-def configurations(card: dict[str, Any]) -> dict[str, dict]:
-    """{SHA-256 of a weights file: the configuration that made it} of a card."""
-    stages = [made for group in ("weights", "apart") for made in card.get(group, {}).values()]
-    return {made["sha256"]: made["config"] for made in stages if made.get("config")}
+        stages = [made for group in ("weights", "apart") for made in card[group].values()]
+        return {made["sha256"]: made["config"] for made in stages if made["config"]}, dict(card["data"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}, {}
 
 
 def stage_card(file: Path, stage: str, known: dict[str, dict]) -> dict[str, Any]:
@@ -128,12 +124,11 @@ def scores(report: dict) -> dict[str, Any]:
 def make_card(chain: Finished, chosen: list[str], cfg: DictConfig) -> dict[str, Any]:
     """Everything that made the weights, what they reach, and what not. Of nets that the chain took from the release
     whose place this one takes, what made them is kept, and the corpora that only they have seen."""
-    before = released_before(Path(cfg.out))
-    known = configurations(before)
+    known, data_before = released_before(Path(cfg.out))
     stages = {stage: stage_card(file, stage, known) for stage, file in chain.weights.items()}
     data = corpora(chain.folder)
     if any(made["sha256"] in known for made in stages.values()):
-        data = before.get("data", {}) | data
+        data = data_before | data
     return {
         "format": FORMAT,
         "licence": cfg.licence,
