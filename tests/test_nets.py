@@ -147,6 +147,8 @@ def test_cells_are_placed_as_pictures_are():
     torch.testing.assert_close(placed_cells(x, torch.eye(2, 3).expand(20, 2, 3)), x, atol=1e-5, rtol=1e-5)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(placed_cells(x, maps), ours)
+        half = x.bfloat16()  # as products of matrices leave it there
+        torch.testing.assert_close(placed_cells(half, maps), placed_cells(half.float(), maps))
 
 
 def test_places_are_exact_where_nets_compute_in_bfloat16():

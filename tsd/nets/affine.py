@@ -114,7 +114,7 @@ def placed_cells(x: Tensor, maps: Tensor) -> Tensor:
     at = (carried(pixel_grid(side, x.device).flatten(0, 1), maps) * side - 0.5).clamp(0, side - 1)
     first = at.floor().clamp(max=side - 2)
     share, first = at - first, first.long()
-    cells = x.flatten(2).transpose(1, 2).flatten(0, 1)  # [N * h * h, C]
+    cells = x.float().flatten(2).transpose(1, 2).flatten(0, 1)  # [N * h * h, C]
     corner = torch.arange(n, device=x.device)[:, None] * side**2 + first[..., 1] * side + first[..., 0]
 
     def row(offset: int) -> Tensor:
