@@ -29,7 +29,7 @@ from tsd.nets.denoiser import Condition, Denoiser, Reference
 from tsd.nets.identity import IdentityNet
 from tsd.nets.motion import MotionBank
 from tsd.nets.mouth import MouthNet
-from tsd.nets.vae import FLOW_SCALE, VAE
+from tsd.nets.vae import FLOW_SCALE, OF_LATENTS, VAE
 from tsd.nets.visemes import VisemeNet
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -47,6 +47,18 @@ def visemes_by(net: VisemeNet, mel: torch.Tensor) -> torch.Tensor:
 def test_normalise_round_trip():
     vae, latent = fake_vae(), torch.randn(6, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE)
     assert torch.allclose(vae.denormalise(vae.normalise(latent)), latent, atol=1e-6)
+
+
+def test_a_larger_picture_has_the_latents_of_the_one_at_half_its_size():
+    small, torch_seed = fake_vae(), torch.manual_seed(5)
+    large = awake(VAE(2 * SIDE, LATENT_CHANNELS, [8, 16], decoder_blocks=1, decoder_channels=[8, 8, 16]))
+    parts = {k: v for k, v in small.state_dict().items() if k.startswith(OF_LATENTS)}
+    large.load_state_dict(large.state_dict() | parts)
+    frames = torch.rand(3, 3, 2 * SIDE, 2 * SIDE, generator=torch_seed) * 2 - 1
+    halved = frames.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).mean((-1, -3))
+    z = large.encode(frames)
+    assert large.latent_size == small.latent_size and torch.allclose(z, small.encode(halved), atol=1e-5)
+    assert large.decode(z, large.appearance(frames)).shape == frames.shape
 
 
 def test_latents_leave_with_the_stored_statistics_removed():
@@ -99,6 +111,8 @@ def test_vae_refuses_pictures_of_another_size():
         VAE(30, 4, [8, 16])
     with pytest.raises(ValueError, match=r"at least two widths, got \[8\]"):
         VAE(32, 4, [8])
+    with pytest.raises(ValueError, match=r"decoder_channels must hold at least as many widths as channels=\[8, 16\]"):
+        VAE(32, 4, [8, 16], decoder_channels=[8])
 
 
 # Affine maps
@@ -132,6 +146,21 @@ def test_similarities_carry_eyes_onto_eyes_and_keep_shapes():
     assert torch.allclose(similarity_between(source, source), torch.eye(2, 3).expand(50, 2, 3), atol=1e-5)
     one_point = torch.full((1, 3, 2), 0.5)
     assert similarity_between(one_point, source[:1]).isfinite().all()
+
+
+def test_pictures_are_placed_where_maps_shares_and_flow_say():
+    """Against positions written down pair by pair."""
+    torch.manual_seed(0)
+    pictures, maps = torch.rand(5, 3, 16, 16), torch.eye(2, 3) + 0.3 * torch.randn(5, 2, 3)
+    share, flow = torch.rand(5, 1, 16, 16), 0.2 * torch.randn(5, 2, 16, 16)
+    y, x = torch.meshgrid(*2 * [(torch.arange(16) + 0.5) / 16], indexing="ij")
+    here = torch.stack([x, y, torch.ones_like(x)], -1)  # [16, 16, 3]
+    there = torch.einsum("nij,yxj->nyxi", maps, here)
+    half_way = there.lerp(here[..., :2].expand_as(there), 1 - share[:, 0, ..., None]) + flow.permute(0, 2, 3, 1)
+    for given, positions in (((), there), ((share, flow), half_way)):
+        grid = 2 * positions - 1
+        expected = torch.nn.functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+        torch.testing.assert_close(placed(pictures, maps, *given), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_cells_are_placed_as_pictures_are():

@@ -16,6 +16,9 @@ FIRST_LOG_VARIANCE = -6.0
 FLOW_SCALE = 0.1
 """Flow in units of the picture's side for an output of 1: a face rarely moves farther than that. Our choice."""
 
+OF_LATENTS = ("encoder.", "to_moments.", "latent_mean", "latent_std")
+"""How the names of those of a VAE's parameters and buffers begin that decide what its latents are."""
+
 
 @dataclass
 class Appearance:
@@ -36,6 +39,9 @@ class VAE(nn.Module):
 
     channels: widths from the picture's half size down to the latent's size. Both ends of the net are pixel
     (un)shuffles, so no layer at full size is wider than 12 channels.
+    decoder_channels: the decoder's own widths, where they are others; with one more than ``channels`` the encoder sees
+    the picture at half its size, and so on. A picture of 256 x 256 then has the latents of one of 128 x 128, and what
+    was trained on those paints it in twice the size (``VAEModule``'s ``decoder_only``). Our addition.
     Latents leave ``encode`` with zero mean and unit std per channel: the statistics of the training
     latents are stored with the weights (buffers ``latent_mean``, ``latent_std``).
 
@@ -45,15 +51,28 @@ class VAE(nn.Module):
     latent is not. Our addition; the idea of moved pictures is that of Siarohin et al. 2019 (First Order Motion Model).
     """
 
-    def __init__(self, resolution: int, latent_channels: int, channels: list[int], decoder_blocks: int = 2):
+    def __init__(
+        self,
+        resolution: int,
+        latent_channels: int,
+        channels: list[int],
+        decoder_blocks: int = 2,
+        decoder_channels: list[int] | None = None,
+    ):
         super().__init__()
         if len(channels) < 2:
             raise ValueError(f"model.vae.channels must hold at least two widths, got {channels}")
-        self.factor = 2 ** len(channels)
+        painted = channels if decoder_channels is None else decoder_channels
+        if len(painted) < len(channels):
+            raise ValueError(
+                f"model.vae.decoder_channels must hold at least as many widths as channels={channels}, got {painted}"
+            )
+        self.factor = 2 ** len(painted)
         if resolution % self.factor:
             raise ValueError(f"resolution {resolution} must be a multiple of {self.factor} (model.vae.channels)")
         self.resolution, self.latent_channels = resolution, latent_channels
         self.latent_size = resolution // self.factor
+        self.shrink = 2 ** (len(painted) - len(channels))
 
         self.encoder = nn.ModuleList([nn.Conv2d(12, channels[0], 3, padding=1), ResBlock(channels[0], channels[0])])
         for wide, wider in zip(channels, channels[1:], strict=False):
@@ -62,13 +81,13 @@ class VAE(nn.Module):
 
         nn.init.constant_(self.to_moments[-1].bias[latent_channels:], FIRST_LOG_VARIANCE)
 
-        wide, widest = channels[0], channels[-1]
+        wide, widest = painted[0], painted[-1]
         self.decoder = nn.ModuleList([nn.Conv2d(3 * latent_channels, widest, 3, padding=1)])
         self.decoder += [ResBlock(widest, widest) for _ in range(decoder_blocks)]
-        for wider, narrower in zip(channels[:1:-1], channels[-2:0:-1], strict=True):
+        for wider, narrower in zip(painted[:1:-1], painted[-2:0:-1], strict=True):
             self.decoder += [nn.Conv2d(wider, 4 * narrower, 1), nn.PixelShuffle(2), ResBlock(narrower, narrower)]
-        self.to_flow = nn.Sequential(norm(channels[1]), nn.SiLU(), zero(nn.Conv2d(channels[1], 3, 3, padding=1)))
-        self.widen = nn.Sequential(nn.Conv2d(channels[1], 4 * wide, 1), nn.PixelShuffle(2))
+        self.to_flow = nn.Sequential(norm(painted[1]), nn.SiLU(), zero(nn.Conv2d(painted[1], 3, 3, padding=1)))
+        self.widen = nn.Sequential(nn.Conv2d(painted[1], 4 * wide, 1), nn.PixelShuffle(2))
         self.enter_moved = nn.Conv2d(12, wide, 3, padding=1)
         self.paint = ResBlock(wide, wide)
         self.to_picture = nn.Sequential(norm(wide), nn.SiLU(), nn.Conv2d(wide, 12 + 4, 3, padding=1))
@@ -81,7 +100,8 @@ class VAE(nn.Module):
         if frames.shape[-3:] != (3, self.resolution, self.resolution):
             want = [3, self.resolution, self.resolution]
             raise ValueError(f"the VAE takes frames {want}, got {list(frames.shape[-3:])}")
-        x = F.pixel_unshuffle(frames, 2)
+        x = F.avg_pool2d(frames, self.shrink) if self.shrink > 1 else frames
+        x = F.pixel_unshuffle(x, 2)
         for layer in self.encoder:
             x = layer(x)
         mean, log_variance = self.to_moments(x).chunk(2, 1)
@@ -124,8 +144,8 @@ class VAE(nn.Module):
         x = self.paint(self.widen(x) + self.enter_moved(cells.contiguous(memory_format=torch.channels_last)))
         painted, share = self.to_picture(x).float().split([12, 4], 1)
         # Painted and moved are mixed at half size, each colour's four pixels by the same four shares.
-        colours = (x.unflatten(1, (3, 4)) for x in (cells, painted))
-        mixed = torch.lerp(*colours, share.sigmoid()[:, None])
+        cells, painted = (x.unflatten(1, (3, 4)) for x in (cells, painted))
+        mixed = cells + share.sigmoid()[:, None] * (painted - cells)  # as a graph, torch.lerp is six operations
         return F.pixel_shuffle(mixed.flatten(1, 2), 2), moved
 
     def normalise(self, latent: Tensor) -> Tensor:
