@@ -255,6 +255,56 @@ def test_a_vae_and_a_denoiser_of_other_latents():
             checkpoint.check_latents(fake_vae(), other, "v", "d")
 
 
+def test_numbers_can_be_stored_in_half_the_space(tmp_path):
+    net, files = fake_vae(), {dtype: tmp_path / str(dtype) for dtype in (torch.float32, torch.float16)}
+    for dtype, path in files.items():
+        checkpoint.save(path, "vae", net, ARGUMENTS["vae"], {}, dtype)
+    exact, rounded = (checkpoint.load(path, "vae").state_dict() for path in files.values())
+    assert files[torch.float16].stat().st_size < 0.65 * files[torch.float32].stat().st_size
+    for name, value in exact.items():
+        assert rounded[name].dtype == torch.float32
+        torch.testing.assert_close(rounded[name], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.fixture
+def two_decoders(tmp_path):
+    """A VAE, one that kept its encoder while its decoder was trained, and a student on the first one's latents."""
+    paths = {name: tmp_path / name for name in ("first", "second", "student")}
+    arguments = ARGUMENTS["vae"] | {"resolution": 64, "decoder_channels": [8, 8, 16]}
+    first = checkpoint.save(paths["first"], "vae", fake_vae(), ARGUMENTS["vae"], {})
+    net = VAE(**arguments)
+    checkpoint.take_latents(net, paths["first"])
+    checkpoint.save(paths["second"], "vae", net, arguments, {"latents_of": first})
+    checkpoint.save(
+        paths["student"], "student", fake_denoiser(), ARGUMENTS["student"], {"stands_on": {"vae": first, "init": 3}}
+    )
+    return paths
+
+
+def test_a_decoder_for_larger_pictures_has_the_latents_it_was_made_for(two_decoders):
+    small, large = (checkpoint.load(two_decoders[name], "vae") for name in ("first", "second"))
+    frames = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(large.encode(frames.repeat_interleave(2, -1).repeat_interleave(2, -2)), small.encode(frames))
+    assert torch.equal(large.decoder[0].weight, small.decoder[0].weight)  # what fits of the decoder comes, too
+    assert checkpoint.latents_of(two_decoders["second"]) == checkpoint.file_hash(two_decoders["first"])
+    for name in ("first", "second"):
+        checkpoint.check_origin(two_decoders[name], two_decoders["student"])
+
+
+def test_a_student_on_the_latents_of_another_vae_is_refused(two_decoders, tmp_path):
+    other = checkpoint.save(tmp_path / "other", "vae", awake(VAE(**ARGUMENTS["vae"]), seed=4), ARGUMENTS["vae"], {})
+    with pytest.raises(ValueError, match=f"student was trained on latents of the VAE .*, but .*other is {other}"):
+        checkpoint.check_origin(tmp_path / "other", two_decoders["student"])
+    for card in ({}, {"stands_on": None}, {"stands_on": {"teacher": "x"}}):  # of which nothing is known
+        checkpoint.save(two_decoders["student"], "student", fake_denoiser(), ARGUMENTS["student"], card)
+        checkpoint.check_origin(tmp_path / "other", two_decoders["student"])
+
+
+def test_an_encoder_of_another_size_is_not_taken(two_decoders):
+    with pytest.raises(ValueError, match="init=.*first: has another encoder than model.vae"):
+        checkpoint.take_latents(VAE(32, 4, [8, 24]), two_decoders["first"])
+
+
 def test_every_net_of_the_door_is_covered_here():
     covered = {VAE, VisemeNet, IdentityNet, Denoiser, MouthNet, SyncNet, LipReader, MotionBank}
     assert set(checkpoint.NETS.values()) == covered

@@ -26,6 +26,7 @@ from tsd.nets.identity import IdentityNet
 from tsd.nets.lipreader import LipReader
 from tsd.nets.mouth import MouthNet
 from tsd.nets.sync import SyncNet
+from tsd.nets.vae import OF_LATENTS
 from tsd.nets.visemes import VisemeNet
 
 EVERYTHING = LossWeights(
@@ -125,6 +126,17 @@ def test_the_terms_of_a_stage_are_those_it_is_known_for(name):
             torch.manual_seed(seed)
             named |= set(stage.step_losses(fake_clip(frames=7)))
     assert named == TERMS[name]
+
+
+def test_a_decoder_that_is_trained_alone_leaves_latents_as_they_are():
+    stage = trained_by(VAEModule(fake_vae(), LossWeights(), ADAMW, decoder_only=True))
+    before = {name: value.clone() for name, value in stage.net.state_dict().items()}
+    optimizer = stage.configure_optimizers()["optimizer"]
+    stage.training_step(fake_clip(), 0).backward()
+    optimizer.step()
+    assert "train/kl" not in stage.logged
+    changed = {name for name, value in stage.net.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {name for name in before if not name.startswith(OF_LATENTS)}
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -75,6 +75,34 @@ def test_what_was_taken_from_the_release_before_keeps_what_made_it(made, tmp_pat
         assert published(made, out)["data"].keys() == other["data"].keys()
 
 
+def test_what_another_release_holds_is_not_copied_and_is_found_there(made, tmp_path):
+    published(made, tmp_path / "first")
+    chain = tmp_path / "chain"
+    finished_chain(chain)
+    arguments, first = ARGUMENTS["vae"] | {"decoder_channels": [16, 8]}, checkpoint.file_hash(place(made, "vae"))
+    net = checkpoint.NETS["vae"](**arguments)
+    second = checkpoint.save(place(chain, "vae"), "vae", net, arguments, {"latents_of": first})
+    write_report(chain, {stage: checkpoint.file_hash(place(chain, stage)) for stage in ARGUMENTS} | {"vae": second})
+    card = published(chain, tmp_path / "second", "beside=first")
+    assert sorted(p.name for p in (tmp_path / "second").iterdir()) == ["release.json", "vae.safetensors"]
+    assert set(card["weights"]) == {"vae"} and card["apart"] == {} and card["beside"]["release"] == "first"
+    assert set(card["beside"]["sha256"]) == ARGUMENTS.keys() - {"vae"}
+    talker = Talker.load(tmp_path / "second")
+    assert talker.recogniser is not None and set(talker.schedules) == set(SCHEDULES)
+    # A folder beside it that is another's, or no folder beside it.
+    (tmp_path / "first" / "student.safetensors").write_bytes(b"another")
+    with pytest.raises(ValueError, match="student.safetensors: is not the student of .*copy both folders"):
+        Talker.load(tmp_path / "second")
+    shown = tmp_path / "second" / "release.json"
+    shown.write_text(json.dumps(card | {"beside": card["beside"] | {"release": "../first"}}))
+    with pytest.raises(ValueError, match="names no release beside it"):
+        Talker.load(tmp_path / "second")
+    with pytest.raises(ValueError, match=r"beside=../first: must be the name of a release's folder"):
+        published(chain, tmp_path / "third", "beside=../first")
+    with pytest.raises(ValueError, match="has none of these weights"):
+        published(chain, tmp_path / "third", "beside=nowhere")
+
+
 def test_the_teacher_stays_apart_first_and_what_speaks_never(made, tmp_path):
     sizes = {stage: place(made, stage).stat().st_size for stage in ARGUMENTS}
     total = sum(sizes.values())

@@ -11,6 +11,7 @@ from tiny_runs import config, ground
 
 from tsd import checkpoint, record, stages
 from tsd.modules.base import ADDED_RATE
+from tsd.nets.vae import OF_LATENTS
 from tsd.preflight import plain
 from tsd.resume import read_checkpoint
 from tsd.train import train
@@ -247,6 +248,24 @@ def test_a_student_goes_on_without_a_teacher_and_with_parts_that_it_did_not_have
     assert "teacher" not in checkpoint.read_header(weights)["card"]["stands_on"]
     with pytest.raises(FileNotFoundError, match="no teacher weights at"):
         train(config(root, root / "other", "stage=student", "trainer.max_steps=2"))
+
+
+def test_a_decoder_of_another_size_is_trained_on_latents_that_stay(root):
+    """So the student of the first VAE, and the teacher's training, take the second."""
+    first, known = root / "vae" / "weights.safetensors", standing_on(root)
+    sizes = ["+model.vae.decoder_channels=[8,8,16]", "model.resolution=64", "model.vae.resolution=64"]
+    alone = ["stage=vae", "stage.module.decoder_only=true", "trainer.max_steps=2", *sizes, "data.resolution=64"]
+    with pytest.raises(ValueError, match="stage.module.decoder_only=true: needs init="):
+        train(config(root, root / "run", *alone))
+    weights = train(config(root, root / "run", *alone, "stored=float16", f"init={first}"))
+    before, after = checkpoint.load(first, "vae").state_dict(), checkpoint.load(weights, "vae").state_dict()
+    for name in (name for name in before if name.startswith(OF_LATENTS)):
+        torch.testing.assert_close(after[name], before[name], rtol=1e-3, atol=1e-4)
+    assert checkpoint.read_header(weights)["card"]["latents_of"] == known
+    found = stages.below(values(root, *sizes, f"weights.vae={weights}"))
+    assert found["vae"] == weights
+    with pytest.raises(ValueError, match=r"has channels \[8, 16\], but .* \[8, 8\]: a decoder alone is trained on"):
+        train(config(root, root / "other", *alone, "model.vae.channels=[8,8]", f"init={first}"))
 
 
 @pytest.mark.parametrize(

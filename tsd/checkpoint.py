@@ -23,7 +23,7 @@ from tsd.nets.lipreader import LipReader
 from tsd.nets.motion import MotionBank
 from tsd.nets.mouth import MouthNet
 from tsd.nets.sync import SyncNet
-from tsd.nets.vae import VAE
+from tsd.nets.vae import OF_LATENTS, VAE
 from tsd.nets.visemes import VisemeNet
 
 NETS = {
@@ -46,15 +46,19 @@ LARGEST_ARGUMENT, MAX_ARGUMENTS = 1024, 64
 """A card that asks for wider, deeper or more than this is refused before anything is built."""
 
 
-def save(path: str | Path, stage: str, net: nn.Module, arguments: dict, card: dict) -> str:
+def save(
+    path: str | Path, stage: str, net: nn.Module, arguments: dict, card: dict, dtype: torch.dtype = torch.float32
+) -> str:
     """Write ``net`` (built as NETS[stage](**arguments)) to ``path``, whole or not at all; returns its hash.
 
     card: plain values worth keeping with the weights (steps, seed, scores, schedules).
+    dtype: what real numbers are rounded to; ``load`` gives float32 again.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     header = json.dumps({"stage": stage, "arguments": arguments, "card": card}, sort_keys=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    tensors = {name: t.to(dtype) if t.dtype == torch.float32 else t for name, t in tensors.items()}
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     os.close(handle)
     try:
@@ -69,6 +73,17 @@ def save(path: str | Path, stage: str, net: nn.Module, arguments: dict, card: di
 def file_hash(path: str | Path) -> str:
     """First 16 hex digits of the file's SHA-256: names weights in caches and cards."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+
+
+def latents_of(path: str | Path) -> str:
+    """The hash of the VAE whose encoder makes the latents of this one: its own, unless its decoder alone was trained."""
+    kept = read_header(path, "vae")["card"].get("latents_of")
+    return kept if isinstance(kept, str) else file_hash(path)
+
+
+def is_known_as(path: str | Path, stage: str, wanted: str) -> bool:
+    """Whether this weights file is the one of hash ``wanted``, or a VAE of the same latents."""
+    return wanted == file_hash(path) or (stage == "vae" and wanted == latents_of(path))
 
 
 def read_header(path: str | Path, stage: str | None = None) -> dict:
@@ -140,6 +155,17 @@ def take_over(net: nn.Module, path: str | Path, stage: str) -> set[str]:
     return own.keys() - state.keys()
 
 
+def take_latents(net: VAE, path: str | Path) -> None:
+    """Give a VAE the encoder of another, so that its latents are the same, and what fits of the other's decoder.
+    ValueError where the encoders differ."""
+    state, own = load(path, "vae").state_dict(), net.state_dict()
+    same = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
+    wanted = {name for name in own | state if name.startswith(OF_LATENTS)}
+    if lacking := sorted(wanted - same.keys()):
+        raise ValueError(f"init={path}: has another encoder than model.vae ({lacking[0]}), whose latents would differ")
+    net.load_state_dict(own | same)
+
+
 def check_latents(vae: VAE, denoiser: Denoiser, vae_path, denoiser_path) -> None:
     """Refuse a VAE and a denoiser whose latents differ in size."""
     ours = (vae.latent_channels, vae.latent_size)
@@ -148,4 +174,15 @@ def check_latents(vae: VAE, denoiser: Denoiser, vae_path, denoiser_path) -> None
         raise ValueError(
             f"{denoiser_path} works on latents of {theirs[0]} channels at {theirs[1]}x{theirs[1]}, but {vae_path} "
             f"makes {ours[0]} at {ours[1]}x{ours[1]}: use weights trained on this VAE"
+        )
+
+
+def check_origin(vae_path: str | Path, denoiser_path: str | Path) -> None:
+    """Refuse a denoiser that was trained on the latents of another VAE, where its card tells of one."""
+    trained_on = read_header(denoiser_path)["card"].get("stands_on")
+    wanted = trained_on.get("vae") if isinstance(trained_on, dict) else None
+    if wanted and not is_known_as(vae_path, "vae", wanted):
+        raise ValueError(
+            f"{denoiser_path} was trained on latents of the VAE {wanted}, but {vae_path} is {file_hash(vae_path)} with "
+            "others: give the weights of one chain"
         )

@@ -125,6 +125,7 @@ def load_chain(weights: dict[str, str | None], instruments: Instruments) -> Chai
     teacher = checkpoint.load(weights["teacher"], "teacher") if weights["teacher"] else None
     if teacher is not None:
         checkpoint.check_latents(talker.vae, teacher, weights["vae"], weights["teacher"])
+        checkpoint.check_origin(weights["vae"], weights["teacher"])
     return Chain(talker, teacher, instruments)
 
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from tsd import checkpoint, record
 from tsd.command import user_errors
 from tsd.data.manifest import manifest_path, read_manifest
-from tsd.released import CARD, Finished, read_finished
+from tsd.released import CARD, Finished, is_sibling, read_finished
 
 log = logging.getLogger(__name__)
 FORMAT = 1
@@ -30,6 +30,8 @@ SCORES += ("sharpness_ratio_end", "sharpness_end_to_recon", "id_cosine", "id_rat
 def check(cfg: DictConfig) -> None:
     """All bad arguments in one error."""
     wrong = [] if cfg.limit_mb > 0 else [f"limit_mb={cfg.limit_mb}: must be above 0"]
+    if cfg.beside and not is_sibling(cfg.beside):
+        wrong.append(f"beside={cfg.beside}: must be the name of a release's folder that lies beside out, such as drawn")
     out = Path(cfg.out)
     if out.exists() and not (out / CARD).is_file() and (not out.is_dir() or any(out.iterdir())):
         wrong.append(f"out={out}: holds something else than released weights; give another folder")
@@ -121,7 +123,19 @@ def scores(report: dict) -> dict[str, Any]:
     }
 
 
-def make_card(chain: Finished, chosen: list[str], cfg: DictConfig) -> dict[str, Any]:
+def of_release(folder: Path, weights: dict[str, Path]) -> dict[str, str]:
+    """{stage: SHA-256} of those weights that the released folder has, too. ValueError where it has none of them."""
+    same = {}
+    for stage, file in weights.items():
+        theirs = folder / f"{stage}.safetensors"
+        if theirs.is_file() and checkpoint.file_hash(theirs) == checkpoint.file_hash(file):
+            same[stage] = hashlib.sha256(file.read_bytes()).hexdigest()
+    if not same:
+        raise ValueError(f"beside={folder.name}: {folder} has none of these weights; beside=null copies them all")
+    return same
+
+
+def make_card(chain: Finished, chosen: list[str], shared: dict[str, str], cfg: DictConfig) -> dict[str, Any]:
     """Everything that made the weights, what they reach, and what not. Of nets that the chain took from the release
     whose place this one takes, what made them is kept, and the corpora that only they have seen."""
     known, data_before = released_before(Path(cfg.out))
@@ -141,7 +155,8 @@ def make_card(chain: Finished, chosen: list[str], cfg: DictConfig) -> dict[str, 
         "scores": scores(chain.report),
         "seconds": chain.report["seconds"],
         "weights": {stage: stages[stage] for stage in chosen},
-        "apart": {stage: made for stage, made in stages.items() if stage not in chosen},
+        "apart": {stage: made for stage, made in stages.items() if stage not in (*chosen, *shared)},
+        **({"beside": {"release": cfg.beside, "sha256": shared}} if shared else {}),
     }
 
 
@@ -149,10 +164,11 @@ def publish(cfg: DictConfig) -> Path:
     """Write the folder ``cfg.out``, all of it or nothing, and return it."""
     check(cfg)
     chain = read_finished(cfg.chain)
-    sizes = {stage: file.stat().st_size for stage, file in chain.weights.items()}
-    chosen = choose(sizes, 1e6 * cfg.limit_mb)
-    card = make_card(chain, chosen, cfg)
     out = Path(cfg.out)
+    shared = of_release(out.parent / cfg.beside, chain.weights) if cfg.beside else {}
+    sizes = {stage: file.stat().st_size for stage, file in chain.weights.items() if stage not in shared}
+    chosen = choose(sizes, 1e6 * cfg.limit_mb)
+    card = make_card(chain, chosen, shared, cfg)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".part-") as temporary:
         work, before = Path(temporary) / "new", Path(temporary) / "old"

@@ -1,7 +1,9 @@
 """Where released weights lie, and what a finished chain of a release holds."""
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,29 @@ def check(weights: Mapping[str, str | None]) -> None:
                 "`make publish` make them, "
                 "TSD_WEIGHTS=<folder> says where they are, weights=demo takes those of `make demo`"
             )
+
+
+def is_sibling(name) -> bool:
+    """Whether this is the plain name of a folder, which leads nowhere but beside another one."""
+    return isinstance(name, str) and re.fullmatch(r"[\w-]+", name) is not None
+
+
+def beside(folder: Path) -> dict[str, Path]:
+    """{stage: file} of what a released folder shares with the one that its card names; empty where it has no such card.
+    ValueError where what lies there is not what the card tells of."""
+    card = folder / CARD
+    try:
+        named = json.loads(card.read_text())["beside"]
+        release, hashes = named["release"], dict(named["sha256"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return {}
+    if not is_sibling(release) or not hashes.keys() <= checkpoint.NETS.keys():
+        raise ValueError(f"{card}: names no release beside it: copy it again, or publish it again")
+    files = {stage: folder.resolve().parent / release / f"{stage}.safetensors" for stage in hashes}
+    for stage, file in files.items():
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != hashes[stage]:
+            raise ValueError(f"{file}: is not the {stage} of {card}: copy both folders of one release")
+    return files
 
 
 @dataclass(frozen=True)
@@ -67,7 +92,8 @@ def read_finished(chain: str | Path) -> Finished:
     wrong = [f"report.json has judged another {stage}" for stage in files if judged.get(stage) != hashes[stage]]
     for stage, file in files.items():
         below = checkpoint.read_header(file, stage)["card"].get("stands_on")
-        below = {name: hashes[name] == known for name, known in below.items() if name in hashes} if below else {}
+        below = {name: known for name, known in below.items() if name in files} if below else {}
+        below = {name: checkpoint.is_known_as(files[name], name, known) for name, known in below.items()}
         wrong += [f"the {stage} was trained on another {name}" for name, same in below.items() if not same]
     if wrong:
         raise ValueError(f"{chain}: {', '.join(wrong)}: remove report.json and what is older; {go_on}")

@@ -14,6 +14,9 @@ RUNS = ("*", "*/*", "*/*/*")
 TERMS = {"identity": ("identity",), "sync_loss": ("sync",), "teacher": ("distill", "trajectory")}
 """Stages that are stood on only where one of these terms of the loss has a weight."""
 
+ENCODER = ("latent_channels", "channels")
+"""Arguments of a VAE that say how its encoder is built."""
+
 
 def below(config: dict) -> dict[str, Path]:
     """The weights file of every stage that ``config["stage"]`` stands on.
@@ -44,12 +47,15 @@ def first_weights(config: dict) -> dict[str, Path]:
     """{"init": the weights file that the stage starts from}; empty where it starts at random.
 
     FileNotFoundError or ValueError where the file does not hold the net that ``stage.net`` describes, or that net
-    without parts that can be added (``denoiser.ADDED``).
+    without parts that can be added (``denoiser.ADDED``); where a decoder alone is trained, any VAE whose encoder fits.
     """
     if not config.get("init"):
         return {}
     path, name = Path(config["init"]), config["stage"]["name"]
-    if why := misfit(path, name, config, None, added=ADDED):
+    if config["stage"]["module"].get("decoder_only"):
+        if why := misfit(path, name, config, None, only=ENCODER):
+            raise ValueError(f"init={path}: {why}: a decoder alone is trained on an encoder of the same size")
+    elif why := misfit(path, name, config, None, added=ADDED):
         raise ValueError(f"init={path}: {why}: only a net of the same size can go on from it")
     return {"init": path}
 
@@ -85,16 +91,24 @@ def find(name: str, config: dict, wanted_hash: str | None) -> Path:
     raise ValueError(f"weights.{name}={given}: {why}: {remedy(name, config, wanted_hash)}")
 
 
-def misfit(path: Path, name: str, config: dict, wanted_hash: str | None, added: tuple[str, ...] = ()) -> str:
-    """Why these weights do not fit; empty where they do. ``added``: arguments of parts they may be without. Raises
-    ValueError for a file that is of no use to anyone."""
+def misfit(
+    path: Path,
+    name: str,
+    config: dict,
+    wanted_hash: str | None,
+    added: tuple[str, ...] = (),
+    only: tuple[str, ...] | None = None,
+) -> str:
+    """Why these weights do not fit; empty where they do. ``added``: arguments of parts they may be without; ``only``:
+    the arguments that count (None: all). Raises ValueError for a file that is of no use to anyone."""
     header = checkpoint.read_header(path, name)
-    if wanted_hash is not None and checkpoint.file_hash(path) != wanted_hash:
+    if wanted_hash is not None and not checkpoint.is_known_as(path, name, wanted_hash):
         return (
             f"is {checkpoint.file_hash(path)}, but the teacher was trained on {wanted_hash}, which is nowhere beside it"
         )
     ours, theirs = complete(name, config["model"][name]), complete(name, header["arguments"])
-    differing = [key for key in ours if ours[key] != theirs.get(key) and not (key in added and not theirs.get(key))]
+    counting = [key for key in ours if only is None or key in only]
+    differing = [key for key in counting if ours[key] != theirs.get(key) and not (key in added and not theirs.get(key))]
     return "; ".join(f"has {key} {theirs.get(key)}, but model.{name}.{key} is {ours[key]}" for key in differing)
 
 

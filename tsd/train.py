@@ -113,7 +113,11 @@ def fit(cfg: DictConfig, config: dict, below: dict[str, Path], init: Path | None
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     nets = {name: checkpoint.load(path, name) for name, path in below.items()}
     net = build(cfg.stage.net)
-    added = checkpoint.take_over(net, init, cfg.stage.name) if init else set()
+    decoder_only, added = bool(cfg.stage.module.get("decoder_only")), set()
+    if init and decoder_only:
+        checkpoint.take_latents(net, init)
+    elif init:
+        added = checkpoint.take_over(net, init, cfg.stage.name)
     net = net.to(memory_format=checkpoint.MEMORY_FORMAT)
     module = build(cfg.stage.module)(net=net, loss=build(cfg.loss), optimizer=build(cfg.optimizer), **nets)
     module.added = added
@@ -179,12 +183,14 @@ def finish(cfg: DictConfig, module, trainer: L.Trainer, resume: Resume, run: dic
         "stands_on": {name: stage["hash"] for name, stage in run["stands_on"].items()},
         "loss": OmegaConf.to_container(cfg.loss, resolve=True),
     }
+    if cfg.stage.module.get("decoder_only"):
+        card["latents_of"] = checkpoint.latents_of(cfg.init)
     if hasattr(module, "schedules"):
         card["schedules"] = {name: list(s.strengths) for name, s in module.schedules.items()}
     arguments = OmegaConf.to_container(cfg.stage.net, resolve=True)
     arguments.pop("_target_")
     if trainer.is_global_zero:
-        checkpoint.save(weights, cfg.stage.name, module.net, arguments, card)
+        checkpoint.save(weights, cfg.stage.name, module.net, arguments, card, getattr(torch, cfg.stored))
     log.info("wrote %s", weights)
     return card
 

@@ -11,7 +11,7 @@ from tsd.check.values import nodes, show, value_faults
 KEYS = {
     "": [
         *("stage", "model", "data", "optimizer", "trainer", "loss", "steps", "weights", "logger", "callbacks", "seed"),
-        *("out", "sweep", "init", "overwrite", "checkpoint_every", "print_config", "dry_run", "evaluate"),
+        *("out", "sweep", "init", "overwrite", "checkpoint_every", "print_config", "dry_run", "evaluate", "stored"),
         # Of experiments, per stage: known also where nothing refers to them any more.
         *("max_steps", "p_blink", "sync_weight"),
     ],

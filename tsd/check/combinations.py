@@ -26,6 +26,8 @@ def combination_faults(config: dict) -> list[str]:
     if learns is not None and (not learns or not set(learns) <= set(known)):
         names = ", ".join(known)
         found.append(f"stage.module.learns={show(learns)}: must name some of the schedules {names}, or be null")
+    if stage["module"].get("decoder_only") and not config.get("init"):
+        found.append("stage.module.decoder_only=true: needs init=<weights of the VAE whose encoder it keeps>")
     for net in model:
         if net in checkpoint.NETS:
             try:

@@ -36,6 +36,7 @@ SIZE, COUNT = whole(1, 2**20), whole(1)
 RULES = {
     r"seed": whole(0, 2**32 - 1),
     r"checkpoint_every": COUNT,
+    r"stored": one_of("float32", "float16"),
     r"overwrite|print_config|dry_run": one_of(True, False),
     r"evaluate": (lambda v: v is None or (is_number(v) and v == int(v) > 0), "null or how many clips"),
     r"out|sweep": TEXT,

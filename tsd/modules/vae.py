@@ -7,7 +7,7 @@ from tsd import devices, losses
 from tsd.clip import Clip
 from tsd.modules.base import WeightedStage, mouth_region
 from tsd.nets.affine import frame_to_reference
-from tsd.nets.vae import VAE
+from tsd.nets.vae import OF_LATENTS, VAE
 
 LATENT_NOISE = 0.1
 """Std of the noise on normalised latents while the decoder trains, in units of the latents' own std: a decoder that
@@ -18,14 +18,26 @@ P_NO_MOTION = 0.3
 
 
 class VAEModule(WeightedStage):
-    """Reconstruction, edges, flow and KL; the statistics of the latents are tracked as it trains."""
+    """Reconstruction, edges, flow and KL; the statistics of the latents are tracked as it trains.
+
+    decoder_only: latents stay as they are, so that what was trained on them stays right: a decoder of another size, or
+    for pictures of twice the size, is trained on the encoder of the VAE that the training goes on from. Our choice.
+    """
 
     net: VAE
 
+    def __init__(self, net: VAE, loss, optimizer, decoder_only: bool = False):
+        super().__init__(net, loss, optimizer)
+        self.decoder_only = decoder_only
+        if decoder_only:
+            for name, parameter in net.named_parameters():
+                parameter.requires_grad_(not name.startswith(OF_LATENTS))
+
     def step_losses(self, clip: Clip) -> dict[str, Tensor]:
         frames = clip.frames.flatten(0, 1)
-        mean, log_variance = self.net.moments(frames)
-        if self.training:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.decoder_only):
+            mean, log_variance = self.net.moments(frames)
+        if self.training and not self.decoder_only:
             self.track_statistics(mean.detach().float())
         shape = len(clip), 2, clip.frames.shape[1], *mean.shape[1:]
         first, second = (x.flatten(0, 1) for x in devices.randn(*shape, device=mean.device).unbind(1))
@@ -38,8 +50,9 @@ class VAEModule(WeightedStage):
             "reconstruction": losses.reconstruction(recon, frames),
             "moved": losses.moved(moved, frames),
             "edges": losses.edges(recon, frames),
-            "kl": losses.kl(mean, log_variance),
         }
+        if not self.decoder_only:
+            terms["kl"] = losses.kl(mean, log_variance)
         if self.loss.mouth and clip.mouth_box is not None:
             region = mouth_region(clip, frames.shape[-1]).flatten(0, 1)
             terms["mouth"] = losses.reconstruction(recon, frames, region)

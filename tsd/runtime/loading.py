@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from tsd import checkpoint
+from tsd import checkpoint, released
 from tsd.diffusion import Schedule
 from tsd.runtime import card as cards
 from tsd.runtime.backends import available, parse
@@ -41,12 +41,13 @@ class Nets:
 
 
 def weights_in(folder: Path) -> dict[str, Path]:
-    """{stage: file} of what a folder holds."""
+    """{stage: file} of what a folder holds, and of what a release shares with another."""
     places = {stage: [folder / place.format(stage=stage) for place in PLACES] for stage in (*EXPORTED, "motion")}
     found = {stage: next((p for p in paths if p.is_file()), None) for stage, paths in places.items()}
     if found["vae"] is None:
         raise FileNotFoundError(f"{folder}: holds neither {cards.NAME} nor {' nor '.join(map(str, places['vae'][:2]))}")
-    return {stage: path for stage, path in found.items() if path is not None}
+    shared = {stage: path for stage, path in released.beside(folder).items() if stage in found}
+    return shared | {stage: path for stage, path in found.items() if path is not None}
 
 
 def from_weights(weights: Mapping[str, str | Path | None]) -> Nets:
@@ -59,6 +60,7 @@ def from_weights(weights: Mapping[str, str | Path | None]) -> Nets:
         path = weights[kind]
         nets.student = checkpoint.load(path, kind)
         checkpoint.check_latents(vae, nets.student, weights["vae"], path)
+        checkpoint.check_origin(weights["vae"], path)
         schedules = checkpoint.read_header(path)["card"].get("schedules", {})
         try:
             nets.schedules = {name: Schedule(tuple(s)) for name, s in schedules.items()}
