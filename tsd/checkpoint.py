@@ -76,7 +76,7 @@ def file_hash(path: str | Path) -> str:
 
 
 def latents_of(path: str | Path) -> str:
-    """The hash of the VAE whose encoder makes the latents of this one: its own, unless its decoder alone was trained."""
+    """The hash of the VAE whose encoder makes these latents: its own, unless its decoder alone was trained."""
     kept = read_header(path, "vae")["card"].get("latents_of")
     return kept if isinstance(kept, str) else file_hash(path)
 

@@ -28,7 +28,8 @@ def by_means(layer: nn.GroupNorm, x: Tensor) -> Tensor:
         return grouped.mean(2, keepdim=True).expand_as(grouped).reshape(-1, layer.num_channels, 1, 1)
 
     centred = x - of_group(x.mean((2, 3)))
-    scale = (of_group(centred.square().mean((2, 3))) + layer.eps).rsqrt() * layer.weight[:, None, None]
+    squares = torch.linalg.vector_norm(centred, dim=(2, 3)).square() / (x.shape[2] * x.shape[3])
+    scale = (of_group(squares) + layer.eps).rsqrt() * layer.weight[:, None, None]
     return centred * scale + layer.bias[:, None, None]
 
 

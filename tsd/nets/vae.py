@@ -138,8 +138,9 @@ class VAE(nn.Module):
         for layer in self.decoder:
             x = layer(x)
         # Few channels are resized and moved faster in planes.
-        flow = F.interpolate(self.to_flow(x).float().contiguous(), scale_factor=4, mode="bilinear", align_corners=False)
-        moved = placed(picture, maps, flow[:, 2:].sigmoid(), flow[:, :2] * FLOW_SCALE)
+        flow, along = self.to_flow(x).float().contiguous().split([2, 1], 1)
+        flow, along = (F.interpolate(part, scale_factor=4, mode="bilinear") for part in (flow * FLOW_SCALE, along))
+        moved = placed(picture, maps, along.sigmoid(), flow)
         cells = F.pixel_unshuffle(moved, 2)
         x = self.paint(self.widen(x) + self.enter_moved(cells.contiguous(memory_format=torch.channels_last)))
         painted, share = self.to_picture(x).float().split([12, 4], 1)
