@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo schedules release further real test test-all lint prepare train-vae train-visemes train-identity train-mouth train-sync train-sync_loss train-lipreader \
+.PHONY: help setup demo schedules release release256 further real test test-all lint prepare train-vae train-visemes train-identity train-mouth train-sync train-sync_loss train-lipreader \
 	train-teacher train-student sweep experiment wandb-sync notebooks evaluate sample talk bench bench-data export publish quality paper readme clean
 
 help:  ## show this list
@@ -33,6 +33,9 @@ release: $(INSTALLED)  ## train the weights that are released, from nothing: out
 
 further: $(INSTALLED)  ## new denoisers on the released VAE, which learns to shut eyes: outputs/further, about two and a half hours
 	$(PY) -m tsd.demo --config-name further $(ARGS)
+
+release256: $(INSTALLED)  ## a decoder for pictures of 256 x 256 on the released latents: outputs/release256, about two hours
+	$(PY) -m tsd.demo --config-name release256 $(ARGS)
 
 real: $(INSTALLED)  ## let a finished release go on with recorded people, about 40 minutes: VIDEOS=<a folder per person>
 	@test -n "$(VIDEOS)" || { echo "error: make real VIDEOS=<folder of a folder per person, see docs/data.md>"; exit 2; }

@@ -154,6 +154,7 @@ def test_the_sheet_shows_drawn_people_as_the_clip_is_and_as_everyone_says_it(cha
     shutil.copy(REPO / "README.md", front)
     for name in quality.SHOWN:
         (chain[0] / name).write_bytes(name.encode())
+    Image.effect_noise((64, 48), 40).save(chain[0] / "sheet.png")
     drawn, draw = [], quality.sheet
     monkeypatch.setattr(quality, "STUDY", study)
     monkeypatch.setattr(quality, "REPO", tmp_path)
@@ -169,6 +170,7 @@ def test_the_sheet_shows_drawn_people_as_the_clip_is_and_as_everyone_says_it(cha
         assert all(np.abs(p.astype(int) - pictures[0]).mean() > 1 for p in pictures[1:])
     with Image.open(study / "sheet.png") as picture:
         shown = np.asarray(picture.convert("RGB")).astype(int)
+    assert cell == 32  # the pictures' own size
     assert (study / "sheet.png").stat().st_size < quality.LARGEST and shown.shape[1] == 2 * (52 + 10 * cell + 8) - 8
     for r, row in enumerate(rows):  # few colours, but the pictures
         there = shown[2 * 20 + r * cell :][:cell, 52 + 3 * cell : 52 + 4 * cell]
@@ -181,8 +183,30 @@ def test_the_sheet_shows_drawn_people_as_the_clip_is_and_as_everyone_says_it(cha
     assert printed.strip() in page and "**Verdict.**" in page
     report = json.loads((study / "report.json").read_text())
     assert report["clips"] == 64 and targets.in_short(report) in front.read_text()
-    made = {"README.md", "report.json", "report.md", "sheet.png", *quality.SHOWN.values()}
+    made = {"README.md", "report.json", "report.md", "sheet.png", "faces.jpg", *quality.SHOWN.values()}
     assert {path.name for path in study.iterdir()} == made and (study / "face.png").read_bytes() == b"reference.png"
+    with Image.open(study / "faces.jpg") as picture:
+        assert picture.format == "JPEG" and picture.size == (64, 48)
+
+
+def test_another_study_has_its_own_page_and_as_many_people_as_it_is_told(chain, tmp_path, monkeypatch):
+    reported(chain)
+    study, front = tmp_path / "larger", tmp_path / "README.md"
+    study.mkdir()
+    (study / "README.md").write_text("# larger\n<!-- numbers: make quality -->\n<!-- /numbers -->\n")
+    shutil.copy(REPO / "README.md", front)
+    for name in quality.SHOWN:
+        (chain[0] / name).write_bytes(name.encode())
+    Image.effect_noise((64, 48), 40).save(chain[0] / "sheet.png")
+    drawn, draw = [], quality.sheet
+    monkeypatch.setattr(quality, "REPO", tmp_path)
+    monkeypatch.setattr(quality, "sheet", lambda *arguments: drawn.append(arguments) or draw(*arguments))
+    monkeypatch.setattr(sys, "argv", ["quality.py", str(chain[0]), "--study", str(study), "--faces", "1"])
+    before = {path.name: path.read_bytes() for path in quality.STUDY.iterdir() if path.is_file()}
+    quality.main()
+    assert len(drawn[-1][0]) == 1 and "64 clips" in (study / "README.md").read_text()
+    assert front.read_text() == (REPO / "README.md").read_text()
+    assert {path.name: path.read_bytes() for path in quality.STUDY.iterdir() if path.is_file()} == before
 
 
 def test_pictures_get_smaller_until_the_file_is_small_enough(monkeypatch):
@@ -194,7 +218,7 @@ def test_pictures_get_smaller_until_the_file_is_small_enough(monkeypatch):
         return Image.fromarray(noise[:cell, :cell])
 
     monkeypatch.setattr(quality, "LARGEST", 14_500)
-    data = quality.small_png(draw)
+    data = quality.small_png(draw, 128)
     assert asked == [128, 112] and len(data) <= 14_500
     with Image.open(io.BytesIO(data)) as picture:
         assert picture.format == "PNG" and picture.size == (112, 112)

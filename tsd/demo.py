@@ -137,6 +137,7 @@ class Demo:
     def schedules(self) -> None:
         """Strengths of the student's steps, searched on people of the validation split."""
         args = [override("out", self.out / "schedules" / "report.json"), override("data.root", self.root("corpus"))]
+        args += [f"schedules=[{','.join(self.cfg.search_schedules)}]"]
         schedules.run(compose("schedules", [*args, *self.overrides("vae", "visemes", "student")]))
 
     def held_out(self) -> tuple[Path, Path]:

@@ -2,6 +2,7 @@
 
 Reads the evaluation's report in a finished chain's folder; writes report.json, report.md, the table in README.md and
 sheet.png into this folder, copies the evaluation's faces and the chain's own sample here, and fills the front page.
+``--study`` writes into another study's folder, and leaves the front page alone.
 """
 
 import argparse
@@ -29,16 +30,20 @@ from tsd.report import filled, sheet, to_json
 STUDY = Path(__file__).resolve().parent
 REPO = STUDY.parents[1]
 FACES, MOMENTS = 8, 10
-SHOWN = {"sheet.png": "faces.png", "reference.png": "face.png", "speech.wav": "speech.wav", "sample.mp4": "sample.mp4"}
+SHOWN = {"reference.png": "face.png", "speech.wav": "speech.wav", "sample.mp4": "sample.mp4"}
 """What is copied from the chain, and its name here."""
-CELLS, MARGIN, LARGEST = (128, 112, 96, 80), 52, 2_000_000
-"""Sides of a picture on the sheet in pixels, the first with which the file has at most LARGEST bytes."""
+SHARES, MARGIN, LARGEST = (1, 7 / 8, 3 / 4, 5 / 8), 52, 2_000_000
+"""Of their side that pictures on the sheet have, the first with which the file has at most LARGEST bytes."""
+JPEG = {"format": "JPEG", "quality": 92, "subsampling": 0}
+"""A third of a PNG's bytes, and no colour of its own."""
 
 
-def speakers(chain: Chain, dataset: ClipDataset, clips: list[int], seed: int) -> Iterator[dict]:
+def speakers(
+    chain: Chain, dataset: ClipDataset, clips: list[int], seed: int, steps: list[str], faces: int
+) -> Iterator[dict]:
     """Moments of drawn people, for ``sheet``: the clip, and the teacher and every K saying it from pure noise, as the
     evaluation had them say it."""
-    drawn = shown_clips(dataset, clips, seed, FACES)
+    drawn = shown_clips(dataset, clips, seed, faces)
     for number_ in tqdm(drawn, desc="speaking for the sheet", unit="face"):
         clip = dataset.whole_clip(number_)
         portrait, visemes = Portrait.of(clip), chain.visemes(clip.mel[0])
@@ -46,25 +51,33 @@ def speakers(chain: Chain, dataset: ClipDataset, clips: list[int], seed: int) ->
         moments = np.arange(0, len(visemes), every)[:MOMENTS]
         face = {"name": dataset.entries[number_].identity, "numbers": moments}
         face["real"] = to_uint8(clip.frames[0][moments])
-        for name, (talker, schedule) in runs(chain, list(STEPS), chain.teacher is not None).items():
+        for name, (talker, schedule) in runs(chain, steps, chain.teacher is not None).items():
             video, _ = speak(talker, portrait, visemes, schedule, clip_seed(clip.key[0], seed), every)
             face[name] = video[:MOMENTS]
         yield face
 
 
-def small_png(draw) -> bytes:
-    """``draw(cell)`` as a PNG of 256 colours, its pictures as large as LARGEST bytes allow."""
-    for cell in CELLS:
+def small_png(draw, side: int) -> bytes:
+    """``draw(cell)`` as a PNG of 256 colours, its pictures as large as LARGEST bytes allow, at most ``side``."""
+    for share in SHARES:
         buffer = io.BytesIO()
-        few = draw(cell).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        few = draw(round(share * side)).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         few.save(buffer, "PNG", optimize=True)
         if buffer.tell() <= LARGEST:
             break
     return buffer.getvalue()
 
 
-def make_sheet(chain: Finished, data: Path) -> bytes:
-    """FACES held-out people at MOMENTS moments, drawn by the report's seed."""
+def jpeg(picture: Path) -> bytes:
+    """A picture's file as a JPEG."""
+    buffer = io.BytesIO()
+    with Image.open(picture) as opened:
+        opened.convert("RGB").save(buffer, **JPEG)
+    return buffer.getvalue()
+
+
+def make_sheet(chain: Finished, data: Path, count: int) -> bytes:
+    """``count`` held-out people at MOMENTS moments, drawn by the report's seed."""
     settings = chain.report["settings"]
     weights = [f"weights.{stage}={chain.weights.get(stage, 'null')}" for stage in checkpoint.NETS]
     cfg = compose(
@@ -72,7 +85,8 @@ def make_sheet(chain: Finished, data: Path) -> bytes:
     )
     nets = load_chain(cfg.weights, load_instruments(cfg, ())[0])
     dataset = open_dataset(cfg, nets.talker.vae.resolution)
-    faces = list(speakers(nets, dataset, settings["clips"], settings["seed"]))
+    steps = [name for name in STEPS if name in chain.report["generate"]]
+    faces = list(speakers(nets, dataset, settings["clips"], settings["seed"], steps, count))
     rows = {"real": "real", "teacher": "teacher"} | {k: f"K={k[1:]}" for k in STEPS}
     rows = {name: words for name, words in rows.items() if name in faces[0]}
     named = [{rows.get(name, name): value for name, value in face.items()} for face in faces]
@@ -80,14 +94,17 @@ def make_sheet(chain: Finished, data: Path) -> bytes:
         f"Held-out people, drawn by seed {settings['seed']}. From pure noise, the sound and one picture, the clip's "
         f"first frame; the teacher in {TEACHER_STEPS} steps. Generated heads move as those of other clips."
     )
-    return small_png(lambda cell: sheet(named, title, tuple(rows.values()), cell, MARGIN))
+    return small_png(lambda cell: sheet(named, title, tuple(rows.values()), cell, MARGIN), nets.talker.vae.resolution)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("chain", type=Path, nargs="?", default=REPO / "outputs" / "release")
     parser.add_argument("--data", type=Path, help="the corpus that was evaluated; <chain>/held_out or <chain>/corpus")
+    parser.add_argument("--study", type=Path, default=STUDY, help="the folder to write into, with a README.md")
+    parser.add_argument("--faces", type=int, default=FACES, help="people on the sheet")
     given = parser.parse_args()
+    study = given.study
     try:
         chain = read_finished(given.chain)
     except (ValueError, FileNotFoundError) as error:
@@ -96,13 +113,15 @@ def main() -> None:
     data = given.data or (held_out if held_out.is_dir() else given.chain / "corpus")
     report = make_report(chain)
     table = to_markdown(report)
-    write_atomic(STUDY / "sheet.png", make_sheet(chain, data))
-    write_atomic(STUDY / "report.md", f"# Quality\n\n{table}".encode())
+    write_atomic(study / "sheet.png", make_sheet(chain, data, given.faces))
+    write_atomic(study / "faces.jpg", jpeg(given.chain / "sheet.png"))
+    write_atomic(study / "report.md", f"# Quality\n\n{table}".encode())
     for name, here in SHOWN.items():
-        write_atomic(STUDY / here, (given.chain / name).read_bytes())
-    for page, block in ((STUDY / "README.md", table), (REPO / "README.md", in_short(report))):
+        write_atomic(study / here, (given.chain / name).read_bytes())
+    pages = [(study / "README.md", table), (REPO / "README.md", in_short(report))]
+    for page, block in pages if study.resolve() == STUDY.resolve() else pages[:1]:
         write_atomic(page, filled(page.read_text(), "make quality", block).encode())
-    write_atomic(STUDY / "report.json", to_json(report).encode())
+    write_atomic(study / "report.json", to_json(report).encode())
     print(table)
 
 
