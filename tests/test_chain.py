@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from finished import write_weights
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
@@ -158,9 +159,9 @@ def test_what_is_done_is_not_done_again(chain, capsys, monkeypatch):
 def test_a_chain_goes_on_from_another(tmp_path, monkeypatch):
     """`make real`: corpora joined, every net begun where the other chain's ended, its instruments taken as they are."""
     start, out, done = tmp_path / "release", tmp_path / "real", []
-    for stage, arguments in (("mouth", {"channels": 8}), ("sync", {"dim": 8, "channels": 8, "field": 3})):
-        net = checkpoint.NETS[stage](**arguments)
-        checkpoint.save(start / stage / "weights.safetensors", stage, net, arguments, {})
+    stages = ("visemes", "vae", "identity", "teacher", "student")
+    for stage in ("mouth", "sync", *stages):
+        write_weights(start, stage, {})
 
     def prepared(cfg):
         done.append(f"{Path(cfg.root).relative_to(out)}: {'+'.join(cfg.join) if cfg.join else cfg.videos or 'drawn'}")
@@ -179,9 +180,13 @@ def test_a_chain_goes_on_from_another(tmp_path, monkeypatch):
     monkeypatch.setattr(demo.Demo, "close", lambda self: None)
     (out / "report.json").parent.mkdir()
     cfg = demo.compose("real", [f"out={out}", f"start={start}", "videos=films"])
+    (start / "student" / "weights.safetensors").rename(tmp_path / "student")
+    with pytest.raises(FileNotFoundError, match="no student weights at"):
+        demo.Demo(cfg).run()
+    assert done == [], "what is missing is said before a corpus is made"
+    (tmp_path / "student").rename(start / "student" / "weights.safetensors")
     with pytest.raises(FileNotFoundError, match="report.json"):  # the pretended evaluation writes none
         demo.Demo(cfg).run()
-    stages = ("visemes", "vae", "identity", "teacher", "student")
     assert done == [
         *("corpus/people: films", "corpus/drawn: drawn", "corpus: people+drawn"),
         *(f"{stage} on corpus from {start / stage / 'weights.safetensors'}" for stage in stages),

@@ -114,6 +114,12 @@ class Demo:
         experiment = f"experiment={self.cfg.experiment}"
         return train(compose("train", [experiment, f"stage={stage}", *args, *given, *self.cfg.train]))
 
+    def check_start(self) -> None:
+        """FileNotFoundError or ValueError, before the first corpus, where ``start`` lacks what is asked of it."""
+        for stage in (*self.cfg.taken, *self.cfg.stages) if self.cfg.start else ():
+            if stage in self.cfg.taken or self.cfg.goes_on is None or stage in self.cfg.goes_on:
+                checkpoint.read_header(self.begun(stage), stage)
+
     def begun(self, stage: str) -> Path:
         """The weights of a stage in ``start``, which is a chain's folder or one of released weights."""
         released = Path(self.cfg.start) / f"{stage}.safetensors"
@@ -170,6 +176,7 @@ class Demo:
         self.out.mkdir(parents=True, exist_ok=True)
         total = sum(self.cfg.expected_seconds.values())
         log.info("this takes about %d minutes on two cores; it can be stopped and continues\n", -(-total // 60))
+        self.check_start()
         self.corpora()
         if self.cfg.taken:
             before = {name: self.before(name) for name in CORPORA if self.cfg[name] is None}
