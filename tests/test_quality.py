@@ -201,10 +201,16 @@ def test_another_study_has_its_own_page_and_as_many_people_as_it_is_told(chain, 
     drawn, draw = [], quality.sheet
     monkeypatch.setattr(quality, "REPO", tmp_path)
     monkeypatch.setattr(quality, "sheet", lambda *arguments: drawn.append(arguments) or draw(*arguments))
-    monkeypatch.setattr(sys, "argv", ["quality.py", str(chain[0]), "--study", str(study), "--faces", "1"])
+    monkeypatch.setattr(
+        sys, "argv", ["quality.py", str(chain[0]), "--study", str(study), "--faces", "1", "--moments", "4"]
+    )
     before = {path.name: path.read_bytes() for path in quality.STUDY.iterdir() if path.is_file()}
     quality.main()
-    assert len(drawn[-1][0]) == 1 and "64 clips" in (study / "README.md").read_text()
+    (face,) = drawn[-1][0]
+    assert face["numbers"].tolist() == [0, 9, 18, 27] and face["K=2"].shape == (4, 32, 32, 3)
+    made = {"README.md", "report.json", "report.md", "faces.jpg", "sample.mp4"}
+    assert {path.name for path in study.iterdir()} == made
+    assert "64 clips" in (study / "README.md").read_text()
     assert front.read_text() == (REPO / "README.md").read_text()
     assert {path.name: path.read_bytes() for path in quality.STUDY.iterdir() if path.is_file()} == before
 

@@ -2,12 +2,12 @@
 
 Reads the evaluation's report in a finished chain's folder; writes report.json, report.md, the table in README.md and
 sheet.png into this folder, copies the evaluation's faces and the chain's own sample here, and fills the front page.
-``--study`` writes into another study's folder, and leaves the front page alone.
+``--study`` fills the folder of another study (its report, the sample, a sheet as faces.jpg) and no front page.
 """
 
 import argparse
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,7 @@ JPEG = {"format": "JPEG", "quality": 92, "subsampling": 0}
 
 
 def speakers(
-    chain: Chain, dataset: ClipDataset, clips: list[int], seed: int, steps: list[str], faces: int
+    chain: Chain, dataset: ClipDataset, clips: list[int], seed: int, steps: list[str], faces: int, moments: int
 ) -> Iterator[dict]:
     """Moments of drawn people, for ``sheet``: the clip, and the teacher and every K saying it from pure noise, as the
     evaluation had them say it."""
@@ -47,13 +47,13 @@ def speakers(
     for number_ in tqdm(drawn, desc="speaking for the sheet", unit="face"):
         clip = dataset.whole_clip(number_)
         portrait, visemes = Portrait.of(clip), chain.visemes(clip.mel[0])
-        every = max(1, (len(visemes) - 1) // (MOMENTS - 1))
-        moments = np.arange(0, len(visemes), every)[:MOMENTS]
-        face = {"name": dataset.entries[number_].identity, "numbers": moments}
-        face["real"] = to_uint8(clip.frames[0][moments])
+        every = max(1, (len(visemes) - 1) // (moments - 1))
+        shown = np.arange(0, len(visemes), every)[:moments]
+        face = {"name": dataset.entries[number_].identity, "numbers": shown}
+        face["real"] = to_uint8(clip.frames[0][shown])
         for name, (talker, schedule) in runs(chain, steps, chain.teacher is not None).items():
             video, _ = speak(talker, portrait, visemes, schedule, clip_seed(clip.key[0], seed), every)
-            face[name] = video[:MOMENTS]
+            face[name] = video[:moments]
         yield face
 
 
@@ -68,16 +68,15 @@ def small_png(draw, side: int) -> bytes:
     return buffer.getvalue()
 
 
-def jpeg(picture: Path) -> bytes:
-    """A picture's file as a JPEG."""
+def jpeg(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    with Image.open(picture) as opened:
-        opened.convert("RGB").save(buffer, **JPEG)
+    picture.convert("RGB").save(buffer, **JPEG)
     return buffer.getvalue()
 
 
-def make_sheet(chain: Finished, data: Path, count: int) -> bytes:
-    """``count`` held-out people at MOMENTS moments, drawn by the report's seed."""
+def make_sheet(chain: Finished, data: Path, count: int, moments: int) -> tuple[Callable[[int], Image.Image], int]:
+    """``count`` held-out people at ``moments`` moments, drawn by the report's seed: the sheet for pictures of any side,
+    and the side that they have."""
     settings = chain.report["settings"]
     weights = [f"weights.{stage}={chain.weights.get(stage, 'null')}" for stage in checkpoint.NETS]
     cfg = compose(
@@ -86,7 +85,7 @@ def make_sheet(chain: Finished, data: Path, count: int) -> bytes:
     nets = load_chain(cfg.weights, load_instruments(cfg, ())[0])
     dataset = open_dataset(cfg, nets.talker.vae.resolution)
     steps = [name for name in STEPS if name in chain.report["generate"]]
-    faces = list(speakers(nets, dataset, settings["clips"], settings["seed"], steps, count))
+    faces = list(speakers(nets, dataset, settings["clips"], settings["seed"], steps, count, moments))
     rows = {"real": "real", "teacher": "teacher"} | {k: f"K={k[1:]}" for k in STEPS}
     rows = {name: words for name, words in rows.items() if name in faces[0]}
     named = [{rows.get(name, name): value for name, value in face.items()} for face in faces]
@@ -94,7 +93,7 @@ def make_sheet(chain: Finished, data: Path, count: int) -> bytes:
         f"Held-out people, drawn by seed {settings['seed']}. From pure noise, the sound and one picture, the clip's "
         f"first frame; the teacher in {TEACHER_STEPS} steps. Generated heads move as those of other clips."
     )
-    return small_png(lambda cell: sheet(named, title, tuple(rows.values()), cell, MARGIN), nets.talker.vae.resolution)
+    return lambda cell: sheet(named, title, tuple(rows.values()), cell, MARGIN), nets.talker.vae.resolution
 
 
 def main() -> None:
@@ -103,8 +102,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="the corpus that was evaluated; <chain>/held_out or <chain>/corpus")
     parser.add_argument("--study", type=Path, default=STUDY, help="the folder to write into, with a README.md")
     parser.add_argument("--faces", type=int, default=FACES, help="people on the sheet")
+    parser.add_argument("--moments", type=int, default=MOMENTS, help="moments of each")
     given = parser.parse_args()
-    study = given.study
+    study, ours = given.study, given.study.resolve() == STUDY.resolve()
     try:
         chain = read_finished(given.chain)
     except (ValueError, FileNotFoundError) as error:
@@ -113,13 +113,16 @@ def main() -> None:
     data = given.data or (held_out if held_out.is_dir() else given.chain / "corpus")
     report = make_report(chain)
     table = to_markdown(report)
-    write_atomic(study / "sheet.png", make_sheet(chain, data, given.faces))
-    write_atomic(study / "faces.jpg", jpeg(given.chain / "sheet.png"))
+    draw, side = make_sheet(chain, data, given.faces, given.moments)
+    if ours:
+        write_atomic(study / "sheet.png", small_png(draw, side))
+    with Image.open(given.chain / "sheet.png") as faces:
+        write_atomic(study / "faces.jpg", jpeg(faces if ours else draw(side)))
     write_atomic(study / "report.md", f"# Quality\n\n{table}".encode())
-    for name, here in SHOWN.items():
+    for name, here in SHOWN.items() if ours else [("sample.mp4", "sample.mp4")]:
         write_atomic(study / here, (given.chain / name).read_bytes())
     pages = [(study / "README.md", table), (REPO / "README.md", in_short(report))]
-    for page, block in pages if study.resolve() == STUDY.resolve() else pages[:1]:
+    for page, block in pages if ours else pages[:1]:
         write_atomic(page, filled(page.read_text(), "make quality", block).encode())
     write_atomic(study / "report.json", to_json(report).encode())
     print(table)
