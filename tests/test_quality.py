@@ -190,7 +190,8 @@ def test_the_sheet_shows_drawn_people_as_the_clip_is_and_as_everyone_says_it(cha
 
 
 def test_another_study_has_its_own_page_and_as_many_people_as_it_is_told(chain, tmp_path, monkeypatch):
-    reported(chain)
+    """Also of a chain that was judged at K=1 and 2 alone."""
+    reported(chain, {row: figures for row, figures in GOOD.items() if not row.endswith(("k4", "k8"))})
     study, front = tmp_path / "larger", tmp_path / "README.md"
     study.mkdir()
     (study / "README.md").write_text("# larger\n<!-- numbers: make quality -->\n<!-- /numbers -->\n")

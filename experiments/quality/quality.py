@@ -91,7 +91,8 @@ def make_sheet(chain: Finished, data: Path, count: int, moments: int) -> tuple[C
     named = [{rows.get(name, name): value for name, value in face.items()} for face in faces]
     title = (
         f"Held-out people, drawn by seed {settings['seed']}. From pure noise, the sound and one picture, the clip's "
-        f"first frame; the teacher in {TEACHER_STEPS} steps. Generated heads move as those of other clips."
+        f"first frame{f'; the teacher in {TEACHER_STEPS} steps' if 'teacher' in rows else ''}. Generated heads move as "
+        "those of other clips."
     )
     return lambda cell: sheet(named, title, tuple(rows.values()), cell, MARGIN), nets.talker.vae.resolution
 
@@ -121,8 +122,9 @@ def main() -> None:
     write_atomic(study / "report.md", f"# Quality\n\n{table}".encode())
     for name, here in SHOWN.items() if ours else [("sample.mp4", "sample.mp4")]:
         write_atomic(study / here, (given.chain / name).read_bytes())
-    pages = [(study / "README.md", table), (REPO / "README.md", in_short(report))]
-    for page, block in pages if ours else pages[:1]:
+    pages = [(study / "README.md", table)]
+    pages += [(REPO / "README.md", in_short(report))] if ours else []
+    for page, block in pages:
         write_atomic(page, filled(page.read_text(), "make quality", block).encode())
     write_atomic(study / "report.json", to_json(report).encode())
     print(table)
