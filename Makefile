@@ -34,7 +34,7 @@ release: $(INSTALLED)  ## train the weights that are released, from nothing: out
 further: $(INSTALLED)  ## new denoisers on the released VAE, which learns to shut eyes: outputs/further, about two and a half hours
 	$(PY) -m tsd.demo --config-name further $(ARGS)
 
-release256: $(INSTALLED)  ## a decoder for pictures of 256 x 256 on the released latents: outputs/release256, about two hours
+release256: $(INSTALLED)  ## a decoder for pictures of 256 x 256 on the released latents: outputs/release256, about an hour and a half
 	$(PY) -m tsd.demo --config-name release256 $(ARGS)
 
 real: $(INSTALLED)  ## let a finished release go on with recorded people, about 40 minutes: VIDEOS=<a folder per person>
