@@ -146,19 +146,25 @@ def test_what_was_not_measured_says_so_and_reaches_nothing(chain):
     assert "not measured" in text and "nan" not in text
 
 
+def watched(root: Path, front: Path, monkeypatch) -> list[tuple]:
+    """What a study copies lies in a chain's folder, and the front page beside it; what sheets are drawn with is kept."""
+    shutil.copy(REPO / "README.md", front)
+    for name in quality.SHOWN:
+        (root / name).write_bytes(name.encode())
+    Image.effect_noise((64, 48), 40).save(root / "sheet.png")
+    drawn, draw = [], quality.sheet
+    monkeypatch.setattr(quality, "REPO", front.parent)
+    monkeypatch.setattr(quality, "sheet", lambda *arguments: drawn.append(arguments) or draw(*arguments))
+    return drawn
+
+
 def test_the_sheet_shows_drawn_people_as_the_clip_is_and_as_everyone_says_it(chain, tmp_path, monkeypatch, capsys):
     reported(chain)
     study, front = tmp_path / "quality", tmp_path / "README.md"
     study.mkdir()
     shutil.copy(quality.STUDY / "README.md", study)
-    shutil.copy(REPO / "README.md", front)
-    for name in quality.SHOWN:
-        (chain[0] / name).write_bytes(name.encode())
-    Image.effect_noise((64, 48), 40).save(chain[0] / "sheet.png")
-    drawn, draw = [], quality.sheet
+    drawn = watched(chain[0], front, monkeypatch)
     monkeypatch.setattr(quality, "STUDY", study)
-    monkeypatch.setattr(quality, "REPO", tmp_path)
-    monkeypatch.setattr(quality, "sheet", lambda *arguments: drawn.append(arguments) or draw(*arguments))
     monkeypatch.setattr(sys, "argv", ["quality.py", str(chain[0])])
     quality.main()
     faces, title, rows, cell, _ = drawn[-1]
@@ -195,13 +201,7 @@ def test_another_study_has_its_own_page_and_as_many_people_as_it_is_told(chain, 
     study, front = tmp_path / "larger", tmp_path / "README.md"
     study.mkdir()
     (study / "README.md").write_text("# larger\n<!-- numbers: make quality -->\n<!-- /numbers -->\n")
-    shutil.copy(REPO / "README.md", front)
-    for name in quality.SHOWN:
-        (chain[0] / name).write_bytes(name.encode())
-    Image.effect_noise((64, 48), 40).save(chain[0] / "sheet.png")
-    drawn, draw = [], quality.sheet
-    monkeypatch.setattr(quality, "REPO", tmp_path)
-    monkeypatch.setattr(quality, "sheet", lambda *arguments: drawn.append(arguments) or draw(*arguments))
+    drawn = watched(chain[0], front, monkeypatch)
     monkeypatch.setattr(
         sys, "argv", ["quality.py", str(chain[0]), "--study", str(study), "--faces", "1", "--moments", "4"]
     )
