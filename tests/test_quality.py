@@ -147,7 +147,7 @@ def test_what_was_not_measured_says_so_and_reaches_nothing(chain):
 
 
 def watched(root: Path, front: Path, monkeypatch) -> list[tuple]:
-    """What a study copies lies in a chain's folder, and the front page beside it; what sheets are drawn with is kept."""
+    """What a study copies lies in a chain's folder, and the front page beside it; what is drawn is kept."""
     shutil.copy(REPO / "README.md", front)
     for name in quality.SHOWN:
         (root / name).write_bytes(name.encode())
