@@ -157,10 +157,10 @@ def test_what_is_done_is_not_done_again(chain, capsys, monkeypatch):
 
 
 def test_a_chain_goes_on_from_another(tmp_path, monkeypatch):
-    """`make real`: corpora joined, every net begun where the other chain's ended, its instruments taken as they are."""
+    """`make real`: corpora joined, every net begun where the other chain's ended, the expert that judges as it was."""
     start, out, done = tmp_path / "release", tmp_path / "real", []
-    stages = ("visemes", "vae", "identity", "teacher", "student")
-    for stage in ("mouth", "sync", *stages):
+    stages = ("visemes", "vae", "identity", "mouth", "sync_loss", "teacher", "student")
+    for stage in ("sync", *stages):
         write_weights(start, stage, {})
 
     def prepared(cfg):
@@ -173,6 +173,7 @@ def test_a_chain_goes_on_from_another(tmp_path, monkeypatch):
 
     monkeypatch.setattr(demo, "make_corpus", prepared)
     monkeypatch.setattr(demo, "train", trained)
+    monkeypatch.setattr(demo.schedules, "run", lambda cfg: done.append(f"schedules on {cfg.data.root}"))
     monkeypatch.setattr(demo.Demo, "sample", lambda self: None)
     monkeypatch.setattr(
         demo.evaluate, "evaluate", lambda cfg: done.append(f"judged on {cfg.data.root}, {cfg.weights.mouth}")
@@ -190,12 +191,10 @@ def test_a_chain_goes_on_from_another(tmp_path, monkeypatch):
     assert done == [
         *("corpus/people: films", "corpus/drawn: drawn", "corpus: people+drawn"),
         *(f"{stage} on corpus from {start / stage / 'weights.safetensors'}" for stage in stages),
+        f"schedules on {out / 'corpus'}",
         f"judged on {out / 'corpus' / 'people'}, {out / 'mouth' / 'weights.safetensors'}",
     ]
-    for stage in ("mouth", "sync"):
-        assert (out / stage / "weights.safetensors").read_bytes() == (
-            start / stage / "weights.safetensors"
-        ).read_bytes()
+    assert (out / "sync" / "weights.safetensors").read_bytes() == (start / "sync" / "weights.safetensors").read_bytes()
 
 
 def test_released_weights_go_on_in_the_stages_that_are_named(tmp_path, monkeypatch):

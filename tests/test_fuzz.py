@@ -42,7 +42,7 @@ def write_seeds(root: Path) -> None:
     write_wav(root / "seed.wav", wave)
     np.save(root / "seed.npy", np.full((FRAMES, 15), 1 / 15, np.float16))
     points = np.random.default_rng(0).random((FRAMES, 5, 2))
-    write_arrays(root / "seed.face.npz", face_arrays(points, points.reshape(FRAMES, 10)[:, :4]))
+    write_arrays(root / "seed.face.npz", face_arrays(points, points.reshape(FRAMES, 10)[:, :4], np.ones(FRAMES)))
     (root / "seed.flow.npz").write_bytes(compute_flows(disc_frames(FRAMES)).to_bytes())
     (root / "seed.txt").write_text(
         "Text:  BIN BLUE\nConf:  4\n\nWORD START END ASDSCORE\nBIN 0.10 0.30 8.9\nBLUE 0.3 0.7 5\n"

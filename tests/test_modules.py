@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from fakes import fake_clip, fake_denoiser, fake_vae, part_of
+from torch.nn.functional import one_hot
 
 from tsd import losses
+from tsd.clip import VISEME_PAST, VISEMES, viseme_windows
 from tsd.diffusion import S_MAX, Schedule, noise_weight
 from tsd.losses import TERMS, LossWeights
 from tsd.modules.augmentation import other_voices
@@ -16,7 +18,7 @@ from tsd.modules.base import WARMUP, clip_noise, eyes_region, mouth_region
 from tsd.modules.denoiser import VALIDATION_STRENGTHS
 from tsd.modules.identity import IdentityModule
 from tsd.modules.lipreader import LipReaderModule
-from tsd.modules.mouth import MouthModule
+from tsd.modules.mouth import PATIENCE, MouthModule
 from tsd.modules.student import StudentModule
 from tsd.modules.teacher import TeacherModule
 from tsd.modules.vae import VAEModule
@@ -524,8 +526,30 @@ def test_a_mouth_that_is_not_known_does_not_count():
         torch.testing.assert_close(stage.error(frames, truth), stage.error(frames[:3], truth[:3]))
         assert stage.error(frames[3:], truth[3:]) == 0
     clip.mouth_open = None
-    with pytest.raises(ValueError, match="make a corpus with source=synthetic"):
+    assert stage.training_step(clip, 0) == 0, "the next batch may hold a drawn mouth"
+    trained_by(stage, PATIENCE)
+    with pytest.raises(ValueError, match="no clip whose mouth opening is known.*make a corpus with source=synthetic"):
         stage.training_step(clip, 0)
+
+
+def test_a_recorded_mouth_is_as_open_as_drawn_ones_that_say_the_same():
+    stage = small_stage("mouth")
+    for seed in range(40):
+        clip = fake_clip(batch=4, side=64, seed=seed)
+        clip.visemes = viseme_windows(one_hot(clip.viseme_labels.argmax(-1), len(VISEMES)).float()).contiguous()
+        clip.mouth_open = 0.1 * clip.visemes[..., VISEME_PAST, VISEMES.index("aa")]  # opened by /a/ alone
+        stage.learn_speech(clip)
+    drawn = clip.mouth_open.flatten()
+    assert set(drawn.tolist()) == {0.0, drawn.max().item()}
+    torch.testing.assert_close(stage.openings(clip), drawn)
+    clip.mouth_open = torch.full_like(clip.mouth_open, torch.nan)
+    torch.testing.assert_close(stage.openings(clip), drawn, atol=0.01, rtol=0)
+    clip.visemes[0] = 0
+    assert stage.openings(clip).view(4, -1)[0].isnan().all(), "nobody knows what is said"
+    clip.mouth_open, learned = drawn.view(4, -1), stage.squares.clone()
+    stage.learn_speech(clip)
+    unheard = stage.squares - learned
+    assert 0 < unheard[-1, -1] == 3 * clip.frames.shape[1], "and nothing is learned from it"
 
 
 def test_every_named_weight_is_computed_by_some_stage():

@@ -167,10 +167,11 @@ def to_pixels(to_unit: np.ndarray, size: int) -> np.ndarray:
     return matrix
 
 
-def landmarks_to_motion(points: np.ndarray, eyes_open: float = 1.0) -> np.ndarray:
+def landmarks_to_motion(points: np.ndarray, eyes_open: np.ndarray | float = 1.0) -> np.ndarray:
     """[..., 5, 2] in units of the picture's side -> motion float32 [..., 7] (clip.MOTION).
 
-    MTCNN does not see the lids: ``eyes_open`` is taken to be 1 unless given.
+    MTCNN does not see the lids: ``eyes_open`` ([...] or a number, see ``media.lids``) is taken to be 1 unless given.
     """
     flat = np.asarray(points)[..., :3, :].reshape(*np.shape(points)[:-2], 6)
-    return np.concatenate([flat, np.full((*flat.shape[:-1], 1), eyes_open)], -1).astype(np.float32)
+    lids = np.broadcast_to(eyes_open, flat.shape[:-1])[..., None]
+    return np.concatenate([flat, lids], -1).astype(np.float32)

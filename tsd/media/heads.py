@@ -117,8 +117,9 @@ def rivals(head: Head, others: list[Head]) -> float:
     return float(busy.mean())
 
 
-def face_arrays(points: np.ndarray, boxes: np.ndarray) -> dict[str, np.ndarray]:
-    """Landmarks [T, 5, 2] and boxes [T, 4] in units of the picture's side -> what is stored of a clip's face.
+def face_arrays(points: np.ndarray, boxes: np.ndarray, eyes_open: np.ndarray) -> dict[str, np.ndarray]:
+    """Landmarks [T, 5, 2] and boxes [T, 4] in units of the picture's side, and how far the eyes are open [T] -> what is
+    stored of a clip's face.
 
     ``motion`` float32 [T, 7] (clip.MOTION), ``mouth_box`` and ``face_box`` [T, 4]. The mouth's box is square-ish around
     the corners: 1.5 times their distance wide, 1.2 times high, a little lower than they are, so that it holds an
@@ -130,7 +131,7 @@ def face_arrays(points: np.ndarray, boxes: np.ndarray) -> dict[str, np.ndarray]:
     middle = middle + np.stack([np.zeros_like(width), 0.1 * width], 1)
     mouth = np.concatenate([middle - half, middle + half], 1)
     return {
-        "motion": landmarks_to_motion(points),
+        "motion": landmarks_to_motion(points, eyes_open),
         "mouth_box": mouth.astype(np.float32),
         "face_box": boxes.astype(np.float32),
     }

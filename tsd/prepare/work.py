@@ -11,6 +11,7 @@ from tsd.data.flows import compute_flows
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio, speech_share
 from tsd.media.faces import detect_faces
 from tsd.media.heads import Head, face_arrays
+from tsd.media.lids import eyes_open
 from tsd.media.timeline import read_timeline, resampled_frames
 from tsd.media.video import resize_square, video_info, write_video
 from tsd.prepare.labels import Labels, label
@@ -93,7 +94,9 @@ def _use_kept(recording: Recording, settings: Settings, result: dict) -> None:
         if len(seen) >= MIN_SEEN * len(faces):
             points, boxes = Head([n for n, _ in seen], [f for _, f in seen]).landmarks(num_frames)
             files["motion"] = files["boxes"] = stem.with_suffix(".face.npz")
-            write_arrays(files["boxes"], face_arrays(points / LOOKED_AT, boxes / LOOKED_AT))
+            again = (resize_square(picture[None], LOOKED_AT)[0] for picture in resampled_frames(video, timeline))
+            lids = eyes_open(again, points)
+            write_arrays(files["boxes"], face_arrays(points / LOOKED_AT, boxes / LOOKED_AT, lids))
         else:
             result["notes"].append("without a visible face")
     if settings.flow:
@@ -165,7 +168,8 @@ def _write_clip(
         write_array(files["visemes"], labels.visemes[span].astype(np.float16))
     if piece.points is not None:
         files["motion"] = files["boxes"] = stem.with_name(f"{stem.name}.face.npz")
-        write_arrays(files["boxes"], face_arrays(piece.points, piece.boxes))
+        lids = eyes_open(frames, piece.points * settings.size)
+        write_arrays(files["boxes"], face_arrays(piece.points, piece.boxes, lids))
     else:
         result["notes"].append("without a visible face")
     if settings.flow:
