@@ -19,6 +19,7 @@ import numpy as np
 
 from tsd.prepare.manifests import write_atomic
 from tsd.report import filled, markers
+from tsd.report.figure import figure_png
 
 REPO = Path(__file__).resolve().parent.parent
 COMMAND = "make experiment"
@@ -82,8 +83,7 @@ def picture(name: str, jobs: list[dict[str, str]], path: Path) -> None:
         axes.margins(x=0.3)
         axes.tick_params(labelsize=7)
     np.atleast_1d(panels)[0].invert_yaxis()
-    figure.savefig(path, dpi=90, bbox_inches="tight")
-    plt.close(figure)
+    write_atomic(path, figure_png(figure, dpi=90, bbox_inches="tight"))
 
 
 def write_study(name: str, sweep: Path, study: Path) -> None:

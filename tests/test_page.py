@@ -1,11 +1,13 @@
 """The page opens without a network and says what the report says, of both kinds."""
 
+import io
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import jsonschema
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,6 +17,7 @@ from tsd.page.charts import interval_chart, line_chart
 from tsd.pairs.report import NOTES, left_out_part
 from tsd.pairs.run import LeftOut
 from tsd.report import to_json
+from tsd.report.figure import figure_png
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = json.loads((ROOT / "docs" / "eval_report.schema.json").read_text())
@@ -170,3 +173,15 @@ def test_charts_show_intervals_ideals_and_gaps():
     assert line_chart({"a": ("main", [None])}, 1) == ""
     long = line_chart({"a": ("main", list(np.sin(np.arange(100_000))))}, 4000)
     assert len(long) < 10_000
+
+
+def test_a_figure_is_a_small_picture_and_is_closed():
+    figure, axes = plt.subplots(figsize=(4, 3))
+    axes.plot(range(5), label="risen")
+    axes.legend()
+    with Image.open(io.BytesIO(figure_png(figure, dpi=90))) as picture:
+        assert (
+            picture.size == (360, 270) and picture.mode == "P" and picture.convert("RGB").getpixel((0, 0)) == (255,) * 3
+        )
+        assert len(picture.getcolors()) > 5, "something is drawn"
+    assert not plt.get_fignums()

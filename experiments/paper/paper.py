@@ -18,6 +18,7 @@ from tsd.demo import compose
 from tsd.evaluate import evaluate
 from tsd.prepare.manifests import write_atomic
 from tsd.report import to_json
+from tsd.report.figure import figure_png
 
 STUDY = Path(__file__).resolve().parent
 REPO = STUDY.parents[1]
@@ -95,10 +96,7 @@ def figure_4(report: dict, costs: dict, path: Path) -> None:
         "paper's student, other data", (1, 4.26), xycoords=("axes fraction", "data"), ha="right", va="top"
     )
     figure.suptitle(f"Figure 4: quality against latency, {report['clips']} held-out clips (grey: 25 fps)")
-    part = path.with_suffix(".part.png")
-    figure.savefig(part, dpi=130)
-    plt.close(figure)
-    part.replace(path)
+    write_atomic(path, figure_png(figure, dpi=130))
 
 
 def to_markdown(report: dict, costs: dict, estimates: dict) -> str:

@@ -26,6 +26,7 @@ from tsd.metrics import summarise_shifts, sync_distances
 from tsd.metrics.sync import MAX_SHIFT
 from tsd.prepare.manifests import write_atomic
 from tsd.report import filled
+from tsd.report.figure import figure_png
 from tsd.train import build, train
 
 STUDY = Path(__file__).resolve().parent
@@ -157,10 +158,7 @@ def draw(curves: dict[str, dict], found: dict[str, Tensor], path: Path) -> None:
     valley.legend(frameon=False, fontsize=8, loc="lower left")
     for pane in (loss, valley):
         pane.spines[["top", "right"]].set_visible(False)
-    part = path.with_suffix(".part.png")
-    figure.savefig(part, dpi=90)
-    plt.close(figure)
-    part.replace(path)
+    write_atomic(path, figure_png(figure, dpi=90))
 
 
 def tables(report: dict) -> str:

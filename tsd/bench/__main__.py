@@ -1,6 +1,5 @@
 """What a trained chain costs, counted and timed from sound to picture: ``python -m tsd.bench``."""
 
-import io
 import logging
 from pathlib import Path
 
@@ -93,9 +92,7 @@ def bench(cfg: DictConfig) -> dict:
         "board_ms_estimated": board_ms([row for row in rows if row["backend"] == rows[0]["backend"]]),
     }
     path = Path(cfg.out)
-    picture = io.BytesIO()
-    draw(report, picture)
-    write_atomic(path.with_suffix(".png"), picture.getvalue())
+    write_atomic(path.with_suffix(".png"), draw(report))
     write_report(path, report, None, to_markdown)
     return report
 

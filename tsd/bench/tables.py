@@ -1,13 +1,12 @@
 """A bench report as Markdown and as a picture."""
 
-from typing import IO
-
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from tsd.bench.boards import BOARDS
+from tsd.report.figure import figure_png
 
 
 def to_markdown(report: dict) -> str:
@@ -62,8 +61,8 @@ def boards_table(estimates: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def draw(report: dict, file: IO[bytes]) -> None:
-    """Milliseconds a frame over K, a line per backend, chunks side by side."""
+def draw(report: dict) -> bytes:
+    """A PNG of milliseconds a frame over K, a line per backend, chunks side by side."""
     chunks = sorted({row["chunk"] for row in report["rows"]})
     figure, axes = plt.subplots(1, len(chunks), figsize=(5 * len(chunks), 4), sharey=True, squeeze=False)
     for axis, chunk in zip(axes[0], chunks, strict=True):
@@ -76,5 +75,4 @@ def draw(report: dict, file: IO[bytes]) -> None:
     axes[0][0].legend(fontsize=8)
     figure.suptitle(f"{report['resolution']} x {report['resolution']}, {report['threads']} threads")
     figure.tight_layout()
-    figure.savefig(file, dpi=110)
-    plt.close(figure)
+    return figure_png(figure, dpi=110)
