@@ -18,7 +18,6 @@ ARGUMENTS = {
     "identity": {"dim": 8, "channels": 8},
     "mouth": {"channels": 8},
     "sync": {"dim": 8, "channels": 8},
-    "sync_loss": {"dim": 8, "channels": 8, "field": 5},
     "lipreader": {"channels": 8},
     "teacher": SMALL | {"causal": False},
     "student": SMALL | {"causal": True},

@@ -160,8 +160,11 @@ def test_a_chain_goes_on_from_another(tmp_path, monkeypatch):
     """`make real`: corpora joined, every net begun where the other chain's ended, the expert that judges as it was."""
     start, out, done = tmp_path / "release", tmp_path / "real", []
     stages = ("visemes", "vae", "identity", "mouth", "sync_loss", "teacher", "student")
-    for stage in ("sync", *stages):
+    for stage in ("sync", "visemes", "vae", "identity", "mouth", "teacher", "student"):
         write_weights(start, stage, {})
+    expert = {"dim": 8, "channels": 8, "field": 5}
+    net = checkpoint.NETS["sync_loss"](**expert)
+    checkpoint.save(start / "sync_loss" / "weights.safetensors", "sync_loss", net, expert, {})
 
     def prepared(cfg):
         done.append(f"{Path(cfg.root).relative_to(out)}: {'+'.join(cfg.join) if cfg.join else cfg.videos or 'drawn'}")
@@ -170,6 +173,7 @@ def test_a_chain_goes_on_from_another(tmp_path, monkeypatch):
 
     def trained(cfg):
         done.append(f"{cfg.stage.name} on {Path(cfg.data.root).relative_to(out)} from {Path(cfg.init)}")
+        return Path(cfg.out) / "weights.safetensors"
 
     monkeypatch.setattr(demo, "make_corpus", prepared)
     monkeypatch.setattr(demo, "train", trained)
@@ -191,6 +195,7 @@ def test_a_chain_goes_on_from_another(tmp_path, monkeypatch):
     assert done == [
         *("corpus/people: films", "corpus/drawn: drawn", "corpus: people+drawn"),
         *(f"{stage} on corpus from {start / stage / 'weights.safetensors'}" for stage in stages),
+        f"student on corpus from {out / 'student_1' / 'weights.safetensors'}",
         f"schedules on {out / 'corpus'}",
         f"judged on {out / 'corpus' / 'people'}, {out / 'mouth' / 'weights.safetensors'}",
     ]
