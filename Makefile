@@ -17,7 +17,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		{ echo "error: $(PYTHON) is older than Python 3.10: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	@echo "installing into .venv: some minutes and about 6 GB the first time"
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[corpus,sweeps,dev,export]'
+	$(PY) -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[corpus,sweeps,dev,export]'
 	@touch $@
 
 setup: $(INSTALLED)  ## create .venv and install everything (the other targets do this by themselves)
@@ -42,10 +42,10 @@ real: $(INSTALLED)  ## let a finished release go on with recorded people, about 
 	$(PY) -m tsd.demo --config-name real 'videos="$(VIDEOS)"' $(ARGS)
 
 test: $(INSTALLED)  ## all tests but the slow ones, with coverage
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --max-worker-restart 0 -m "not slow" --timeout 600 --cov --cov-fail-under=85 $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -m "not slow" --timeout 600 --cov --cov-fail-under=85 $(ARGS)
 
 test-all: $(INSTALLED)  ## all tests
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --max-worker-restart 0 --cov --cov-fail-under=85 $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --cov --cov-fail-under=85 $(ARGS)
 
 lint: $(INSTALLED)  ## ruff: rules and format
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .

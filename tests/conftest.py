@@ -1,9 +1,25 @@
 """One thread per test process: the tests run two at a time on two cores."""
 
+import sys
+
 import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """What is ``untraced`` is so with its fixtures. (``no_cover`` of pytest-cov 7.1 has no effect in workers of xdist,
+    for they are measured twice.)"""
+    tracer = sys.gettrace() if item.get_closest_marker("untraced") else None
+    if tracer is not None:
+        sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        if tracer is not None:
+            sys.settrace(tracer)
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,8 @@ from tsd.diffusion import Schedule
 from tsd.losses import LossWeights
 from tsd.preflight import composed, plain
 
+pytestmark = pytest.mark.untraced
+
 CONF = Path(__file__).parents[1] / "conf"
 COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml"))
 

@@ -10,6 +10,8 @@ from tsd import check, preflight, record
 from tsd.report import GENERATE_COLUMNS
 from tsd.sweeps.report import numbers
 
+pytestmark = pytest.mark.untraced
+
 REPO = Path(__file__).parents[1]
 EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))
 

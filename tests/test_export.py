@@ -23,6 +23,8 @@ from tsd.runtime.backends import available, open_graph
 from tsd.runtime.card import NAME, Card
 from tsd.runtime.talker import Talker
 
+pytestmark = pytest.mark.untraced
+
 GRAPHS = ("recogniser", "encoder", "reference", "frames", "step", "decoder")
 EXACT = [name for name in available() if "-" not in name and name != "torch"]
 

@@ -26,9 +26,13 @@ def records(folder: Path) -> list:
     """Everything in the one file that W&B wrote below ``folder``; its own process may write the end of it a moment
     after the run was finished."""
     ended = time.monotonic() + 20
-    while (found := written(folder))[-1].WhichOneof("record_type") != "exit" and time.monotonic() < ended:
+    while not ended_by_exit(found := written(folder)) and time.monotonic() < ended:
         time.sleep(0.1)
     return found
+
+
+def ended_by_exit(found: list) -> bool:
+    return bool(found) and found[-1].WhichOneof("record_type") == "exit"
 
 
 def written(folder: Path) -> list:
@@ -42,6 +46,8 @@ def written(folder: Path) -> list:
             at += 32768 - at % 32768
             continue
         length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        if at + 7 + length > len(data):  # still being written
+            break
         parts += data[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):  # whole, or the last part

@@ -16,6 +16,8 @@ from tsd.preflight import plain
 from tsd.resume import read_checkpoint
 from tsd.train import train
 
+pytestmark = pytest.mark.untraced
+
 
 @pytest.fixture
 def root(tmp_path):
