@@ -20,6 +20,8 @@ from tsd.bench.timing import Setting, Times, measure, run_once
 from tsd.diffusion import S_MAX, Schedule
 from tsd.runtime.talker import Talker
 
+pytestmark = pytest.mark.untraced
+
 BUDGET_GFLOP = 1.0
 """Of a frame at 128 x 128 from sound to picture in two steps."""
 

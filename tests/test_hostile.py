@@ -16,6 +16,8 @@ from safetensors.torch import save_file
 from tsd import checkpoint, preflight, resume
 from tsd.nets.mouth import MouthNet
 
+pytestmark = pytest.mark.untraced
+
 RUN = "touch it_ran"
 TARGET = "{_target_: os.system, command: '" + RUN + "'}"
 WALKS = (

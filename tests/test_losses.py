@@ -24,6 +24,7 @@ def test_equal_inputs_lose_nothing():
         "trajectory": losses.trajectory(z, z),
         "rollout": losses.rollout(z, z, ones),
         "mouth": losses.mouth(z, z, weight, ones),
+        "eyes": losses.eyes(z, z, weight, ones),
         "identity": losses.identity(unit, unit),
         "temporal": losses.temporal(frame, frame, torch.zeros(2, 2, 16, 16), torch.ones(2, 1, 16, 16)),
         "picture": losses.picture(frame, frame, torch.ones(2, 1, 16, 16)),
@@ -78,17 +79,19 @@ def test_huber_is_a_square_below_its_scale_and_a_distance_above():
     assert losses.huber(large).item() == pytest.approx(large.item() - c, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["mouth", "rollout"])
+@pytest.mark.parametrize("name", ["mouth", "eyes", "rollout"])
 def test_terms_of_a_region_see_nothing_outside_it(name):
     z, weight = normal(2, 3, 4, 8, 8), torch.ones(2)
     region = torch.zeros(2, 3, 1, 8, 8)
     region[1, :, :, 2:5, 3:6] = 1
-    term = {"mouth": lambda a: losses.mouth(a, z, weight, region), "rollout": lambda a: losses.rollout(a, z, region)}[
-        name
-    ]
+    of_noise = {"mouth": losses.mouth, "eyes": losses.eyes}
+
+    def term(a):
+        return of_noise[name](a, z, weight, region) if name in of_noise else losses.rollout(a, z, region)
+
     outside, inside = z + 9 * (1 - region), z + 2 * region
     assert term(outside).item() == pytest.approx(0, abs=1e-6)
-    inside_only = {"mouth": 4.0, "rollout": losses.huber(torch.tensor(2.0)).item()}[name]
+    inside_only = 4.0 if name in of_noise else losses.huber(torch.tensor(2.0)).item()
     assert term(inside).item() == pytest.approx(inside_only, rel=1e-4), "a mean over the region, not the picture"
 
 

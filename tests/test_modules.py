@@ -38,6 +38,7 @@ EVERYTHING = LossWeights(
         "trajectory": 0.5,
         "rollout": 1.0,
         "mouth": 0.5,
+        "eyes": 0.5,
         "identity": 0.02,
         "temporal": 0.05,
     },

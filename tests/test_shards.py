@@ -37,6 +37,8 @@ from tsd.prepare.latents import cache_latents
 from tsd.prepare.shards import write_shards
 from tsd.train import train
 
+pytestmark = pytest.mark.untraced
+
 OPTIONS = {"resolution": 32, "window": 6, "batch_size": 2, "windows_per_clip": 2, "flip": True, "p_mismatch": 0.5}
 
 

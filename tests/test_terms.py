@@ -3,7 +3,7 @@
 import pytest
 import torch
 from fakes import fake_clip
-from test_modules import SCHEDULES, student, teacher
+from test_modules import SCHEDULES, student, teacher, trained_by
 from torch import nn
 
 from tsd.clip import MELS_PER_FRAME
@@ -204,6 +204,27 @@ def test_mouth_motion_looks_at_the_boxes_and_at_the_clips_own_share():
     assert of(flicker, torch.ones(3)) == 0
     clip.mouth_box = None
     assert stage.latent_terms(clip, z, z, z[:, 0], torch.ones(3)) == {}
+
+
+# Eyes
+
+
+def eyes_of(stage, clip) -> float:
+    torch.manual_seed(0)
+    return float(stage.step_losses(clip)["eyes"].detach())
+
+
+@pytest.mark.parametrize(
+    "made", [teacher, lambda loss: student(loss, done=0.1), lambda loss: student(loss, done=0.9, match_share=0.0)]
+)
+def test_eyes_are_judged_where_the_head_is_known_and_by_where_they_are(made):
+    stage, clip = trained_by(made(LossWeights(eyes=1.0))), fake_clip(frames=7)
+    clip.motion_known[:] = True
+    here = eyes_of(stage, clip)
+    assert here > 0
+    clip.motion_known[:] = False
+    assert eyes_of(stage, clip) == 0, "nobody knows where the eyes are"
+    assert "eyes" not in made(LossWeights(noise=1.0)).step_losses(clip)
 
 
 # Estimates of two strengths

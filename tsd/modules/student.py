@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from tsd import devices, losses
 from tsd.clip import Clip
 from tsd.diffusion import S_MIN, Schedule, add_noise, draw_noise, expand, z0_from_eps
-from tsd.modules.base import mouth_region
+from tsd.modules.base import eyes_region, mouth_region
 from tsd.modules.denoiser import DenoiserStage
 from tsd.nets.denoiser import Condition
 
@@ -75,6 +75,8 @@ class StudentModule(DenoiserStage):
             terms["distill"] = losses.distill(eps_hat, eps_teacher, weight)
         if self.loss.mouth and clip.mouth_box is not None:
             terms["mouth"] = losses.mouth(eps_hat, eps, weight, mouth_region(clip, z.shape[-1]))
+        if self.loss.eyes:
+            terms["eyes"] = losses.eyes(eps_hat, eps, weight, eyes_region(clip, z.shape[-1]))
         z0_hat = z0_from_eps(z_s, eps_hat, s)
         if self.loss.consistency:
             share_of_s = LEAST_OF_S + (1 - LEAST_OF_S) * devices.rand(len(s), device=s.device)
@@ -115,6 +117,8 @@ class StudentModule(DenoiserStage):
         terms = {"rollout": losses.rollout(z0_hat, z, matched)}
         if self.loss.mouth and clip.mouth_box is not None:
             terms["mouth"] = losses.rollout(z0_hat, z, matched * mouth_region(clip, z.shape[-1]))
+        if self.loss.eyes:
+            terms["eyes"] = losses.rollout(z0_hat, z, matched * eyes_region(clip, z.shape[-1]))
         if self.loss.energy:
             region = torch.ones_like(z[:, :, :1])
             if clip.mouth_box is not None:

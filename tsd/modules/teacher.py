@@ -5,7 +5,7 @@ from torch import Tensor
 from tsd import losses
 from tsd.clip import Clip
 from tsd.diffusion import z0_from_eps
-from tsd.modules.base import mouth_region
+from tsd.modules.base import eyes_region, mouth_region
 from tsd.modules.denoiser import DenoiserStage
 
 
@@ -20,6 +20,8 @@ class TeacherModule(DenoiserStage):
         terms = {"noise": losses.noise(eps_hat, eps, weight)}  # Eq. 5
         if self.loss.mouth and clip.mouth_box is not None:
             terms["mouth"] = losses.mouth(eps_hat, eps, weight, mouth_region(clip, z.shape[-1]))
+        if self.loss.eyes:
+            terms["eyes"] = losses.eyes(eps_hat, eps, weight, eyes_region(clip, z.shape[-1]))
         z0_hat = z0_from_eps(z_s, eps_hat, s)
         terms |= self.latent_terms(clip, z, z0_hat, reference_latent, share)
         return terms | self.picture_terms(clip, z0_hat, reference_latent)  # Eq. 8, 9
