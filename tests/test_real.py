@@ -11,6 +11,7 @@ import torch
 from tsd.media.video import write_video
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments" / "real"))
+import eyes  # noqa: E402
 import instruments  # noqa: E402
 
 FRAMES = 40
@@ -54,6 +55,28 @@ def test_the_table_has_a_row_a_person_and_the_mean_over_clips():
         *("| | clips | a | b |", "|---|---|---|---|"),
         *("| one | 1 | 1.00 | 0.50 |", "| two | 2 | 0.25 | 0.35 |", "| all | 3 | 0.50 | 0.40 |"),
     ]
+
+
+def test_each_eye_is_compared_by_itself():
+    real = np.full((30, 2), 0.2)
+    real[10:13] = 0.6  # both shut
+    follows, unequal, off = eyes.compare(real, real)
+    assert follows == pytest.approx(1) and unequal == off == 0
+    wink = real.copy()
+    wink[:10, 0] += 0.08  # a tenth of the way from an open eye to skin, in ten of 27 frames, one eye
+    follows, unequal, off = eyes.compare(wink, real)
+    assert 0.5 < follows < 1 and unequal == pytest.approx(0.1 * 10 / 27) and off == pytest.approx(unequal / 2)
+    assert np.isnan(eyes.compare(real, np.full((30, 2), 0.2))[0]), "nobody blinked"
+
+
+def test_eyes_are_looked_at_where_the_motion_says():
+    video, motion = torch.full((4, 3, 128, 128), 0.5), torch.zeros(4, 7)
+    motion[:, :4] = torch.tensor([0.35, 0.4, 0.65, 0.4])
+    for frame, eye in ((0, 0), (0, 1), (1, 0), (2, 0), (2, 1), (3, 0), (3, 1)):  # the right one is shut in frame 1
+        x = int(128 * (0.35, 0.65)[eye])
+        video[frame, :, 47:55, x - 4 : x + 4] = -1.0
+    level = eyes.seen(video, motion)
+    assert level.shape == (4, 2) and level[1, 1] > 0.9 and np.delete(level.flatten(), 3).max() < 0.5
 
 
 def test_what_is_missing_is_one_sentence(tmp_path, monkeypatch):

@@ -34,15 +34,22 @@ def eyes_open(frames: Iterable[np.ndarray], points: np.ndarray) -> np.ndarray:
     """
     if not len(points):
         return np.ones(0, np.float32)
-    pairs = zip(frames, points[:, :2], strict=True)
-    seen = [[_darkest(frame, *eyes, side) for side in (0, 1)] for frame, eyes in pairs]
-    dark, skin = np.moveaxis(np.array(seen, np.float32).reshape(-1, 2, 2), -1, 0)
-    level = (dark / np.maximum(np.median(skin, 0), 1.0)).mean(1)
+    level = lightness(frames, points).mean(1)
     usual = np.median(level)
     rise = (level - usual) / max(1.0 - usual, 0.1)
     if (most := rise.max()) < BLINK:
         return np.ones(len(rise), np.float32)
     return (1 - np.clip((rise - STIR) / (most - STIR), 0, 1)).astype(np.float32)
+
+
+def lightness(frames: Iterable[np.ndarray], points: np.ndarray) -> np.ndarray:
+    """How light the darkest place of each eye is, float32 [T, 2] (left and right in the picture), 1 where as light
+    as the skin around it usually is: it rises as an eye shuts. frames, points: as ``eyes_open`` takes them, T of 1 or
+    more."""
+    pairs = zip(frames, points[:, :2], strict=True)
+    seen = [[_darkest(frame, *eyes, side) for side in (0, 1)] for frame, eyes in pairs]
+    dark, skin = np.moveaxis(np.array(seen, np.float32).reshape(-1, 2, 2), -1, 0)
+    return dark / np.maximum(np.median(skin, 0), 1.0)
 
 
 def _darkest(frame: np.ndarray, left: np.ndarray, right: np.ndarray, side: int) -> tuple[float, float]:
