@@ -195,7 +195,7 @@ def test_a_chain_goes_on_from_another(tmp_path, monkeypatch):
     assert done == [
         *("corpus/people: films", "corpus/drawn: drawn", "corpus: people+drawn"),
         *(f"{stage} on corpus from {start / stage / 'weights.safetensors'}" for stage in stages),
-        f"student on corpus from {out / 'student_1' / 'weights.safetensors'}",
+        *(f"student on corpus from {out / f'student_{phase}' / 'weights.safetensors'}" for phase in (1, 2)),
         f"schedules on {out / 'corpus'}",
         f"judged on {out / 'corpus' / 'people'}, {out / 'mouth' / 'weights.safetensors'}",
     ]

@@ -29,8 +29,6 @@ from tsd.pairs.run import Settings, compare_folders
 from tsd.pairs.scoring import score
 from tsd.protocols.instruments import EVERY, Instruments
 
-pytestmark = pytest.mark.untraced
-
 RATES = {"24": Fraction(24), "25": Fraction(25), "29.97": Fraction(30000, 1001), "30": Fraction(30)}
 SECONDS, SIDE = 1.6, 48
 

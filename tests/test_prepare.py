@@ -22,8 +22,6 @@ from tsd.prepare.sources.lrs3 import find
 from tsd.prepare.synthetic import make_corpus
 from tsd.prepare.transcript import read_transcript
 
-pytestmark = pytest.mark.untraced
-
 WORDS = "Text:  BIN BLUE\nConf:  4\nRef:   0Fi83BHQsMA\n\nFRAME X Y W H\n000000 0.4 0.1 0.1 0.2\n\n"
 WORDS += "WORD START END ASDSCORE\nBIN 0.10 0.30 8.9\nBLUE 0.30 0.72 5.0\n"
 
