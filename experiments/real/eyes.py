@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from tsd.clip import Clip, viseme_windows
+from tsd.clip import Clip, to_uint8, viseme_windows
 from tsd.data.datamodule import ClipDataModule
 from tsd.evaluate import load_chain
 from tsd.media.lids import BLINK, STIR, lightness
@@ -32,8 +32,7 @@ STAGES = ("vae", "visemes", "student")
 
 def seen(video: Tensor, motion: Tensor) -> np.ndarray:
     """Frames [T, 3, R, R] in [-1, 1] whose eyes are where ``motion`` [T, M] says -> [T, 2] ``lightness``."""
-    frames = ((video.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
-    return lightness(frames, motion[:, :4].unflatten(1, (2, 2)).numpy() * video.shape[-1] - 0.5)
+    return lightness(to_uint8(video), motion[:, :4].unflatten(1, (2, 2)).numpy() * video.shape[-1] - 0.5)
 
 
 def compare(made: np.ndarray, real: np.ndarray) -> tuple[float, float, float]:
@@ -42,9 +41,9 @@ def compare(made: np.ndarray, real: np.ndarray) -> tuple[float, float, float]:
     made, real = ((level - usual) / np.maximum(1 - usual, 0.1) for level in (made, real))
     both = real.mean(1)
     still = both < STIR
-    follows = (
-        float(pearson(*(torch.from_numpy(x)[None] for x in (made.mean(1), both)))[0]) if both.max() >= BLINK else np.nan
-    )
+    follows = np.nan
+    if both.max() >= BLINK:
+        follows = float(pearson(*(torch.from_numpy(x)[None] for x in (made.mean(1), both)))[0])
     if not still.any():
         return follows, np.nan, np.nan
     return follows, float(np.abs(np.diff(made, axis=1))[still].mean()), float(np.abs(made - real)[still].mean())
@@ -71,10 +70,8 @@ def main() -> None:
     print("| weights | | follows | unequal | off |\n|---|---|---|---|---|")
     try:
         for folder in given.weights:
-            files = {stage: str(folder / f"{stage}.safetensors") for stage in STAGES} | {
-                "teacher": None,
-                "motion": None,
-            }
+            files = {stage: str(folder / f"{stage}.safetensors") for stage in STAGES}
+            files |= {"teacher": None, "motion": None}
             chain, found = load_chain(files, Instruments()), {}
             data = ClipDataModule(
                 given.chain / "corpus" / "people", resolution=chain.talker.vae.resolution, window=2, mel=True
