@@ -29,7 +29,7 @@ from tsd.nets.denoiser import Condition, Denoiser, Reference
 from tsd.nets.identity import IdentityNet
 from tsd.nets.motion import MotionBank
 from tsd.nets.mouth import MouthNet
-from tsd.nets.vae import FLOW_SCALE, OF_LATENTS, VAE
+from tsd.nets.vae import FLOW_SCALE, OF_LATENTS, VAE, enlarged
 from tsd.nets.visemes import VisemeNet
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -161,6 +161,16 @@ def test_pictures_are_placed_where_maps_shares_and_flow_say():
         grid = 2 * positions - 1
         expected = torch.nn.functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
         torch.testing.assert_close(placed(pictures, maps, *given), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_pictures_are_enlarged_between_their_neighbours():
+    x = torch.randn(2, 3, 5, 8, requires_grad=True)
+    for times in (2, 4):
+        ours, theirs = enlarged(x, times), torch.nn.functional.interpolate(x, scale_factor=times, mode="bilinear")
+        torch.testing.assert_close(ours, theirs)
+        weight = torch.randn_like(ours)
+        (a,), (b,) = (torch.autograd.grad((y * weight).sum(), x) for y in (ours, theirs))
+        torch.testing.assert_close(a, b)
 
 
 def test_cells_are_placed_as_pictures_are():

@@ -109,6 +109,34 @@ def test_no_frame_waits_for_sound_that_it_does_not_need():
     assert at[: len(expected)] == expected and len(at) == 20
 
 
+def test_graphs_meet_their_shapes_before_the_first_sound_is_asked_for():
+    """Once for every size of chunk and mode, and never where all sound is there already: nothing waits for a frame."""
+    t, sound = ready(), pieces(wave(640 * 12), 640)
+    decoded = []
+    decode = t.decode
+    t.decode = lambda z, appearance: decoded.append(len(z)) or decode(z, appearance)
+
+    def before_sound(chunk: int) -> list[int]:
+        """Frames that were decoded when a stream first asks for sound."""
+        decoded.clear()
+        seen = []
+
+        def microphone():
+            seen.extend(decoded)
+            yield from sound
+
+        frames = np.concatenate(list(t.stream(microphone(), "k2", chunk)))
+        assert np.array_equal(frames, np.concatenate(list(t.stream(sound, "k2", chunk)))), "silence is forgotten"
+        return seen
+
+    assert before_sound(1) == [1] and before_sound(1) == []
+    assert before_sound(4) == [4] and before_sound(1) == []
+    t.met.clear()
+    decoded.clear()
+    next(t.stream(sound, "k2", 4))
+    assert decoded == [4]
+
+
 def test_motion_repeats_for_ever():
     t = ready()
     cycle = t.motion_cycle(t.reference, seed=2)

@@ -1,6 +1,7 @@
 """Milliseconds of every setting, all settings in turn, each beside a matrix product of the same moment."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,13 +35,13 @@ class Times:
     first: list[float] = field(default_factory=list)
     """Milliseconds from the last sample that the first frames need until they are there."""
 
-    def add(self, spent: list[float], counts: list[int], gflops: float) -> None:
-        """Seconds and frames of every chunk of a round; ``gflops``: of the product beside it."""
+    def add(self, spent: list[float], counts: list[int], first: float, gflops: float) -> None:
+        """Seconds and frames of every chunk of a round, seconds of the first; ``gflops``: of the product beside it."""
         mean = sum(spent) / sum(counts)
         self.chunks += [1000 * s / n for s, n in zip(spent, counts, strict=True)]
         self.rounds.append(1000 * mean)
         self.equivalents.append(mean * gflops)
-        self.first.append(1000 * spent[0])
+        self.first.append(1000 * first)
 
     def row(self) -> dict[str, float]:
         """ms: median over rounds of the mean per frame. p50, p95, p99 over chunks, per frame."""
@@ -50,22 +51,32 @@ class Times:
         return {name: float(value) for name, value in figures.items()} | {"rounds": len(self.rounds)}
 
 
-def run_once(talker: Talker, setting: Setting, frames: int) -> tuple[list[float], list[int]]:
-    """Seconds and numbers of frames of every chunk of a stream of ``frames`` frames, from sound to picture.
+def run_once(talker: Talker, setting: Setting, frames: int) -> tuple[list[float], list[int], float]:
+    """Seconds and numbers of frames of every chunk of a stream of ``frames`` frames, from sound to picture, and seconds
+    from the piece of sound that the first chunk waited for until it was there.
 
     One frame at a time, the sound comes as from a microphone, 40 ms after 40 ms, so that a frame is all there is to
     work on; more of them, as from a file, where the next chunk is begun before this one is decoded.
     """
     speech = made_up_speech(frames)
     sound = [speech] if setting.chunk > 1 else np.split(speech, frames)
-    pieces = talker.stream(sound, setting.steps, setting.chunk, mode=setting.mode)
-    spent, counts = [], []
+    spent, counts, given, first = [], [], 0.0, 0.0
+
+    def microphone() -> Iterator[np.ndarray]:
+        nonlocal given
+        for piece in sound:
+            given = time.perf_counter()
+            yield piece
+
+    pieces = talker.stream(microphone(), setting.steps, setting.chunk, mode=setting.mode)
     while True:
         begun = time.perf_counter()
         made = next(pieces, None)
         if made is None:
-            return spent, counts
-        spent.append(time.perf_counter() - begun)
+            return spent, counts, first
+        ended = time.perf_counter()
+        first = first or ended - given
+        spent.append(ended - begun)
         counts.append(len(made))
 
 
@@ -88,9 +99,9 @@ def measure(
     for _ in tqdm(range(rounds), desc="timing", unit="round"):
         for setting, kept in times.items():
             before = product.gflops()
-            spent, counts = run_once(talkers[setting.backend], setting, max(setting.chunk, -(-frames // rounds)))
+            spent, counts, first = run_once(talkers[setting.backend], setting, max(setting.chunk, -(-frames // rounds)))
             rates.append((before + product.gflops()) / 2)
-            kept.add(spent, counts, rates[-1])
+            kept.add(spent, counts, first, rates[-1])
     rows = {}
     for setting, kept in times.items():
         needed = first_sound_ms(talkers[setting.backend], setting.chunk)

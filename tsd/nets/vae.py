@@ -20,6 +20,16 @@ OF_LATENTS = ("encoder.", "to_moments.", "latent_mean", "latent_std")
 """How the names of those of a VAE's parameters and buffers begin that decide what its latents are."""
 
 
+def enlarged(x: Tensor, times: int) -> Tensor:
+    """x [N, C, h, w] -> [N, C, times * h, times * w], bilinear as ``F.interpolate``, by two products of matrices: a
+    tenth of the time in OpenVINO, where enlarging was a tenth of the decoder."""
+    rows, columns = (
+        F.interpolate(torch.eye(size, device=x.device)[None], scale_factor=times, mode="linear")[0]
+        for size in x.shape[-2:]
+    )
+    return rows.T @ x @ columns
+
+
 @dataclass
 class Appearance:
     """What the decoder knows of the reference: picture [B, 3, H, W] in [-1, 1], its latent z [B, C, h, w], and where
@@ -138,9 +148,8 @@ class VAE(nn.Module):
         for layer in self.decoder:
             x = layer(x)
         # Few channels are resized and moved faster in planes.
-        flow, along = self.to_flow(x).float().contiguous().split([2, 1], 1)
-        flow, along = (F.interpolate(part, scale_factor=4, mode="bilinear") for part in (flow * FLOW_SCALE, along))
-        moved = placed(picture, maps, along.sigmoid(), flow)
+        flow, along = enlarged(self.to_flow(x).float().contiguous(), 4).split([2, 1], 1)
+        moved = placed(picture, maps, along.sigmoid(), flow * FLOW_SCALE)
         cells = F.pixel_unshuffle(moved, 2)
         x = self.paint(self.widen(x) + self.enter_moved(cells.contiguous(memory_format=torch.channels_last)))
         painted, share = self.to_picture(x).float().split([12, 4], 1)

@@ -1,6 +1,7 @@
 """A face and speech in, frames out. No training code: this is what an application imports."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -49,6 +50,8 @@ class Talker:
         self.workers: Executor | None = None
         """Threads for nets that may be called side by side."""
         self.reference: Speaker | None = None
+        self.met: set[tuple[int, str]] = set()
+        """Sizes of chunks and modes that the nets have been run in."""
 
     @classmethod
     def load(
@@ -103,22 +106,29 @@ class Talker:
 
         audio: pieces of any size, float32 [N] at 16 kHz; a file's pieces give the frames that the whole file gives,
         whatever ``chunk`` is: larger ones cost less per frame and are ready later. Memory does not grow with time.
+        Graphs are compiled when they first meet a shape, for longer than a frame lasts: unless all sound is there
+        already (a list), the first stream of a kind speaks some silence to itself before it asks for sound.
         motion: ``natural``, or ``still``. start: ``noise``, or ``reference``.
         """
         speaker, schedule = self.reference, self.schedule(steps)
         if speaker is None:
             raise ValueError("no face yet: call set_reference with a picture first")
         self.require_stream()
+        if not isinstance(audio, Sequence) and (chunk, mode) not in self.met:
+            silence = [np.zeros(chunk * SAMPLES_PER_FRAME, np.float32)]
+            deque(self.stream(silence, steps, chunk, seed, mode, motion, start), maxlen=0)
+        self.met.add((chunk, mode))
         begin, schedule = self.start(speaker, schedule) if start == "reference" else (None, schedule)
         hearing, speaking = Hearing(self.recogniser, chunk), Speaking(self.student, speaker, schedule, seed)
         cycle, done = self.motion_cycle(speaker, seed, motion), 0
-        decode = None if mode == "e2" else lambda z, track: self.decode(z, speaker.along(track))
+        maps = speaker.along(cycle).maps
+        decode = None if mode == "e2" else lambda z, maps: self.decode(z, speaker.appearance.along(maps))
         wavefront = Wavefront(speaking, decode, self.workers)
         for windows, more in heard(hearing, audio, chunk):
             for part in windows.split(chunk) if len(windows) else ():
-                track = cycle[(done + torch.arange(len(part))) % len(cycle)]
+                at = (done + torch.arange(len(part))) % len(cycle)
                 done += len(part)
-                made = wavefront.push(part, track, begin)
+                made = wavefront.push(part, cycle[at], maps[at], begin)
                 if made is not None:
                     yield made
             if not more:

@@ -17,10 +17,10 @@ eight two blocks side by side. Our choice."""
 
 @dataclass
 class Moving:
-    """A part under way, how its heads move [T, M], and the steps it has taken."""
+    """A part under way, where its heads are [T, 2, 3], and the steps it has taken."""
 
     part: Part
-    motion: Tensor
+    maps: Tensor
     steps: int = 0
 
 
@@ -30,7 +30,7 @@ class Wavefront:
     Nothing in a round needs anything of the same round, so ``workers`` do all of it at once; without any it is done
     one after the other. What comes out is the same, and does not depend on how many parts are under way.
 
-    decode: latents [n, C, h, w] and motion [n, M] -> frames uint8 [n, R, R, 3]; None: latents come out, float32.
+    decode: latents [n, C, h, w] and maps [n, 2, 3] -> frames uint8 [n, R, R, 3]; None: latents come out, float32.
     """
 
     def __init__(self, speaking: Speaking, decode: Callable | None, workers: Executor | None = None):
@@ -39,10 +39,10 @@ class Wavefront:
         self.round: list[list[Future]] = []
         """What every part under way has been given to do."""
 
-    def push(self, windows: Tensor, motion: Tensor, start: Tensor | None = None) -> np.ndarray | None:
+    def push(self, windows: Tensor, motion: Tensor, maps: Tensor, start: Tensor | None = None) -> np.ndarray | None:
         """Begin the next part, and a round, when the round before is over: what that finished, if anything."""
         made = self._gather()
-        self.moving.append(Moving(self.speaking.begin(windows, motion, start), motion))
+        self.moving.append(Moving(self.speaking.begin(windows, motion, start), maps))
         self._scatter()
         return made
 
@@ -63,8 +63,8 @@ class Wavefront:
         if k < self.speaking.schedule.num_steps:
             return [lambda: self.speaking.step(moving.part, k)]
         size = BLOCK if self.workers is not None else len(z)
-        pieces = zip(z.split(size), moving.motion.split(size), strict=True)
-        return [lambda z=z, motion=motion: self.decode(z, motion) for z, motion in pieces]
+        pieces = zip(z.split(size), moving.maps.split(size), strict=True)
+        return [lambda z=z, maps=maps: self.decode(z, maps) for z, maps in pieces]
 
     def _begin(self, task: Callable) -> Future:
         if self.workers is not None:
