@@ -84,6 +84,19 @@ def test_workers_side_by_side_make_the_same_frames(mode, steps):
             assert np.array_equal(alone, np.concatenate(list(t.stream(pieces(sound, size), steps, 8, mode=mode)))), size
 
 
+def test_what_everything_waits_for_is_done_without_another_thread():
+    """A frame from a microphone is handed to nobody; frames of a file are."""
+    t, sound = ready(), wave(640 * 20)
+    with ThreadPoolExecutor(2) as t.workers:
+        submit, handed = t.workers.submit, []
+        t.workers.submit = lambda task: handed.append(task) or submit(task)
+        live = t.stream(pieces(sound, 640), "k2", 1)
+        first = [next(live) for _ in range(10)]
+        assert not handed
+        whole = list(t.stream([sound], "k2", 1))
+        assert handed and all(np.array_equal(a, b) for a, b in zip(first, whole, strict=False))
+
+
 def test_what_goes_wrong_in_a_worker_is_not_lost():
     t = ready()
     t.vae = None

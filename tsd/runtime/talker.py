@@ -128,7 +128,7 @@ class Talker:
             for part in windows.split(chunk) if len(windows) else ():
                 at = (done + torch.arange(len(part))) % len(cycle)
                 done += len(part)
-                made = wavefront.push(part, cycle[at], maps[at], begin)
+                made = wavefront.push(part, cycle[at], maps[at], begin, more)
                 if made is not None:
                     yield made
             if not more:

@@ -39,11 +39,16 @@ class Wavefront:
         self.round: list[list[Future]] = []
         """What every part under way has been given to do."""
 
-    def push(self, windows: Tensor, motion: Tensor, maps: Tensor, start: Tensor | None = None) -> np.ndarray | None:
-        """Begin the next part, and a round, when the round before is over: what that finished, if anything."""
+    def push(
+        self, windows: Tensor, motion: Tensor, maps: Tensor, start: Tensor | None = None, more: bool = True
+    ) -> np.ndarray | None:
+        """Begin the next part, and a round, when the round before is over: what that finished, if anything.
+
+        ``more``: something else is to be done while the round is under way.
+        """
         made = self._gather()
         self.moving.append(Moving(self.speaking.begin(windows, motion, start), maps))
-        self._scatter()
+        self._scatter(more)
         return made
 
     def drain(self) -> Iterator[np.ndarray]:
@@ -52,10 +57,13 @@ class Wavefront:
             made = self._gather()
             if made is not None:
                 yield made
-            self._scatter()
+            self._scatter(more=False)
 
-    def _scatter(self) -> None:
-        self.round = [[self._begin(task) for task in self._tasks(moving)] for moving in self.moving]
+    def _scatter(self, more: bool) -> None:
+        """A task that everything waits for is done here: waking another thread takes as long as a small graph."""
+        tasks = [self._tasks(moving) for moving in self.moving]
+        workers = self.workers if more or sum(map(len, tasks)) > 1 else None
+        self.round = [[self._begin(task, workers) for task in of_part] for of_part in tasks]
 
     def _tasks(self, moving: Moving) -> list[Callable]:
         """What is next for a part."""
@@ -66,9 +74,10 @@ class Wavefront:
         pieces = zip(z.split(size), moving.maps.split(size), strict=True)
         return [lambda z=z, maps=maps: self.decode(z, maps) for z, maps in pieces]
 
-    def _begin(self, task: Callable) -> Future:
-        if self.workers is not None:
-            return self.workers.submit(task)
+    @staticmethod
+    def _begin(task: Callable, workers: Executor | None) -> Future:
+        if workers is not None:
+            return workers.submit(task)
         done: Future = Future()
         done.set_result(task())
         return done
