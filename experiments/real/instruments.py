@@ -2,13 +2,15 @@
 
 ``python experiments/real/instruments.py --weights <folder> ... --mouth <file> ...`` after ``make real``: each of the
 chain's recorded test people speaks in one step, from the first frame and the sound of every clip of theirs. Prints a
-table of correlations of mouth opening, generated against real frames, both as the instrument sees them.
+table of correlations of mouth opening, generated against real frames, both as the instrument sees them. With
+``--aligned`` they say what forced alignment of the text gives instead of what the recogniser hears.
 """
 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -16,6 +18,7 @@ from tqdm import tqdm
 from tsd import checkpoint
 from tsd.clip import to_frames
 from tsd.data.manifest import Entry, manifest_path, read_manifest
+from tsd.data.tracks import load_tracks
 from tsd.media.audio import load_audio
 from tsd.media.video import read_frames
 from tsd.metrics import pearson
@@ -32,12 +35,21 @@ def openings(instrument: nn.Module, frames: Tensor) -> Tensor:
     return torch.cat([instrument(block) for block in frames.split(BLOCK)])
 
 
-def agreements(entry: Entry, talkers: list[Talker], instruments: list[Callable]) -> list[float]:
+def speak(talker: Talker, visemes: Tensor) -> np.ndarray:
+    """Frames uint8 [T, R, R, 3] that say visemes [T, V] in one step."""
+    speaker = talker.reference
+    track = talker.motion(speaker, len(visemes))
+    blocks = zip(talker.latents(speaker, visemes, track, talker.schedule("k1")), track.split(8), strict=True)
+    return np.concatenate([talker.decode(z, speaker.along(motion)) for z, motion in blocks])
+
+
+def agreements(entry: Entry, talkers: list[Talker], instruments: list[Callable], aligned: bool) -> list[float]:
     """Correlation of generated and real mouths of one clip, of every talker as every instrument sees it."""
     real, sound, found = read_frames(entry.video, size=talkers[0].vae.resolution), load_audio(entry.video), []
+    said = torch.from_numpy(load_tracks(entry).labels) if aligned else None
     for talker in talkers:
         talker.set_reference(real[0])
-        made = talker.video(sound, steps="k1")
+        made = speak(talker, talker.visemes(sound) if said is None else said)
         both = [to_frames(video[: min(len(made), len(real))]) for video in (made, real)]
         found += [float(pearson(*(openings(net, video)[None] for video in both))[0]) for net in instruments]
     return found
@@ -57,13 +69,15 @@ def main() -> None:
     parser.add_argument("chain", type=Path, nargs="?", default=REPO / "outputs" / "real")
     parser.add_argument("--weights", type=Path, nargs="+", required=True, help="folders of released weights")
     parser.add_argument("--mouth", type=Path, nargs="+", required=True, help="weights of stage=mouth")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--aligned", action="store_true", help="say what forced alignment gives")
     given = parser.parse_args()
     try:
         instruments = [checkpoint.load(path, "mouth").eval() for path in given.mouth]
         talkers = [Talker.load(folder) for folder in given.weights]
         root, people = given.chain / "corpus" / "people", {}
-        for entry in tqdm(list(read_manifest(manifest_path(root, "test"), root)), unit="clip"):
-            people.setdefault(entry.identity, []).append(agreements(entry, talkers, instruments))
+        for entry in tqdm(list(read_manifest(manifest_path(root, given.split), root)), unit="clip"):
+            people.setdefault(entry.identity, []).append(agreements(entry, talkers, instruments, given.aligned))
     except (ValueError, FileNotFoundError) as error:
         raise SystemExit(f"error: {error}") from None
     print(to_markdown(people, [f"{folder}, {path}" for folder in given.weights for path in given.mouth]))
