@@ -130,11 +130,11 @@ def whole_process(folder: Path, reference: Path, audio: Path, work: Path) -> dic
 
 
 def best(rows: list[dict]) -> dict[str, dict]:
-    """{"e1.k2.chunk8": the row of the backend that takes least}; ``auto`` names a choice among the others."""
+    """{"e1.k2.chunk8": the row of the backend that takes least}; ``auto`` takes another for each net."""
     found: dict[str, dict] = {}
     for row in rows:
         key = f"{row['mode']}.{row['steps']}.chunk{row['chunk']}"
-        if row["backend"] != "auto" and (key not in found or row["ms"] < found[key]["ms"]):
+        if key not in found or row["ms"] < found[key]["ms"]:
             found[key] = row
     return found
 
