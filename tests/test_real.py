@@ -37,16 +37,50 @@ def brightness(frames: torch.Tensor) -> torch.Tensor:
     return frames.mean((1, 2, 3))
 
 
-def test_every_talker_is_read_by_every_instrument(tmp_path):
+@pytest.fixture
+def clip(tmp_path) -> tuple[SimpleNamespace, np.ndarray]:
+    """A clip whose brightness rises and falls, and its frames."""
     level = (100 + 80 * np.sin(np.arange(FRAMES) * 0.5)).astype(np.uint8)
     frames = np.tile(level[:, None, None, None], (1, 32, 32, 3))
     write_video(tmp_path / "clip.mp4", frames, 0.1 * np.ones(FRAMES * 640, np.float32), keyframe_every=12)
+    return SimpleNamespace(video=tmp_path / "clip.mp4"), frames
+
+
+def test_every_talker_is_read_by_every_instrument(clip):
+    entry, frames = clip
     talkers = [Parrot(frames), Parrot(frames, late=6)]
-    entry = SimpleNamespace(video=tmp_path / "clip.mp4")
     same, same_blind, late, late_blind = instruments.agreements(
-        entry, talkers, [brightness, lambda x: 0 * brightness(x)]
+        entry, talkers, [brightness, lambda x: 0 * brightness(x)], aligned=False
     )
     assert same > 0.99 and late < 0 and same_blind == late_blind == 0
+
+
+class Puppet(Parrot):
+    """Is as bright as its first viseme is likely, from latents of eight frames at a time."""
+
+    reference = SimpleNamespace(along=lambda motion: motion)
+
+    def motion(self, speaker, num_frames: int) -> torch.Tensor:
+        return torch.zeros(num_frames, 7)
+
+    def schedule(self, steps: str) -> str:
+        return steps
+
+    def latents(self, speaker, visemes: torch.Tensor, motion: torch.Tensor, schedule: str):
+        assert schedule == "k1"
+        return visemes.split(8)
+
+    def decode(self, z: torch.Tensor, appearance: torch.Tensor) -> np.ndarray:
+        assert len(z) == len(appearance)
+        return np.tile((255 * z[:, :1].numpy()).astype(np.uint8)[..., None, None], (1, 32, 32, 3))
+
+
+def test_aligned_visemes_take_the_place_of_heard_ones(clip, monkeypatch):
+    entry, frames = clip
+    talker, labels = Puppet(frames, late=6), frames[:, 0, 0] / np.float32(255)
+    monkeypatch.setattr(instruments, "load_tracks", lambda given: SimpleNamespace(labels=labels))
+    assert instruments.agreements(entry, [talker], [brightness], aligned=False)[0] < 0
+    assert instruments.agreements(entry, [talker], [brightness], aligned=True)[0] > 0.99
 
 
 def test_the_table_has_a_row_a_person_and_the_mean_over_clips():

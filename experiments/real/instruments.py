@@ -49,7 +49,7 @@ def agreements(entry: Entry, talkers: list[Talker], instruments: list[Callable],
     said = torch.from_numpy(load_tracks(entry).labels) if aligned else None
     for talker in talkers:
         talker.set_reference(real[0])
-        made = speak(talker, talker.visemes(sound) if said is None else said)
+        made = talker.video(sound, steps="k1") if said is None else speak(talker, said)
         both = [to_frames(video[: min(len(made), len(real))]) for video in (made, real)]
         found += [float(pearson(*(openings(net, video)[None] for video in both))[0]) for net in instruments]
     return found
