@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tsd.clip import to_frames
 from tsd.media.video import write_video
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments" / "real"))
@@ -56,19 +57,24 @@ def test_every_talker_is_read_by_every_instrument(clip):
 
 
 class Puppet(Parrot):
-    """Is as bright as its first viseme is likely, from latents of eight frames at a time."""
+    """Is as bright as its first viseme is likely."""
 
-    reference = SimpleNamespace(along=lambda motion: motion)
+    def set_reference(self, picture: np.ndarray) -> SimpleNamespace:
+        return self.speaker(picture, torch.zeros(7).numpy())
 
-    def motion(self, speaker, num_frames: int) -> torch.Tensor:
+    def speaker(self, picture: np.ndarray, motion: np.ndarray) -> SimpleNamespace:
+        appearance = SimpleNamespace(picture=to_frames(picture)[None])
+        return SimpleNamespace(appearance=appearance, motion=torch.from_numpy(motion), along=lambda motion: motion)
+
+    def motion(self, speaker, num_frames: int, seed: int) -> torch.Tensor:
         return torch.zeros(num_frames, 7)
 
     def schedule(self, steps: str) -> str:
         return steps
 
-    def latents(self, speaker, visemes: torch.Tensor, motion: torch.Tensor, schedule: str):
+    def latents(self, speaker, visemes: torch.Tensor, motion: torch.Tensor, schedule: str, seed: int, chunk: int):
         assert schedule == "k1"
-        return visemes.split(8)
+        return visemes.split(chunk)
 
     def decode(self, z: torch.Tensor, appearance: torch.Tensor) -> np.ndarray:
         assert len(z) == len(appearance)

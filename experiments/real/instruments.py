@@ -10,7 +10,6 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -22,6 +21,7 @@ from tsd.data.tracks import load_tracks
 from tsd.media.audio import load_audio
 from tsd.media.video import read_frames
 from tsd.metrics import pearson
+from tsd.protocols import Portrait, speak
 from tsd.runtime.talker import Talker
 
 REPO = Path(__file__).resolve().parents[2]
@@ -35,21 +35,17 @@ def openings(instrument: nn.Module, frames: Tensor) -> Tensor:
     return torch.cat([instrument(block) for block in frames.split(BLOCK)])
 
 
-def speak(talker: Talker, visemes: Tensor) -> np.ndarray:
-    """Frames uint8 [T, R, R, 3] that say visemes [T, V] in one step."""
-    speaker = talker.reference
-    track = talker.motion(speaker, len(visemes))
-    blocks = zip(talker.latents(speaker, visemes, track, talker.schedule("k1")), track.split(8), strict=True)
-    return np.concatenate([talker.decode(z, speaker.along(motion)) for z, motion in blocks])
-
-
 def agreements(entry: Entry, talkers: list[Talker], instruments: list[Callable], aligned: bool) -> list[float]:
     """Correlation of generated and real mouths of one clip, of every talker as every instrument sees it."""
     real, sound, found = read_frames(entry.video, size=talkers[0].vae.resolution), load_audio(entry.video), []
     said = torch.from_numpy(load_tracks(entry).labels) if aligned else None
     for talker in talkers:
-        talker.set_reference(real[0])
-        made = talker.video(sound, steps="k1") if said is None else speak(talker, said)
+        speaker = talker.set_reference(real[0])
+        if said is None:
+            made = talker.video(sound, steps="k1")
+        else:
+            portrait = Portrait(speaker.appearance.picture[0], speaker.motion)
+            made, _ = speak(talker, portrait, said, talker.schedule("k1"), seed=0)
         both = [to_frames(video[: min(len(made), len(real))]) for video in (made, real)]
         found += [float(pearson(*(openings(net, video)[None] for video in both))[0]) for net in instruments]
     return found
