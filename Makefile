@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo schedules release release256 further real test test-all lint prepare train-vae train-visemes train-identity train-mouth train-sync train-sync_loss train-lipreader \
+.PHONY: help setup demo schedules release release256 further longer real test test-all lint prepare train-vae train-visemes train-identity train-mouth train-sync train-sync_loss train-lipreader \
 	train-teacher train-student sweep experiment wandb-sync notebooks evaluate sample talk bench bench-data export publish quality paper readme clean
 
 help:  ## show this list
@@ -33,6 +33,9 @@ release: $(INSTALLED)  ## train the weights that are released, from nothing: out
 
 further: $(INSTALLED)  ## new denoisers on the released VAE, which learns to shut eyes: outputs/further, about two and a half hours
 	$(PY) -m tsd.demo --config-name further $(ARGS)
+
+longer: $(INSTALLED)  ## the denoisers of a finished further go on, on a GPU: outputs/longer, half an hour and the report
+	$(PY) -m tsd.demo --config-name longer $(ARGS)
 
 release256: $(INSTALLED)  ## a decoder for pictures of 256 x 256 on the released latents: outputs/release256, about an hour and a half
 	$(PY) -m tsd.demo --config-name release256 $(ARGS)

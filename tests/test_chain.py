@@ -218,6 +218,22 @@ def test_released_weights_go_on_in_the_stages_that_are_named(tmp_path, monkeypat
     assert chain.seconds == {"vae": 1200.5}  # what the VAE took before counts
 
 
+def test_denoisers_that_go_on_on_a_gpu_stand_on_what_the_last_phase_has(tmp_path, monkeypatch):
+    """`make longer`: teacher and student side by side on the nets of ``start``, then the student on the new teacher."""
+    trained = []
+
+    def fake_train(cfg):
+        trained.append((Path(cfg.out).name, cfg.weights.teacher, cfg.trainer.accelerator, cfg.data.batch_size))
+        return Path(cfg.out) / "weights.safetensors"
+
+    monkeypatch.setattr(demo, "train", fake_train)
+    chain = demo.Demo(demo.compose("longer", [f"out={tmp_path}", "start=before"]))
+    for stage in chain.cfg.stages:
+        chain.train(stage)
+    ours, theirs = str(tmp_path / "teacher" / "weights.safetensors"), "before/teacher/weights.safetensors"
+    assert trained == [("teacher", ours, "gpu", 64), ("student_1", theirs, "gpu", 64), ("student", ours, "cpu", 4)]
+
+
 def test_a_stage_of_several_phases_goes_on_from_each(tmp_path, monkeypatch):
     """Each in a folder of its own, the last in the stage's; with its own overrides and those of all trainings."""
     trained = []

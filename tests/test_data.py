@@ -45,6 +45,7 @@ def test_a_batch_holds_what_its_window_shows(root, entries):
     data = ClipDataModule(root, resolution=32, window=6, batch_size=4, mel=True)
     data.setup("fit")
     (clip,) = _epoch(data.train_dataloader(), 0)
+    clip = clip.in_unit()
     dataset = data.datasets["train"]
     assert len(clip) == 4 and sorted(clip.key) == sorted(e.key for e in entries)
     assert clip.frames.shape == (4, 6, 3, 32, 32) and -1 <= clip.frames.min() < clip.frames.max() <= 1

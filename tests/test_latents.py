@@ -40,7 +40,7 @@ def test_cached_latents_are_those_of_the_frames_also_mirrored(root, tmp_path):
     for epoch in range(4):
         loader = data.train_dataloader()
         loader.sampler.start = epoch * len(loader.dataset)
-        clip = next(iter(loader))
+        clip = next(iter(loader)).in_unit()
         assert clip.latents.shape == (4, 6, 4, 8, 8) and clip.latents.dtype == torch.float32
         expected = _encode(clip.frames.flatten(0, 1)).unflatten(0, (4, 6))
         assert torch.allclose(clip.latents, expected, atol=2e-3)
@@ -122,9 +122,30 @@ def test_training_on_latents_decodes_references_only(root, tmp_path, monkeypatch
     clip, expected = next(iter(data.train_dataloader())), next(iter(plain.train_dataloader()))
     assert [len(numbers) for numbers in asked[:4]] == [1, 1, 1, 1]
     assert torch.equal(clip.reference, expected.reference) and torch.equal(clip.start, expected.start)
-    assert clip.frames.abs().max() < 0.01 and torch.equal(clip.motion, expected.motion)
+    assert clip.in_unit().frames.abs().max() < 0.01 and torch.equal(clip.motion, expected.motion)
     looking = _dataset(root, latents=str(tmp_path), pictures=True)
     assert torch.equal(next(iter(looking.train_dataloader())).frames, expected.frames)
+
+
+def test_what_is_decoded_before_is_shared_and_not_decoded_again(root, tmp_path, monkeypatch):
+    """A GPU's loader: workers find all clips decoded, and give what one that decodes for itself gives."""
+    asked = []
+    monkeypatch.setattr(
+        dataset_module, "read_frames", lambda v, n=None, size=None: asked.append(v) or read_frames(v, n, size)
+    )
+    data = _dataset(root, preload=True, num_workers=2)
+    clips = [clip for clip, _ in zip(data.train_dataloader(), range(3), strict=False)]
+    count = sum(len(dataset.entries) for dataset in data.datasets.values())
+    assert len(asked) == len(set(asked)) == count
+    plain = [clip for clip, _ in zip(_dataset(root).train_dataloader(), range(3), strict=False)]
+    for clip, expected in zip(clips, plain, strict=True):
+        assert clip.frames.dtype == torch.uint8 and torch.equal(clip.frames, expected.frames)
+    again = _dataset(root, preload=True, memory=data.memory)
+    asked.clear()
+    again.train_dataloader()
+    assert not asked
+    with pytest.raises(ValueError, match="data.preload=true: the train split takes .* data.cache_mb=0; raise it"):
+        _dataset(root, preload=True, cache_mb=0).train_dataloader()
 
 
 def test_caches_made_from_something_else_are_refused(root, tmp_path):

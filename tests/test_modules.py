@@ -142,6 +142,34 @@ def test_a_decoder_that_is_trained_alone_leaves_latents_as_they_are():
     assert changed == {name for name in before if not name.startswith(OF_LATENTS)}
 
 
+def test_a_decoder_meets_what_a_student_makes():
+    """Of the clip's words and motion, from pure noise; painted as the clip's own frames, which are then not encoded."""
+    student = fake_denoiser(causal=True)
+    given = {"decoder_only": True, "schedules": {"k1": SCHEDULES["k1"]}, "student": student}
+    stage, clip = trained_by(VAEModule(fake_vae(), LossWeights(), ADAMW, generated_share=1.0, **given)), fake_clip()
+    asked = []
+    hook = student.register_forward_pre_hook(lambda _, args: asked.append(args))
+    torch.manual_seed(3)
+    terms = stage.step_losses(clip)
+    (z_s, s, condition, _), = asked
+    assert s.tolist() == [S_MAX] * len(clip) and torch.equal(condition.visemes, clip.visemes)
+    assert torch.equal(condition.motion, clip.motion) and torch.equal(condition.motion_known, clip.motion_known)
+    assert z_s.std() == pytest.approx(S_MAX, rel=0.2) and torch.equal(z_s[:, 0], z_s[:, -1])
+    sum(terms.values()).backward()
+    assert all(p.grad is None for p in student.parameters())
+    assert any(p.grad is not None and p.grad.any() for p in stage.net.decoder.parameters())
+    asked.clear()
+    never = trained_by(VAEModule(fake_vae(), LossWeights(), ADAMW, generated_share=0.0, **given))
+    never.step_losses(clip)
+    assert not asked
+    hook.remove()
+    for more, words in [({"generated_share": 1.5}, "0..1"), ({"generated_share": 0.5}, "no student")]:
+        with pytest.raises(ValueError, match=words):
+            VAEModule(fake_vae(), LossWeights(), ADAMW, decoder_only=True, **more)
+    with pytest.raises(ValueError, match="set decoder_only=true"):
+        VAEModule(fake_vae(), LossWeights(), ADAMW, generated_share=0.5, schedules=SCHEDULES, student=student)
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_a_step_is_finite_and_trains_everything_but_the_frozen(name):
     stage = STAGES[name]()

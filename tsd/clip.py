@@ -1,6 +1,7 @@
 """The batch every stage shares: fields, shapes, ranges, checks, and the words they are made of."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -31,9 +32,14 @@ def viseme_windows(visemes: Tensor) -> Tensor:
     return padded.unfold(-2, VISEME_WINDOW, 1).transpose(-1, -2)
 
 
+def to_unit(pictures: Tensor) -> Tensor:
+    """uint8 -> float32 in [-1, 1]; floats are taken to be so already."""
+    return pictures if pictures.is_floating_point() else pictures.float().div_(127.5).sub_(1.0)
+
+
 def to_frames(pictures: np.ndarray) -> Tensor:
     """uint8 [..., H, W, 3] -> float32 [..., 3, H, W] in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).movedim(-1, -3).float() / 127.5 - 1
+    return to_unit(torch.from_numpy(np.ascontiguousarray(pictures)).movedim(-1, -3))
 
 
 def to_uint8(frames: Tensor) -> np.ndarray:
@@ -56,9 +62,9 @@ class Clip:
     """
 
     frames: Tensor
-    """[B, T, 3, H, W] in [-1, 1]."""
+    """[B, T, 3, H, W] in [-1, 1]; as a loader gives them, uint8 (``in_unit``)."""
     reference: Tensor
-    """[B, 3, H, W] in [-1, 1]."""
+    """[B, 3, H, W], likewise."""
     visemes: Tensor
     """[B, T, W, V] probabilities around each frame; all-zero when unknown."""
     motion: Tensor
@@ -123,8 +129,17 @@ class Clip:
 
     def to(self, device, non_blocking: bool = False) -> "Clip":
         """The same batch on another device (Lightning moves batches by this)."""
-        moved = {
-            f.name: v.to(device, non_blocking=non_blocking) if isinstance(v := getattr(self, f.name), Tensor) else v
-            for f in fields(self)
-        }
-        return Clip(**moved)
+        return self._map(lambda value: value.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Clip":
+        """The same batch where a GPU fetches it while the processor works on (torch's loader calls this)."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Clip":
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Clip(**{name: change(v) if isinstance(v, Tensor) else v for name, v in values.items()})
+
+    def in_unit(self) -> "Clip":
+        """Its pictures in [-1, 1]. They leave a loader as bytes, for as floats they would take four times as long to
+        reach a GPU as it computes with them."""
+        return replace(self, frames=to_unit(self.frames), reference=to_unit(self.reference))

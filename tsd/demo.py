@@ -41,6 +41,7 @@ CORPORA = {
     "corpus": "people who speak",
     "voices": "more voices, for the recogniser",
     "held_out": "people for the report",
+    "motion": "heads that move for longer, to be replayed",
 }
 
 
@@ -71,7 +72,7 @@ class Demo:
 
     def overrides(self, *names: str) -> list[str]:
         """``weights.<name>=<file>`` of the chain."""
-        motion = self.out / "corpus" / "manifests" / "motion.safetensors"
+        motion = self.root("motion") / "manifests" / "motion.safetensors"
         return [override(f"weights.{name}", motion if name == "motion" else self.weights(name)) for name in names]
 
     def root(self, name: str) -> Path:
@@ -109,7 +110,7 @@ class Demo:
         """The weights of one training from the weights ``first`` (None: from random ones)."""
         root = self.root("voices" if stage == "visemes" else "corpus")
         args = [override("out", out), override("data.root", root)]
-        args += self.overrides("vae", "identity", "sync_loss", "teacher")
+        args += self.overrides("vae", "identity", "sync_loss", "teacher", "student")
         args += [] if first is None else [override("init", first)]
         experiment = f"experiment={self.cfg.experiment}"
         return train(compose("train", [experiment, f"stage={stage}", *args, *given, *self.cfg.train]))

@@ -44,6 +44,10 @@ def build(node: DictConfig, **kwargs):
     return built
 
 
+ENCODED_BY_GPU = 512
+"""Frames that a GPU encodes at a time; a processor, fewer (``cache_latents``)."""
+
+
 def cached_latents(cfg: DictConfig, nets: dict, weights: dict[str, Path]) -> dict:
     """Encode the frames once where the stage trains on latents; what the DataModule then needs to know."""
     if cfg.data.latents is None or "vae" not in nets:
@@ -54,11 +58,15 @@ def cached_latents(cfg: DictConfig, nets: dict, weights: dict[str, Path]) -> dic
     folder = Path(cfg.data.latents) / vae_hash
     data = build(cfg.data, latents=None)
     data.setup("fit")
+    on_gpu = {"device": "cuda", "batch_size": ENCODED_BY_GPU} if cfg.trainer.accelerator == "gpu" else {}
+    if cfg.data.preload:
+        data.decode_all()
+    encode = nets["vae"].to(on_gpu.get("device", "cpu")).encode
     with record.only_one(folder, wait=True):  # jobs side by side need the same
         for split, dataset in data.datasets.items():
             flip = split == "train" and cfg.data.flip
-            cache_latents(nets["vae"].encode, dataset, folder, split, vae_hash, flip)
-    return {"latents": str(folder), "vae_hash": vae_hash}
+            cache_latents(encode, dataset, folder, split, vae_hash, flip, **on_gpu)
+    return {"latents": str(folder), "vae_hash": vae_hash, "memory": data.memory}
 
 
 def precision(wanted: str, accelerator: str) -> str:

@@ -1,7 +1,9 @@
 """One LightningDataModule for every stage."""
 
 import logging
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -10,7 +12,9 @@ import lightning
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
+from tqdm import tqdm
 
+from tsd.clip import Clip
 from tsd.data.dataset import ClipDataset, collate
 from tsd.data.latents import LatentCache
 from tsd.data.manifest import Manifest, manifest_path, read_manifest
@@ -64,6 +68,9 @@ class ClipDataModule(lightning.LightningDataModule):
         stream_cache, stream_gb: where the chunks of an address are kept, and how many GB of them.
         pictures: show the frames of training windows although their latents are cached: a term compares with them.
         cache_mb: memory for decoded clips, all workers together.
+        preload: decode every clip before training begins, on all processors, and let workers share what is decoded:
+            each would decode all of it for itself, while a GPU waits. Wants room in ``cache_mb``.
+        memory: of another DataModule, whose clips are then not decoded again.
         seed: of windows, references, mirroring and order.
 
     ``datasets`` maps a split to its ``ClipDataset`` after ``setup``. Training batches have no end, and the position
@@ -94,8 +101,10 @@ class ClipDataModule(lightning.LightningDataModule):
         pictures: bool = False,
         viseme_dir: str | None = None,
         cache_mb: int = 1500,
+        preload: bool = False,
         num_workers: int = 0,
         seed: int = 0,
+        memory: Memory | None = None,
     ):
         super().__init__()
         sizes = {
@@ -126,7 +135,8 @@ class ClipDataModule(lightning.LightningDataModule):
         self.training = {"p_mismatch": p_mismatch, "flip": flip, "p_blink": p_blink}
         self.latents, self.vae_hash, self.pictures = latents, vae_hash, pictures
         self.num_workers, self.seed = num_workers, seed
-        self.cache_bytes = cache_mb * 2**20 // max(1, num_workers)
+        self.preload = preload
+        self.memory = memory or Memory(cache_mb * 2**20 // (1 if preload else max(1, num_workers)))
         self.datasets: dict[str, ClipDataset] = {}
         self.batches_taken = 0
 
@@ -158,8 +168,6 @@ class ClipDataModule(lightning.LightningDataModule):
     def _options(self, split: str, on_latents: bool) -> dict:
         """What the dataset of a split is told beside where its clips come from."""
         train = split == "train"
-        if not hasattr(self, "memory"):
-            self.memory = Memory(self.cache_bytes)
         return {
             "train": train,
             "windows_per_clip": self.windows_per_clip if train else self.val_windows,
@@ -184,8 +192,27 @@ class ClipDataModule(lightning.LightningDataModule):
             **options,
         )
 
+    def decode_all(self) -> None:
+        """Every clip of the splits that are set up, into the memory."""
+        for split, dataset in self.datasets.items():
+            if dataset.num_bytes > self.memory.max_bytes:
+                raise ValueError(
+                    f"data.preload=true: the {split} split takes {dataset.num_bytes / 2**20:.0f} MiB decoded and "
+                    f"data.cache_mb={self.memory.max_bytes // 2**20}; raise it, or set data.preload=false"
+                )
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                clips = pool.map(dataset.remember, range(len(dataset.entries)))
+                total = len(dataset.entries)
+                for _ in tqdm(clips, total=total, desc=f"decoding {split}", unit="clip", delay=2, leave=False):
+                    pass
+
+    def on_after_batch_transfer(self, batch: Clip, dataloader_idx: int) -> Clip:
+        return batch.in_unit()
+
     def train_dataloader(self) -> DataLoader:
         self.setup("fit")
+        if self.preload and not self.stream:
+            self.decode_all()
         trainer = self.trainer
         world, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
         dataset, taken = self.datasets["train"], self.batches_taken * self.batch_size

@@ -124,7 +124,7 @@ class ClipDataset(Dataset):
         other = clip if reference is None else reference
         entry, rng = self.entries[clip], np.random.default_rng(self.seed)
         sample = self._sample(clip, 0, entry.frames, other, 0, False, rng, whole=True)
-        return collate([sample])
+        return collate([sample]).in_unit()
 
     def _around_a_blink(self, clip: int, start: int, rng) -> int:
         """Start of a window of clip number ``clip`` with shut eyes somewhere in it; ``start`` where none is known."""
@@ -187,6 +187,15 @@ class ClipDataset(Dataset):
                 flow, visible = optical_flow(*np.ascontiguousarray(both[:, :, ::-1] if flipped else both))
             sample.update(pair=pair, flow=flow, visible=visible)
         return sample
+
+    def remember(self, clip: int) -> None:
+        """Decode all that windows of clip number ``clip`` are made of, as far as the memory holds it."""
+        self.frames(clip, [0])
+        self.tracks(clip)
+        if self.mel:
+            self.log_mel(clip, required=False)
+        if self.flow and self.entries[clip].flow is not None:
+            self.flows(clip)
 
     def frames(self, clip: int, numbers) -> np.ndarray:
         """uint8 [n, S, S, 3] of clip number ``clip``.
@@ -253,16 +262,15 @@ def _far_frame(num_frames: int, start: int, window: int, rng) -> int:
 
 
 def collate(samples: list[dict]) -> Clip:
-    """Samples of ``ClipDataset`` -> Clip: pictures from uint8 [..., H, W, 3] to [..., 3, H, W] in [-1, 1]."""
+    """Samples of ``ClipDataset`` -> Clip: pictures uint8 [..., H, W, 3] -> [..., 3, H, W], still bytes."""
     assert samples[0]["visemes"].shape[1:] == (VISEME_WINDOW, len(VISEMES))
     batch = {name: [sample[name] for sample in samples] for name in samples[0]}
-    pictures = {name: to_unit(np.stack(batch.pop(name))) for name in ("frames", "reference")}
+    pictures = {name: planes(np.stack(batch.pop(name))) for name in ("frames", "reference")}
     keys = batch.pop("key")
     tensors = {name: torch.from_numpy(np.stack(values)) for name, values in batch.items()}
     return Clip(**pictures, **tensors, key=keys)
 
 
-def to_unit(pictures: np.ndarray) -> Tensor:
-    """uint8 [..., H, W, 3] -> float [..., 3, H, W] in [-1, 1]."""
-    tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pictures, -1, -3)))
-    return tensor.float().div_(127.5).sub_(1.0)
+def planes(pictures: np.ndarray) -> Tensor:
+    """[..., H, W, 3] -> [..., 3, H, W] of the same type."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(pictures, -1, -3)))

@@ -49,7 +49,8 @@ def open_media(path: str | Path):
 def upright(frame: av.VideoFrame, aspect: float = 1.0) -> np.ndarray:
     """A decoded frame as uint8 [H, W, 3] RGB as it is meant to be seen: turned as its rotation flag says, and
     widened where its pixels are ``aspect`` times as wide as high."""
-    picture = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+    # One thread: a frame is done before others would be awake, and whoever reads many files reads them side by side.
+    picture = np.rot90(frame.to_ndarray(format="rgb24", threads=1), round(frame.rotation / 90))
     if abs(aspect - 1) > 0.01:
         height, width = picture.shape[:2]
         sideways = round(frame.rotation / 90) % 2

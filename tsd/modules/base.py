@@ -44,7 +44,7 @@ class Stage(L.LightningModule):
         """Nets that are used and never trained: outside ``state_dict``, EMA, optimiser and DDP's view."""
         self.frozen.update({k: n.eval().requires_grad_(False) for k, n in nets.items() if n is not None})
 
-    def setup(self, stage: str) -> None:
+    def on_fit_start(self) -> None:  # ``setup`` would come too early: nothing is on its device by then
         for net in self.frozen.values():
             net.to(self.device)
 

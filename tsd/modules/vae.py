@@ -1,12 +1,14 @@
 """Stage ``vae``: the KL VAE of Eq. 2."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tsd import devices, losses
 from tsd.clip import Clip
+from tsd.diffusion import Schedule, draw_noise, sample
 from tsd.modules.base import WeightedStage, mouth_region
 from tsd.nets.affine import frame_to_reference
+from tsd.nets.denoiser import Condition
 from tsd.nets.vae import OF_LATENTS, VAE
 
 LATENT_NOISE = 0.1
@@ -16,52 +18,107 @@ shrugs at errors of this size makes the denoiser's task easier. Our choice."""
 P_NO_MOTION = 0.3
 """How often the decoder is not told where the head is while it trains: it must do without, too. Our choice."""
 
+DECODED = 2
+"""Frames of a window that are decoded where a student makes some of the latents: its windows are longer than a decoder
+has use for. Drawn at random."""
+
 
 class VAEModule(WeightedStage):
     """Reconstruction, edges, flow and KL; the statistics of the latents are tracked as it trains.
 
     decoder_only: latents stay as they are, so that what was trained on them stays right: a decoder of another size, or
     for pictures of twice the size, is trained on the encoder of the VAE that the training goes on from. Our choice.
+    generated_share: so many of the batches are latents that the ``student`` makes from pure noise, in steps of one of
+    the ``schedules``, to be painted as the clip: what a decoder meets in use is neither free of errors nor are they
+    white. With ``decoder_only`` alone. Our choice.
     """
 
     net: VAE
 
-    def __init__(self, net: VAE, loss, optimizer, decoder_only: bool = False):
+    def __init__(
+        self,
+        net: VAE,
+        loss,
+        optimizer,
+        decoder_only: bool = False,
+        generated_share: float = 0.0,
+        schedules: dict[str, Schedule] | None = None,
+        student: nn.Module | None = None,
+    ):
         super().__init__(net, loss, optimizer)
-        self.decoder_only = decoder_only
+        if not 0 <= generated_share <= 1:
+            raise ValueError(f"generated_share is a share of the batches, 0..1, got {generated_share}")
+        if generated_share and (student is None or not schedules):
+            raise ValueError("generated_share is above 0 but there is no student, or no schedule: give weights.student")
+        if generated_share and not decoder_only:
+            raise ValueError("generated_share is above 0: the student knows latents that stay, set decoder_only=true")
+        self.decoder_only, self.generated_share = decoder_only, generated_share
+        self.of_student = list((schedules or {}).values())
+        self.hold_frozen(student=student)
         if decoder_only:
             for name, parameter in net.named_parameters():
                 parameter.requires_grad_(not name.startswith(OF_LATENTS))
 
     def step_losses(self, clip: Clip) -> dict[str, Tensor]:
-        frames = clip.frames.flatten(0, 1)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.decoder_only):
-            mean, log_variance = self.net.moments(frames)
-        if self.training and not self.decoder_only:
-            self.track_statistics(mean.detach().float())
-        shape = len(clip), 2, clip.frames.shape[1], *mean.shape[1:]
-        first, second = (x.flatten(0, 1) for x in devices.randn(*shape, device=mean.device).unbind(1))
-        latent = mean + first * (0.5 * log_variance).exp()
+        generated = self.generated_share > 0 and float(torch.rand(())) < self.generated_share
+        shown = self.decoded_frames(clip)
+        count = shown[1].shape[1]
+        frames = clip.frames[shown].flatten(0, 1)
+        terms = {}
+        if generated:
+            z = self.generate(clip)[shown].flatten(0, 1)
+        else:
+            z, terms = self.encode(frames, len(clip))
+        maps = self.maps(clip, always=generated).unflatten(0, clip.motion.shape[:2])[shown].flatten(0, 1)
         with torch.no_grad():
-            appearance = self.net.appearance(clip.reference).along(self.maps(clip))
-        z = self.net.normalise(latent)
-        recon, moved = self.net.decode_raw(z + LATENT_NOISE * second, appearance, clip.frames.shape[1])
-        terms = {
+            appearance = self.net.appearance(clip.reference).along(maps)
+        recon, moved = self.net.decode_raw(z, appearance, count)
+        terms |= {
             "reconstruction": losses.reconstruction(recon, frames),
             "moved": losses.moved(moved, frames),
             "edges": losses.edges(recon, frames),
         }
-        if not self.decoder_only:
-            terms["kl"] = losses.kl(mean, log_variance)
         if self.loss.mouth and clip.mouth_box is not None:
-            region = mouth_region(clip, frames.shape[-1]).flatten(0, 1)
+            region = mouth_region(clip, frames.shape[-1])[shown].flatten(0, 1)
             terms["mouth"] = losses.reconstruction(recon, frames, region)
         return terms
 
-    def maps(self, clip: Clip) -> Tensor:
-        """Where the heads are, [B * T, 2, 3]; withheld from some clips in training."""
+    def decoded_frames(self, clip: Clip) -> tuple[Tensor, Tensor]:
+        """Rows [B, 1] and numbers [B, n] of the frames of a batch that are decoded: all, but for ``generated_share``."""
+        frames, device = clip.frames.shape[1], clip.frames.device
+        rows = torch.arange(len(clip), device=device)[:, None]
+        if not self.generated_share:
+            return rows, torch.arange(frames, device=device).expand(len(clip), -1)
+        drawn = devices.rand(len(clip), frames, device=device)
+        return rows, drawn.topk(min(DECODED, frames)).indices.sort().values
+
+    def encode(self, frames: Tensor, clips: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Latents of frames [clips * n, 3, H, W] drawn from the posterior, with noise; and what they cost."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.decoder_only):
+            mean, log_variance = self.net.moments(frames)
+        if self.training and not self.decoder_only:
+            self.track_statistics(mean.detach().float())
+        shape = clips, 2, len(frames) // clips, *mean.shape[1:]
+        first, second = (x.flatten(0, 1) for x in devices.randn(*shape, device=mean.device).unbind(1))
+        z = self.net.normalise(mean + first * (0.5 * log_variance).exp()) + LATENT_NOISE * second
+        return z, {} if self.decoder_only else {"kl": losses.kl(mean, log_variance)}
+
+    @torch.no_grad()
+    def generate(self, clip: Clip) -> Tensor:
+        """Latents [B, T, C, h, w] of the clip by the student, from pure noise; with its words, and its head's motion."""
+        reference_latent = self.net.encode(clip.reference).float()
+        condition = Condition(clip.visemes, clip.motion, clip.motion_known, reference_latent, clip.reference_motion)
+        schedule, student = self.of_student[int(torch.randint(len(self.of_student), ()))], self.frozen["student"]
+        reference = student.read_reference(condition)
+        shape = *clip.motion.shape[:2], *reference_latent.shape[1:]
+        eps = draw_noise(shape, 1.0, device=reference_latent.device)
+        predict = lambda z_s, s, k: student(z_s, s, condition, reference)  # noqa: E731
+        return sample(predict, schedule.strengths[0] * eps, schedule)
+
+    def maps(self, clip: Clip, always: bool = False) -> Tensor:
+        """Where the heads are, [B * T, 2, 3]; withheld from some clips in training, unless ``always``."""
         known = clip.motion_known
-        if self.training:
+        if self.training and not always:
             known = known & (devices.rand(len(clip), device=known.device) >= P_NO_MOTION)
         return frame_to_reference(clip.motion, clip.reference_motion, known)
 

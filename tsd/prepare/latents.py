@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from tsd.data.dataset import ClipDataset, to_unit
+from tsd.clip import to_unit
+from tsd.data.dataset import ClipDataset
 from tsd.data.latents import SHARD_FRAMES, LatentCache, made_from, shard_bounds, shard_folder, shard_path
 from tsd.prepare.manifests import write_array, write_atomic
 
@@ -24,6 +25,7 @@ def cache_latents(
     flip: bool = False,
     batch_size: int = 16,
     shard_frames: int = SHARD_FRAMES,
+    device: torch.device | str = "cpu",
 ) -> LatentCache:
     """Write the shards of a split and open them; what is there already and fits is left as it is.
 
@@ -34,6 +36,7 @@ def cache_latents(
         flip: also the latents of the mirrored frames.
         batch_size: frames at a time. Few: 64 take up to three times as long each as 16, for what layers leave behind
             then no longer fits the processor's cache.
+        device: where ``encode`` wants its pictures.
 
     Every shard appears when it is complete and the index when all are: an interrupted call goes on with the
     shard it was at.
@@ -55,7 +58,7 @@ def cache_latents(
         for number, flipped in waiting:
             clips = range(bounds[number], bounds[number + 1])
             write_array(
-                shard_path(place, number, flipped), _encode(encode, dataset, clips, flipped, batch_size, progress)
+                shard_path(place, number, flipped), _encode(encode, dataset, clips, flipped, batch_size, device, progress)
             )
     shape = list(np.load(shard_path(place, 0, False), mmap_mode="r", allow_pickle=False).shape[1:])
     index = origin | {"shape": shape, "flipped": flip, "shard_frames": shard_frames}
@@ -64,7 +67,7 @@ def cache_latents(
 
 
 @torch.inference_mode()
-def _encode(encode, dataset: ClipDataset, clips: range, flipped: bool, batch_size: int, progress) -> np.ndarray:
+def _encode(encode, dataset: ClipDataset, clips: range, flipped: bool, batch_size: int, device, progress) -> np.ndarray:
     """float16 [n, C, h, w]: latents of all frames of some clips."""
     parts = []
     for clip in clips:
@@ -72,7 +75,9 @@ def _encode(encode, dataset: ClipDataset, clips: range, flipped: bool, batch_siz
         for first in range(0, num_frames, batch_size):
             numbers = np.arange(first, min(first + batch_size, num_frames))
             frames = dataset.frames(clip, numbers)
-            z = encode(to_unit(frames[:, :, ::-1] if flipped else frames))
+            pictures = torch.from_numpy(frames).to(device)  # as bytes, and turned there
+            pictures = (pictures.flip(2) if flipped else pictures).movedim(-1, -3).contiguous()
+            z = encode(to_unit(pictures))
             parts.append(z.float().cpu().numpy().astype(np.float16))
             progress.update(len(numbers))
     return np.concatenate(parts)

@@ -11,11 +11,11 @@ from tsd.data.tracks import load_tracks
 from tsd.nets.motion import MotionBank
 
 log = logging.getLogger(__name__)
-MAX_TRACKS, MAX_FRAMES = 64, 125
+MAX_TRACKS, MAX_FRAMES = 64, 250
 
 
 def write_motion_bank(root: str | Path, path: str | Path, manifests: str = "manifests") -> int:
-    """Write up to 64 tracks (one a clip, spread over the train split, cut to a common length of at most 5 s).
+    """Write up to 64 tracks (one a clip, spread over the train split, cut to a common length of at most 10 s).
 
     Returns how many; 0, and no file, where no clip has motion.
     """
