@@ -84,9 +84,7 @@ def test_a_teacher_and_its_validation(pretended):
 def test_a_student_in_both_phases(pretended, phase):
     parts = nets()
     common = {name: parts[name] for name in ("vae", "identity", "sync_loss", "teacher")}
-    module = StudentModule(
-        parts["student"], EVERY_TERM, None, schedule=SCHEDULES["k2"], schedules=SCHEDULES, **common
-    )
+    module = StudentModule(parts["student"], EVERY_TERM, None, schedule=SCHEDULES["k2"], schedules=SCHEDULES, **common)
     assert_on_gpu(getattr(module, phase)(bytes_on_gpu()))
 
 

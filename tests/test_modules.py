@@ -142,6 +142,18 @@ def test_a_decoder_that_is_trained_alone_leaves_latents_as_they_are():
     assert changed == {name for name in before if not name.startswith(OF_LATENTS)}
 
 
+def test_noise_is_shared_from_a_strength_on_and_new_in_every_frame_below(monkeypatch):
+    z, strengths = torch.zeros(4, 5, 4, 8, 8), torch.tensor([0.3, 1.5, 5.0, 80.0])
+    monkeypatch.setattr("tsd.modules.denoiser.draw_strengths", lambda count, device: strengths)
+    _, s, eps = student(shared_from=5.0).noisy(z)
+    alike = [torch.equal(window[0], window[-1]) for window in eps]
+    assert alike == [False, False, True, True] and torch.equal(s, strengths)
+    stage = student()
+    parts = [stage.noisy(z)[2] for _ in range(20)]  # otherwise by any part, in half of the windows
+    correlation = [float((window[0] * window[-1]).mean()) for eps in parts for window in eps]
+    assert sum(c > 0.3 for c in correlation) > 10 and sum(abs(c) < 0.2 for c in correlation) > 20
+
+
 def test_a_decoder_meets_what_a_student_makes():
     """Of the clip's words and motion, from pure noise; painted as the clip's own frames, which are then not encoded."""
     student = fake_denoiser(causal=True)
@@ -151,7 +163,7 @@ def test_a_decoder_meets_what_a_student_makes():
     hook = student.register_forward_pre_hook(lambda _, args: asked.append(args))
     torch.manual_seed(3)
     terms = stage.step_losses(clip)
-    (z_s, s, condition, _), = asked
+    ((z_s, s, condition, _),) = asked
     assert s.tolist() == [S_MAX] * len(clip) and torch.equal(condition.visemes, clip.visemes)
     assert torch.equal(condition.motion, clip.motion) and torch.equal(condition.motion_known, clip.motion_known)
     assert z_s.std() == pytest.approx(S_MAX, rel=0.2) and torch.equal(z_s[:, 0], z_s[:, -1])

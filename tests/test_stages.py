@@ -232,6 +232,17 @@ def test_a_training_goes_on_from_the_net_it_is_given(root):
         train(config(root, root / "run", *still))
 
 
+def test_a_key_that_came_later_and_is_null_makes_no_other_run(tmp_path):
+    before = {"hash": "a", "data": "d", "stands_on": {}, "values": {"seed": 0}}
+    record.update(tmp_path, **before)
+    record.check_same(tmp_path, before | {"hash": "b", "values": {"seed": 0, "stage.module.shared_from": None}})
+    with pytest.raises(ValueError, match="stage.module.shared_from is 5 and was null"):
+        record.check_same(tmp_path, before | {"hash": "b", "values": {"seed": 0, "stage.module.shared_from": 5}})
+    record.update(tmp_path, stands_on={"teacher": {"hash": "t"}})
+    with pytest.raises(ValueError, match="the teacher is not used and was"):
+        record.check_same(tmp_path, before | {"hash": "b"})
+
+
 def test_a_student_goes_on_without_a_teacher_and_with_parts_that_it_did_not_have(root):
     """Which begin without effect; that it learns is another test's business."""
     start = root / "student" / "weights.safetensors"

@@ -105,10 +105,15 @@ def check_same(folder: str | Path, now: dict[str, Any]) -> None:
         old = before.get("stands_on", {}).get(name, {}).get("hash")
         if old != stage["hash"]:
             changed.append(f"the {name} is {stage['hash']} ({stage['path']}) and was {old}")
+    changed += [
+        f"the {name} is not used and was" for name in before.get("stands_on", {}) if name not in now["stands_on"]
+    ]
     old_values, values = before.get("values", {}), now["values"]
     for key in sorted(set(old_values) | set(values)):
         if old_values.get(key) != values.get(key):
             changed.append(f"{key} is {show(values.get(key))} and was {show(old_values.get(key))}")
+    if not changed:  # keys that came later, and are null, change nothing
+        return
     changes = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if changed[5:] else "")
     raise ValueError(f"{folder} holds another run: {changes}: out=<folder> keeps it, overwrite=true replaces it")
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from tsd import checkpoint
 from tsd.data.datamodule import PEOPLE
+from tsd.diffusion import S_MAX
 
 Rule = tuple[Callable[[Any], bool], str]
 
@@ -73,6 +74,10 @@ RULES = {
     r"model\.windows\.\w+": SIZE,
     r"model\.resolution": whole(16, checkpoint.LARGEST_ARGUMENT),
     r"stage\.module\.(own_steps_from|generated_share)": number(0, 1),
+    r"stage\.module\.shared_from": (
+        lambda v: v is None or number(0, S_MAX)[0](v),
+        f"null or a number of 0 to {S_MAX:g}",
+    ),
     r"stage\.module\.teacher_steps": whole(1, 100),
     r"callbacks\.early_stopping\.patience": whole(0),
     r"callbacks\.ema\.decay": number(0, 1),

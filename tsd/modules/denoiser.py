@@ -25,6 +25,9 @@ class DenoiserStage(WeightedStage):
     decoded: clips of a batch, over all devices, whose estimate is decoded for the terms on pictures (identity,
         temporal, sync).
     schedule: the steps of the from-noise samples that validation shows.
+    shared_from: strength from which on all frames of a window have the same noise, as a video has that begins with
+        pure noise; below it noise is new in every frame, as in Table 1, and can be averaged away. None: at every
+        strength half of the windows share part of it, for samplers whose later steps lie anywhere. Our choice.
     """
 
     net: Denoiser
@@ -39,8 +42,10 @@ class DenoiserStage(WeightedStage):
         identity: nn.Module | None = None,
         sync_loss: nn.Module | None = None,
         decoded: int = 4,
+        shared_from: float | None = None,
     ):
         super().__init__(net, loss, optimizer)
+        self.shared_from = shared_from
         self.hold_frozen(vae=vae, identity=identity, sync_loss=sync_loss)
         self.schedule, self.decoded = schedule, decoded
         if loss.identity and identity is None:
@@ -72,11 +77,13 @@ class DenoiserStage(WeightedStage):
         return Condition(visemes, clip.motion, known, reference_latent, clip.reference_motion)
 
     def noisy(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Eq. 3 for a batch: z_s, s [B] over the whole range, eps; half of the windows share part of their noise."""
+        """Eq. 3 for a batch: z_s, s [B] over the whole range, eps, which frames share as ``shared_from`` says."""
         s = draw_strengths(len(z), device=z.device)
         share, half = devices.rand(len(z), 2, device=z.device).unbind(1)
-        share = share * (half < 0.5)
-        eps = draw_noise(z.shape, share.round(decimals=1), device=z.device)
+        share = (share * (half < 0.5)).round(decimals=1)
+        if self.shared_from is not None:
+            share = (s >= self.shared_from).float()
+        eps = draw_noise(z.shape, share, device=z.device)
         return add_noise(z, s, eps), s, eps
 
     @staticmethod

@@ -84,7 +84,7 @@ class VAEModule(WeightedStage):
         return terms
 
     def decoded_frames(self, clip: Clip) -> tuple[Tensor, Tensor]:
-        """Rows [B, 1] and numbers [B, n] of the frames of a batch that are decoded: all, but for ``generated_share``."""
+        """Rows [B, 1] and numbers [B, n] of the frames of a batch that are decoded; all without ``generated_share``."""
         frames, device = clip.frames.shape[1], clip.frames.device
         rows = torch.arange(len(clip), device=device)[:, None]
         if not self.generated_share:
@@ -105,7 +105,7 @@ class VAEModule(WeightedStage):
 
     @torch.no_grad()
     def generate(self, clip: Clip) -> Tensor:
-        """Latents [B, T, C, h, w] of the clip by the student, from pure noise; with its words, and its head's motion."""
+        """Latents [B, T, C, h, w] of the clip by the student, from pure noise, its words and its head's motion."""
         reference_latent = self.net.encode(clip.reference).float()
         condition = Condition(clip.visemes, clip.motion, clip.motion_known, reference_latent, clip.reference_motion)
         schedule, student = self.of_student[int(torch.randint(len(self.of_student), ()))], self.frozen["student"]

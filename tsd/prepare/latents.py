@@ -58,7 +58,8 @@ def cache_latents(
         for number, flipped in waiting:
             clips = range(bounds[number], bounds[number + 1])
             write_array(
-                shard_path(place, number, flipped), _encode(encode, dataset, clips, flipped, batch_size, device, progress)
+                shard_path(place, number, flipped),
+                _encode(encode, dataset, clips, flipped, batch_size, device, progress),
             )
     shape = list(np.load(shard_path(place, 0, False), mmap_mode="r", allow_pickle=False).shape[1:])
     index = origin | {"shape": shape, "flipped": flip, "shard_frames": shard_frames}
