@@ -16,8 +16,8 @@ NEEDED = ("vae", "visemes", "student", "motion")
 CARD = "release.json"
 """Beside the weights: what made them, what they can do, and what not."""
 
-PLACES = ("{stage}/weights.safetensors", "corpus/manifests/{stage}.safetensors")
-"""Where a chain's folder holds the weights of a stage."""
+PLACES = ("{stage}/weights.safetensors", "{stage}/manifests/{stage}.safetensors", "corpus/manifests/{stage}.safetensors")
+"""Where a chain's folder holds the weights of a stage, the first that is there; motion comes with a corpus."""
 
 
 def folder() -> Path:
