@@ -16,7 +16,7 @@ NEEDED = ("vae", "visemes", "student", "motion")
 CARD = "release.json"
 """Beside the weights: what made them, what they can do, and what not."""
 
-PLACES = ("{stage}/weights.safetensors", "{stage}/manifests/{stage}.safetensors", "corpus/manifests/{stage}.safetensors")
+PLACES = ("{stage}/weights", "{stage}/manifests/{stage}", "corpus/manifests/{stage}")
 """Where a chain's folder holds the weights of a stage, the first that is there; motion comes with a corpus."""
 
 
@@ -84,7 +84,7 @@ def read_finished(chain: str | Path) -> Finished:
         raise FileNotFoundError(f"{chain} holds no report.json, so its chain is not finished: {go_on}") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{chain / 'report.json'} is no report of an evaluation: remove it; {go_on}") from error
-    files = {stage: [chain / place.format(stage=stage) for place in PLACES] for stage in (*NEEDED, *judged)}
+    files = {stage: [chain / f"{place.format(stage=stage)}.safetensors" for place in PLACES] for stage in (*NEEDED, *judged)}
     files = {stage: next((p for p in places if p.is_file()), None) for stage, places in files.items()}
     if missing := [stage for stage, file in files.items() if file is None]:
         raise FileNotFoundError(f"{chain} holds no weights of {', '.join(missing)}: {go_on}")
