@@ -84,7 +84,9 @@ def read_finished(chain: str | Path) -> Finished:
         raise FileNotFoundError(f"{chain} holds no report.json, so its chain is not finished: {go_on}") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{chain / 'report.json'} is no report of an evaluation: remove it; {go_on}") from error
-    files = {stage: [chain / f"{place.format(stage=stage)}.safetensors" for place in PLACES] for stage in (*NEEDED, *judged)}
+    files = {
+        stage: [chain / f"{place.format(stage=stage)}.safetensors" for place in PLACES] for stage in (*NEEDED, *judged)
+    }
     files = {stage: next((p for p in places if p.is_file()), None) for stage, places in files.items()}
     if missing := [stage for stage, file in files.items() if file is None]:
         raise FileNotFoundError(f"{chain} holds no weights of {', '.join(missing)}: {go_on}")
