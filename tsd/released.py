@@ -20,6 +20,12 @@ PLACES = ("{stage}/weights", "{stage}/manifests/{stage}", "corpus/manifests/{sta
 """Where a chain's folder holds the weights of a stage, the first that is there; motion comes with a corpus."""
 
 
+def file_of(chain: Path, stage: str) -> Path | None:
+    """The weights of a stage in a chain's folder; None where there are none."""
+    files = [chain / f"{place.format(stage=stage)}.safetensors" for place in PLACES]
+    return next((file for file in files if file.is_file()), None)
+
+
 def folder() -> Path:
     """Where released chains lie, a folder each: the one that the environment's TSD_WEIGHTS names, else ``weights`` in
     the current one, as the repository has it; conf/weights/drawn.yaml and people.yaml say the same."""
@@ -84,10 +90,7 @@ def read_finished(chain: str | Path) -> Finished:
         raise FileNotFoundError(f"{chain} holds no report.json, so its chain is not finished: {go_on}") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{chain / 'report.json'} is no report of an evaluation: remove it; {go_on}") from error
-    files = {
-        stage: [chain / f"{place.format(stage=stage)}.safetensors" for place in PLACES] for stage in (*NEEDED, *judged)
-    }
-    files = {stage: next((p for p in places if p.is_file()), None) for stage, places in files.items()}
+    files = {stage: file_of(chain, stage) for stage in (*NEEDED, *judged)}
     if missing := [stage for stage, file in files.items() if file is None]:
         raise FileNotFoundError(f"{chain} holds no weights of {', '.join(missing)}: {go_on}")
     hashes = {stage: checkpoint.file_hash(file) for stage, file in files.items()}

@@ -23,9 +23,6 @@ FASTEST = {
 """What `backend=auto` takes, the first that is installed: as experiments/latency found them. bfloat16 only where the
 processor computes in it."""
 
-PLACES = ("{stage}.safetensors", "{stage}/weights.safetensors", "corpus/manifests/{stage}.safetensors")
-"""Where a folder holds the weights of a stage: a release or an export; what training leaves; what the demo leaves."""
-
 
 @dataclass
 class Nets:
@@ -41,11 +38,12 @@ class Nets:
 
 
 def weights_in(folder: Path) -> dict[str, Path]:
-    """{stage: file} of what a folder holds, and of what a release shares with another."""
-    places = {stage: [folder / place.format(stage=stage) for place in PLACES] for stage in (*EXPORTED, "motion")}
-    found = {stage: next((p for p in paths if p.is_file()), None) for stage, paths in places.items()}
+    """{stage: file} of what a release, an export or a chain holds, and of what a release shares with another."""
+    direct = {stage: folder / f"{stage}.safetensors" for stage in (*EXPORTED, "motion")}
+    found = {stage: path if path.is_file() else released.file_of(folder, stage) for stage, path in direct.items()}
     if found["vae"] is None:
-        raise FileNotFoundError(f"{folder}: holds neither {cards.NAME} nor {' nor '.join(map(str, places['vae'][:2]))}")
+        trained = folder / "vae" / "weights.safetensors"
+        raise FileNotFoundError(f"{folder}: holds neither {cards.NAME} nor {direct['vae']} nor {trained}")
     shared = {stage: path for stage, path in released.beside(folder).items() if stage in found}
     return shared | {stage: path for stage, path in found.items() if path is not None}
 
