@@ -18,6 +18,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	@echo "installing into .venv: some minutes and about 6 GB the first time"
 	$(PY) -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[corpus,sweeps,dev,export]'
+	@# All at once: else whoever starts first waits for it, and where nothing may be written everybody does, every time.
+	@$(PY) -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
 	@touch $@
 
 setup: $(INSTALLED)  ## create .venv and install everything (the other targets do this by themselves)

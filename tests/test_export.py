@@ -21,6 +21,7 @@ from tsd.export.int8 import Recording, quantise
 from tsd.export.parity import largest_difference
 from tsd.runtime.backends import available, open_graph
 from tsd.runtime.card import NAME, Card
+from tsd.runtime.loading import choose, good_in_int8
 from tsd.runtime.talker import Talker
 
 pytestmark = pytest.mark.untraced
@@ -115,6 +116,32 @@ def test_auto_takes_what_is_installed_and_says_so(folder, monkeypatch):
     assert Talker.load(folder).backends == Talker.load(folder / NAME, "auto").backends
     monkeypatch.setattr("tsd.runtime.loading.available", lambda: ["torch"])
     assert set(Talker.load(folder).backends.values()) == {"torch"}
+
+
+JUDGED = {"torch": {"psnr_db": 31.0, "mouth_r": 0.95}, "onnxruntime-int8": {"psnr_db": 30.9, "mouth_r": 0.95}}
+
+
+@pytest.mark.parametrize(
+    "judged, pays, small",
+    [
+        (JUDGED, True, True),
+        (JUDGED, False, False),
+        (JUDGED | {"openvino-int8": {"psnr_db": 30.5, "mouth_r": 0.95}}, True, False),
+        (JUDGED | {"openvino-int8": {"psnr_db": 31.0, "mouth_r": 0.93}}, True, False),
+        ({name: row | {"mouth_r": None} for name, row in JUDGED.items()}, True, True),
+        ({"torch": JUDGED["torch"]}, True, False),
+        ({}, True, False),
+        ([1], True, False),
+        ({"torch": 5, "openvino-int8": {}}, True, False),
+    ],
+)
+def test_auto_takes_int8_where_it_pays_and_was_judged_to_be_as_good(folder, monkeypatch, judged, pays, small):
+    monkeypatch.setattr("tsd.runtime.loading.has_int8", lambda: pays)
+    card = Card.read(folder)
+    card.content["quality"] = {"backends": judged}
+    chosen = choose("auto", good_in_int8(card))
+    assert (chosen["student"] == "onnxruntime-int8") is (chosen["vae"] == "openvino-int8") is small
+    assert chosen["visemes"] == "onnxruntime"  # lips depend on what is heard
 
 
 def test_backends_by_stage(folder):

@@ -10,6 +10,7 @@ from fakes import fake_clip, fake_denoiser, fake_vae, part_of
 from torch.nn.functional import one_hot
 
 from tsd import losses
+from tsd.callbacks import Compile
 from tsd.clip import VISEME_PAST, VISEMES, viseme_windows
 from tsd.diffusion import S_MAX, Schedule, noise_weight
 from tsd.losses import TERMS, LossWeights
@@ -152,6 +153,23 @@ def test_noise_is_shared_from_a_strength_on_and_new_in_every_frame_below(monkeyp
     parts = [stage.noisy(z)[2] for _ in range(20)]  # otherwise by any part, in half of the windows
     correlation = [float((window[0] * window[-1]).mean()) for eps in parts for window in eps]
     assert sum(c > 0.3 for c in correlation) > 10 and sum(abs(c) < 0.2 for c in correlation) > 20
+
+
+def test_nets_are_compiled_for_training_and_not_for_validation(monkeypatch):
+    """A student's teacher, too; what is only measured with, and a stage without one, are as they were."""
+    compiled, stances = [], []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda net, **_: compiled.append(net))
+    monkeypatch.setattr(torch.compiler, "set_stance", stances.append)
+    callback, module = Compile(), student()
+    callback.on_fit_start(None, module)
+    assert compiled == [module.net, module.frozen["teacher"]]
+    callback.on_validation_start(None, module)
+    callback.on_validation_end(None, module)
+    assert stances == ["force_eager", "default"]
+    compiled.clear()
+    vae = VAEModule(fake_vae(), LossWeights(), ADAMW)
+    callback.on_fit_start(None, vae)
+    assert compiled == [vae.net]
 
 
 def test_a_decoder_meets_what_a_student_makes():

@@ -152,21 +152,23 @@ def test_pictures_are_placed_where_maps_shares_and_flow_say():
     """Against positions written down pair by pair."""
     torch.manual_seed(0)
     pictures, maps = torch.rand(5, 3, 16, 16), torch.eye(2, 3) + 0.3 * torch.randn(5, 2, 3)
-    share, flow = torch.rand(5, 1, 16, 16), 0.2 * torch.randn(5, 2, 16, 16)
+    share, flow = torch.rand(5, 16, 16, 1).expand(-1, -1, -1, 2), 0.2 * torch.randn(5, 16, 16, 2)
     y, x = torch.meshgrid(*2 * [(torch.arange(16) + 0.5) / 16], indexing="ij")
     here = torch.stack([x, y, torch.ones_like(x)], -1)  # [16, 16, 3]
     there = torch.einsum("nij,yxj->nyxi", maps, here)
-    half_way = there.lerp(here[..., :2].expand_as(there), 1 - share[:, 0, ..., None]) + flow.permute(0, 2, 3, 1)
-    for given, positions in (((), there), ((share, flow), half_way)):
+    half_way = there.lerp(here[..., :2].expand_as(there), 1 - share) + flow
+    for given, positions in (((), there), ((share.flatten(2), flow.flatten(2)), half_way)):
         grid = 2 * positions - 1
         expected = torch.nn.functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
         torch.testing.assert_close(placed(pictures, maps, *given), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_pictures_are_enlarged_between_their_neighbours():
+    """Their channels side by side at each position."""
     x = torch.randn(2, 3, 5, 8, requires_grad=True)
     for times in (2, 4):
-        ours, theirs = enlarged(x, times), torch.nn.functional.interpolate(x, scale_factor=times, mode="bilinear")
+        ours = enlarged(x, times)
+        theirs = torch.nn.functional.interpolate(x, scale_factor=times, mode="bilinear").permute(0, 2, 3, 1).flatten(2)
         torch.testing.assert_close(ours, theirs)
         weight = torch.randn_like(ours)
         (a,), (b,) = (torch.autograd.grad((y * weight).sum(), x) for y in (ours, theirs))

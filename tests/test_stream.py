@@ -1,6 +1,7 @@
 """Streaming: pieces of any size give the whole's frames, with bounded memory and a stated look-ahead."""
 
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from test_talker import portrait, talker
 
 from tsd.clip import SAMPLE_RATE, VISEMES, viseme_windows
 from tsd.nets.visemes import VisemeNet
-from tsd.runtime.hearing import Hearing, look_ahead_ms
+from tsd.runtime.hearing import Hearing, heard, look_ahead_ms
 from tsd.runtime.talker import Talker
 
 
@@ -95,6 +96,18 @@ def test_what_everything_waits_for_is_done_without_another_thread():
         assert not handed
         whole = list(t.stream([sound], "k2", 1))
         assert handed and all(np.array_equal(a, b) for a, b in zip(first, whole, strict=False))
+
+
+def test_sound_that_is_there_is_heard_at_once():
+    """But no more of it than AT_ONCE frames, in whole chunks; what comes as from a microphone, as it comes."""
+    hearing, given = SimpleNamespace(push=lambda piece: given.append(len(piece) // 640), finish=list), []
+    for chunk, cut in ((8, [32, 32, 16]), (1, [32, 32, 16]), (24, [48, 32]), (50, [50, 30])):
+        given.clear()
+        more = [waits for _, waits in heard(hearing, [wave(80 * 640)], chunk)]
+        assert given == cut and more == [True] * (len(cut) - 1) + [False, False]
+    given.clear()
+    list(heard(hearing, pieces(wave(5 * 640), 640), 1))
+    assert given == [1] * 5
 
 
 def test_what_goes_wrong_in_a_worker_is_not_lost():

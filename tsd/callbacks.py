@@ -1,9 +1,10 @@
-"""What watches a training: metrics and pictures."""
+"""What accompanies a training: metrics, pictures, compilation."""
 
 from pathlib import Path
 
 import lightning as L
 import numpy as np
+import torch
 from PIL import Image
 
 from tsd.clip import to_uint8
@@ -70,3 +71,22 @@ class ContactSheet(L.Callback):
         for logger in trainer.loggers:
             if hasattr(logger, "log_pictures"):
                 logger.log_pictures(sheet, video, step)
+
+
+class Compile(L.Callback):
+    """Compiles the net that is trained, and a student's teacher, before their first step (``torch.compile``).
+
+    Pays on a GPU, which otherwise waits for thousands of small kernels a step. Validation, whose batches have other
+    shapes, runs uncompiled.
+    """
+
+    def on_fit_start(self, trainer, module):
+        for net in (module.net, module.frozen.get("teacher")):
+            if net is not None:
+                net.compile(dynamic=False)
+
+    def on_validation_start(self, trainer, module):
+        torch.compiler.set_stance("force_eager")
+
+    def on_validation_end(self, trainer, module):
+        torch.compiler.set_stance("default")

@@ -44,7 +44,7 @@ def to_frames(pictures: np.ndarray) -> Tensor:
 
 def to_uint8(frames: Tensor) -> np.ndarray:
     """Frames [..., 3, H, W] in [-1, 1] -> uint8 [..., H, W, 3]."""
-    levels = ((frames.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    levels = frames.detach().float().clamp(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8)
     return levels.movedim(-3, -1).contiguous().cpu().numpy()
 
 

@@ -7,6 +7,7 @@ from queue import SimpleQueue
 from threading import Lock
 
 import numpy as np
+import torch
 
 Graph = Callable[..., list[np.ndarray]]
 """graph(*inputs) -> outputs: arrays in the order of the graph's own inputs and outputs."""
@@ -25,6 +26,11 @@ def available() -> list[str]:
         for precision in precisions
         if precision != "bf16" or has_bf16()
     ]
+
+
+def has_int8() -> bool:
+    """Whether this processor multiplies 8 bits by 8 bits faster than float32 (VNNI)."""
+    return torch.cpu._is_vnni_supported()
 
 
 def has_bf16() -> bool:
@@ -88,13 +94,14 @@ class OnnxRuntimeGraph:
 
 
 class OpenVinoGraph:
-    """OpenVINO on the processor, a stream per caller; fp32 stays fp32 where the processor could do bfloat16."""
+    """OpenVINO on the processor, a stream per caller; fp32 stays fp32 where the processor could do bfloat16, what int8
+    leaves in floating point does not."""
 
     def __init__(self, model: bytes, threads: int, precision: str, fixed: bool, callers: int):
         self.model, self.fixed, self.callers = model, fixed, callers
         self.options = {
             "INFERENCE_NUM_THREADS": threads * callers,
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if precision != "fp32" and has_bf16() else "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": callers,
         }

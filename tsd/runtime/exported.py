@@ -17,16 +17,16 @@ class Exported:
     def __init__(self, card: Card, backend: str, threads: int, callers: int = 1):
         self.card, self.backend, self.threads, self.callers = card, backend, threads, callers
 
-    def open(self, graph: str, fixed: bool = False, shared: bool = False) -> Graph:
+    def open(self, graph: str, fixed: bool = False, shared: bool = False, alone: bool = False) -> Graph:
         """The graph, in int8 where that is asked for and this graph is worth it. ``shared``: for all callers at once,
-        else for one with all threads."""
+        else for one, with all threads or (``alone``) with one, which is faster where little is to be computed."""
         small = f"{graph}-int8.onnx"
         has_small = self.backend.endswith("-int8") and small in self.card.content["files"]
         model = self.card.file(small if has_small else f"{graph}.onnx").read_bytes()
         try:
             if shared and self.callers > 1:
                 return open_graph(self.backend, model, max(1, self.threads // self.callers), fixed, self.callers)
-            return open_graph(self.backend, model, self.threads, fixed)
+            return open_graph(self.backend, model, 1 if alone else self.threads, fixed)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"{self.card.folder}: {self.backend} cannot read {graph} ({reason})") from error
@@ -42,7 +42,7 @@ class ExportedRecogniser(Exported):
     def __init__(self, card: Card, backend: str, threads: int, callers: int = 1):
         super().__init__(card, backend, threads, callers)
         self.look_ahead, self.past = card.content["look_ahead"], card.content["past"]
-        self.graph = self.open("recogniser")
+        self.graph = self.open("recogniser", alone=True)
 
     def __call__(self, mel: Tensor) -> Tensor:
         return run(self.graph, mel)[0]
@@ -116,13 +116,17 @@ class ExportedVAE(Exported):
             of = slice(None) if len(appearance.picture) == 1 else here
             seen = Appearance(appearance.picture[of], appearance.latent[of], maps[here])
             blocks.append(self._decode(z[here], seen))
-        return torch.cat(blocks)
+        return torch.cat(blocks) if len(blocks) > 1 else blocks[0]
 
     def _decode(self, z: Tensor, seen: Appearance) -> Tensor:
         missing = BLOCK - len(z) if len(z) > 1 else 0
-        filled = [torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) for x in (z, seen.maps)]
+
+        def filled_up(*parts: Tensor) -> list[Tensor]:
+            return [torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x for x in parts]
+
+        filled = filled_up(z, seen.maps)
         if len(seen.picture) == 1:
             decoder = self.decoder if len(z) > 1 else self.decoder_alone
             return run(decoder, filled[0][None], seen.picture, seen.latent, filled[1][None])[0][0, : len(z)]
-        own = [torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) for x in (seen.picture, seen.latent)]
+        own = filled_up(seen.picture, seen.latent)
         return run(self.decoder, filled[0][:, None], *own, filled[1][:, None])[0][: len(z), 0]  # a stream per frame

@@ -91,12 +91,18 @@ class Hearing:
         return windows
 
 
+AT_ONCE = 32
+"""Frames of sound that is there already which are heard at once: of fewer, the past would be heard again and again. Our
+choice."""
+
+
 def heard(hearing: Hearing, audio: Iterable[np.ndarray], chunk: int) -> Iterator[tuple[Tensor, bool]]:
     """Viseme windows [n, W, V] of a stream's pieces, long pieces cut so that no more than needed is held; and whether
     the sound for more is there already, or has to be waited for."""
+    samples = -(-AT_ONCE // chunk) * chunk * SAMPLES_PER_FRAME
     for piece in audio:
         piece = np.asarray(piece, np.float32)
-        for begin in range(0, len(piece), chunk * SAMPLES_PER_FRAME):
-            end = begin + chunk * SAMPLES_PER_FRAME
+        for begin in range(0, len(piece), samples):
+            end = begin + samples
             yield hearing.push(piece[begin:end]), end < len(piece)
     yield hearing.finish(), False

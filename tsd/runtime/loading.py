@@ -10,18 +10,20 @@ import torch
 from tsd import checkpoint, released
 from tsd.diffusion import Schedule
 from tsd.runtime import card as cards
-from tsd.runtime.backends import available, parse
+from tsd.runtime.backends import available, has_int8, parse
 from tsd.runtime.card import Card
 from tsd.runtime.exported import ExportedRecogniser, ExportedStudent, ExportedVAE
 
 EXPORTED = {"vae": ExportedVAE, "student": ExportedStudent, "visemes": ExportedRecogniser}
 FASTEST = {
-    "vae": ("openvino-bf16", "openvino", "torch"),
-    "student": ("onnxruntime", "openvino", "torch"),
+    "vae": ("openvino-int8", "openvino-bf16", "openvino", "torch"),
+    "student": ("onnxruntime-int8", "onnxruntime", "openvino", "torch"),
     "visemes": ("onnxruntime", "openvino", "torch"),
 }
 """What `backend=auto` takes, the first that is installed: as experiments/latency found them. bfloat16 only where the
-processor computes in it."""
+processor computes in it, int8 only where it does and the export was judged to be as good in it."""
+INT8_LOSES = {"psnr_db": 0.3, "mouth_r": 0.01}
+"""At most, against PyTorch."""
 
 
 @dataclass
@@ -73,7 +75,7 @@ def from_weights(weights: Mapping[str, str | Path | None]) -> Nets:
 
 def from_export(card: Card, backend: str | Mapping[str, str], threads: int) -> Nets:
     """The graphs of an export, every stage on the backend that is asked for or on the fastest there is."""
-    chosen = choose(backend)
+    chosen = choose(backend, good_in_int8(card))
     theirs = [stage for stage, name in chosen.items() if name == "torch"] + ["motion"]
     held = {
         stage: card.file(f"{stage}.safetensors") for stage in theirs if f"{stage}.safetensors" in card.content["files"]
@@ -86,12 +88,24 @@ def from_export(card: Card, backend: str | Mapping[str, str], threads: int) -> N
     return Nets(**graphs, **nets, schedules=card.schedules, backends=chosen, workers=workers)
 
 
-def choose(backend: str | Mapping[str, str]) -> dict[str, str]:
-    """``auto``, one backend for everything, or {stage: backend} -> {stage: backend}. Raises ValueError for others."""
+def good_in_int8(card: Card) -> bool:
+    """Whether every backend loses no more than ``INT8_LOSES`` in int8, by the clips that the export was judged on."""
+    try:
+        judged = card.content["quality"]["backends"]
+        whole, small = judged["torch"], [row for name, row in judged.items() if name.endswith("-int8")]
+        measured = [name for name in INT8_LOSES if whole[name] is not None]
+        return bool(small and measured) and all(whole[k] - row[k] <= INT8_LOSES[k] for row in small for k in measured)
+    except (KeyError, TypeError, AttributeError):  # not judged
+        return False
+
+
+def choose(backend: str | Mapping[str, str], int8: bool = False) -> dict[str, str]:
+    """``auto``, one backend for everything, or {stage: backend} -> {stage: backend}; ``auto`` takes int8 where it pays,
+    if ``int8``. Raises ValueError for others."""
     wanted = dict(backend) if isinstance(backend, Mapping) else dict.fromkeys(EXPORTED, backend)
     if unknown := set(wanted) - set(EXPORTED):
         raise ValueError(f"backend={backend}: {', '.join(unknown)} is no stage; stages are {', '.join(EXPORTED)}")
-    here = available()
+    here = [name for name in available() if not name.endswith("-int8") or (int8 and has_int8())]
     chosen = {}
     for stage in EXPORTED:
         name = wanted.get(stage, "auto")
