@@ -137,11 +137,14 @@ JUDGED = {"torch": {"psnr_db": 31.0, "mouth_r": 0.95}, "onnxruntime-int8": {"psn
 )
 def test_auto_takes_int8_where_it_pays_and_was_judged_to_be_as_good(folder, monkeypatch, judged, pays, small):
     monkeypatch.setattr("tsd.runtime.loading.has_int8", lambda: pays)
+    monkeypatch.setattr("tsd.runtime.backends.has_bf16", lambda: True)
     card = Card.read(folder)
     card.content["quality"] = {"backends": judged}
     chosen = choose("auto", good_in_int8(card))
-    assert (chosen["student"] == "onnxruntime-int8") is (chosen["vae"] == "openvino-int8") is small
-    assert chosen["visemes"] == "onnxruntime"  # lips depend on what is heard
+    assert chosen["student"] == ("onnxruntime-int8" if small else "onnxruntime")
+    assert chosen["vae"] == "openvino-bf16" and chosen["visemes"] == "onnxruntime"  # lips depend on what is heard
+    monkeypatch.setattr("tsd.runtime.backends.has_bf16", lambda: False)
+    assert choose("auto", good_in_int8(card))["vae"] == ("openvino-int8" if small else "openvino")
 
 
 def test_backends_by_stage(folder):

@@ -16,7 +16,7 @@ from tsd.runtime.exported import ExportedRecogniser, ExportedStudent, ExportedVA
 
 EXPORTED = {"vae": ExportedVAE, "student": ExportedStudent, "visemes": ExportedRecogniser}
 FASTEST = {
-    "vae": ("openvino-int8", "openvino-bf16", "openvino", "torch"),
+    "vae": ("openvino-bf16", "openvino-int8", "openvino", "torch"),
     "student": ("onnxruntime-int8", "onnxruntime", "openvino", "torch"),
     "visemes": ("onnxruntime", "openvino", "torch"),
 }
