@@ -53,6 +53,14 @@ def test_a_process_is_measured_alone(latency):
         latency.run_alone("-c", "raise SystemExit(3)")
 
 
+def test_of_several_runs_the_middle_one_counts_and_the_most_memory(latency, monkeypatch):
+    runs = iter(
+        [{"seconds": 6.6, "peak_mib": 90.0}, {"seconds": 5.3, "peak_mib": 80.0}, {"seconds": 5.4, "peak_mib": 85}]
+    )
+    monkeypatch.setattr(latency, "run_alone", lambda *_: next(runs))
+    assert latency.run_often("-c", "pass") == {"seconds": 5.4, "each": [6.6, 5.3, 5.4], "peak_mib": 90.0}
+
+
 def test_ways_of_training_take_a_step_on_a_made_up_batch(latency, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "WAYS", training.WAYS[:2] + training.WAYS[4:5])
     small = ["model=tiny", "data.batch_size=2", "data.window=2", "rounds=1", "threads=1", f"out={tmp_path}"]
