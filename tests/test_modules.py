@@ -156,7 +156,7 @@ def test_noise_is_shared_from_a_strength_on_and_new_in_every_frame_below(monkeyp
 
 
 def test_nets_are_compiled_for_training_and_not_for_validation(monkeypatch):
-    """A student's teacher, too; what is only measured with, and a stage without one, are as they were."""
+    """A student's teacher, too; what is only measured with is as it was, and other nets are refused."""
     compiled, stances = [], []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda net, **_: compiled.append(net))
     monkeypatch.setattr(torch.compiler, "set_stance", stances.append)
@@ -166,10 +166,8 @@ def test_nets_are_compiled_for_training_and_not_for_validation(monkeypatch):
     callback.on_validation_start(None, module)
     callback.on_validation_end(None, module)
     assert stances == ["force_eager", "default"]
-    compiled.clear()
-    vae = VAEModule(fake_vae(), LossWeights(), ADAMW)
-    callback.on_fit_start(None, vae)
-    assert compiled == [vae.net]
+    with pytest.raises(ValueError, match="callbacks=compiled is for stage=teacher and stage=student"):
+        callback.on_fit_start(None, VAEModule(fake_vae(), LossWeights(), ADAMW))
 
 
 def test_a_decoder_meets_what_a_student_makes():

@@ -10,6 +10,7 @@ from PIL import Image
 from tsd.clip import to_uint8
 from tsd.media.video import write_video
 from tsd.metrics import PSNR, FlickerMeanStd, FlickerStd, TemporalL1
+from tsd.nets.denoiser import Denoiser
 
 
 def has_videos(outputs) -> bool:
@@ -74,13 +75,15 @@ class ContactSheet(L.Callback):
 
 
 class Compile(L.Callback):
-    """Compiles the net that is trained, and a student's teacher, before their first step (``torch.compile``).
+    """Compiles a denoiser that is trained, and a student's teacher, before their first step (``torch.compile``).
 
     Pays on a GPU, which otherwise waits for thousands of small kernels a step. Validation, whose batches have other
-    shapes, runs uncompiled.
+    shapes, runs uncompiled. Other nets are small, or called by their parts, which a compiler does not see: ValueError.
     """
 
     def on_fit_start(self, trainer, module):
+        if not isinstance(module.net, Denoiser):
+            raise ValueError("callbacks=compiled is for stage=teacher and stage=student: leave it out here")
         for net in (module.net, module.frozen.get("teacher")):
             if net is not None:
                 net.compile(dynamic=False)
