@@ -161,13 +161,16 @@ def test_nets_are_compiled_for_training_and_not_for_validation(monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "compile", lambda net, **_: compiled.append(net))
     monkeypatch.setattr(torch.compiler, "set_stance", stances.append)
     callback, module = Compile(), student()
-    callback.on_fit_start(None, module)
+    on = {kind: SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(kind))) for kind in ("cpu", "cuda")}
+    callback.on_fit_start(on["cuda"], module)
     assert compiled == [module.net, module.frozen["teacher"]]
     callback.on_validation_start(None, module)
     callback.on_validation_end(None, module)
     assert stances == ["force_eager", "default"]
     with pytest.raises(ValueError, match="callbacks=compiled is for stage=teacher and stage=student"):
-        callback.on_fit_start(None, VAEModule(fake_vae(), LossWeights(), ADAMW))
+        callback.on_fit_start(on["cuda"], VAEModule(fake_vae(), LossWeights(), ADAMW))
+    with pytest.raises(ValueError, match="callbacks=compiled is for a GPU"):
+        callback.on_fit_start(on["cpu"], module)
 
 
 def test_a_decoder_meets_what_a_student_makes():

@@ -77,13 +77,16 @@ class ContactSheet(L.Callback):
 class Compile(L.Callback):
     """Compiles a denoiser that is trained, and a student's teacher, before their first step (``torch.compile``).
 
-    Pays on a GPU, which otherwise waits for thousands of small kernels a step. Validation, whose batches have other
-    shapes, runs uncompiled. Other nets are small, or called by their parts, which a compiler does not see: ValueError.
+    For a GPU, which otherwise waits for thousands of small kernels a step. Validation, whose batches have other
+    shapes, runs uncompiled. ValueError for other nets, which are small, or called by their parts, which a compiler does
+    not see, and on a processor, where code that torch 2.11 generates for bfloat16 wrote outside its memory.
     """
 
     def on_fit_start(self, trainer, module):
         if not isinstance(module.net, Denoiser):
             raise ValueError("callbacks=compiled is for stage=teacher and stage=student: leave it out here")
+        if trainer.strategy.root_device.type == "cpu":
+            raise ValueError("callbacks=compiled is for a GPU: take trainer=gpu, or leave it out")
         for net in (module.net, module.frozen.get("teacher")):
             if net is not None:
                 net.compile(dynamic=False)
