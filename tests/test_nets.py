@@ -15,7 +15,6 @@ from tsd.clip import MELS, MELS_PER_FRAME, VISEMES
 from tsd.diffusion import Preconditioning, expand
 from tsd.nets.affine import (
     CANONICAL_FACE,
-    affine_between,
     frame_to_reference,
     landmarks_of,
     pixel_grid,
@@ -27,7 +26,7 @@ from tsd.nets.blocks import ResBlock
 from tsd.nets.context import TemporalMean
 from tsd.nets.denoiser import Condition, Denoiser, Reference
 from tsd.nets.identity import IdentityNet
-from tsd.nets.motion import MotionBank
+from tsd.nets.motion import MotionBank, pose_of
 from tsd.nets.mouth import MouthNet
 from tsd.nets.vae import FLOW_SCALE, OF_LATENTS, VAE, enlarged
 from tsd.nets.visemes import VisemeNet
@@ -115,21 +114,7 @@ def test_vae_refuses_pictures_of_another_size():
         VAE(32, 4, [8, 16], decoder_channels=[8])
 
 
-# Affine maps
-
-
-def test_affine_maps_carry_landmarks_onto_landmarks():
-    torch.manual_seed(0)
-    source, target = (landmarks_of(fake_motion(50), torch.ones(50, dtype=torch.bool)) for _ in range(2))
-    maps = affine_between(source, target)
-    carried = source @ maps[..., :2].transpose(1, 2) + maps[:, None, :, 2]
-    assert torch.allclose(carried, target, atol=1e-4)
-    assert torch.allclose(affine_between(source, source), torch.eye(2, 3).expand(50, 2, 3), atol=1e-4)
-
-
-def test_affine_maps_of_points_on_a_line_stay_finite():
-    line = torch.tensor([[[0.2, 0.2], [0.5, 0.5], [0.8, 0.8]], [[0.5, 0.5]] * 3])
-    assert affine_between(line, torch.rand(2, 3, 2)).isfinite().all()
+# Maps between faces
 
 
 def test_similarities_carry_eyes_onto_eyes_and_keep_shapes():
@@ -499,11 +484,29 @@ def test_recorded_motion_begins_at_any_face_and_lasts_any_time():
     assert any(not torch.equal(motion, bank.replay(start, 47, seed=seed)) for seed in range(2, 8))
 
 
+def test_recorded_motion_begins_where_the_head_is_held_as_the_face_is():
+    """So that the face turns and tilts no farther than the recorded one did, whatever the length of its nose."""
+    angles = torch.linspace(-0.3, 0.3, 13)
+    eyes = torch.stack([-angles.cos(), -angles.sin(), angles.cos(), angles.sin()], 1)  # tilted by the angle
+    along, down = 0.4 * angles, torch.full_like(angles, 1.1)  # and turned by it
+    nose = torch.stack([along * angles.cos() - down * angles.sin(), along * angles.sin() + down * angles.cos()], 1)
+    bank = MotionBank(1, 13)
+    bank.tracks[0] = torch.cat([0.5 + 0.1 * torch.cat([eyes, nose], 1), torch.ones(13, 1)], 1)
+    pose = pose_of(bank.tracks[0, :, :6].unflatten(1, (3, 2)))
+    face = bank.tracks[0, 9].clone()
+    face[4:6] += 0.05 * (face[4:6] - (face[:2] + face[2:4]) / 2)  # a longer nose
+    motion = bank.replay(face, 24)
+    held = pose_of(motion[:, :6].unflatten(1, (3, 2)))
+    assert torch.allclose(held[:4], pose[9:13], atol=0.01) and held.abs().amax(0).le(pose.abs().amax(0) + 0.01).all()
+    assert torch.allclose(motion[0], face, atol=1e-5)
+
+
 def test_recorded_motion_on_its_own_face_is_the_recording():
     torch.manual_seed(0)
     bank = MotionBank(1, 10)
     bank.tracks.copy_(fake_motion(1, 10))
     assert torch.allclose(bank.replay(bank.tracks[0, 0], 10), bank.tracks[0], atol=1e-4)
+    assert torch.allclose(bank.replay(bank.tracks[0, 4], 6), bank.tracks[0, 4:], atol=1e-4)
 
 
 def test_a_residual_block_starts_as_the_identity_and_knows_no_batch():

@@ -67,22 +67,6 @@ def to_canonical(landmarks: Tensor) -> Tensor:
     return similarity_between(landmarks, landmarks.new_tensor(CANONICAL_FACE).expand_as(landmarks))
 
 
-def affine_between(source: Tensor, target: Tensor) -> Tensor:
-    """The affine maps that carry three source points onto three target points: [N, 3, 2] twice -> [N, 2, 3].
-
-    Solved by Cramer's rule rather than a solver, so that it exports and batches cheaply. Points on one
-    line have no such map; their determinant is kept away from zero, so the result stays finite.
-    """
-    a, b, c = source.float().unbind(1)
-    ab, ac = b - a, c - a
-    det = ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]
-    det = torch.where(det.abs() < 1e-4, torch.full_like(det, 1e-4), det)
-    inverse = torch.stack([ac[:, 1], -ac[:, 0], -ab[:, 1], ab[:, 0]], -1).unflatten(-1, (2, 2)) / det[:, None, None]
-    ta, tb, tc = target.float().unbind(1)
-    linear = torch.stack([tb - ta, tc - ta], -1) @ inverse
-    return torch.cat([linear, (ta - (linear @ a[..., None]).squeeze(-1))[..., None]], -1)
-
-
 def pixel_grid(size: int, device=None) -> Tensor:
     """[size, size, 2] centres of pixels in units of the side."""
     axis = (torch.arange(size, device=device, dtype=torch.float32) + 0.5) / size

@@ -3,14 +3,15 @@
 import torch
 from torch import Tensor, nn
 
-from tsd.nets.affine import affine_between
+from tsd.nets.affine import carried, similarity_between
 
 
 class MotionBank(nn.Module):
     """Motion tracks of training clips. Holds no parameters, only the recordings: ``tracks`` [N, T, M].
 
-    A track is replayed as what it does to its own first frame (an affine map of eyes and nose), so it
-    fits any face in any place; forwards, then backwards, and so on, for speech of any length.
+    A track is replayed as what it does to one of its own frames: where its eyes go, and how its nose goes with them, so
+    it fits any face in any place. It begins with the frame whose head is held as the face's: a turned head that goes on
+    turning would leave what nets have seen. Forwards, then backwards, and so on, for speech of any length.
     """
 
     def __init__(self, num_tracks: int, num_frames: int):
@@ -20,10 +21,33 @@ class MotionBank(nn.Module):
     def replay(self, start: Tensor, num_frames: int, seed: int = 0) -> Tensor:
         """Motion [num_frames, M] that begins at ``start`` [M], the reference's own."""
         track = self.tracks[int(torch.randint(len(self.tracks), (), generator=torch.Generator().manual_seed(seed)))]
-        length = len(track)
+        face, length = start[:6].reshape(3, 2), len(track)
+        begin = int((pose_of(track[:, :6].unflatten(1, (3, 2))) - pose_of(face)).square().sum(-1).argmin())
         there_and_back = torch.cat([torch.arange(length), torch.arange(length - 2, 0, -1)])
-        track = track[there_and_back[torch.arange(num_frames) % len(there_and_back)]]
+        track = track[there_and_back[(begin + torch.arange(num_frames)) % len(there_and_back)]]
         points = track[:, :6].unflatten(1, (3, 2))
-        maps = affine_between(points[:1].expand_as(points), points)
-        moved = start[:6].reshape(3, 2) @ maps[..., :2].transpose(1, 2) + maps[..., 2][:, None]
-        return torch.cat([moved.flatten(1), track[:, 6:]], 1)
+        left, right = carried(face[:2], similarity_between(points[:1].expand_as(points), points)).unbind(1)
+        along, down = nose_of(face).add(nose_of(points) - nose_of(points[:1])).split(1, -1)
+        nose = (left + right) / 2 + along * (right - left) + down * across(right - left)
+        return torch.cat([left, right, nose, track[:, 6:]], 1)
+
+
+def across(way: Tensor) -> Tensor:
+    """[..., 2] turned by a right angle, from the way between the eyes to the way down the face."""
+    return torch.stack([-way[..., 1], way[..., 0]], -1)
+
+
+def nose_of(points: Tensor) -> Tensor:
+    """[..., 2]: where the nose [..., 2, :] is beside and below the middle of the eyes [..., :2, :], in units of the
+    distance between them: how far a head is turned, and bowed."""
+    left, right, nose = points.unbind(-2)
+    way, away = right - left, nose - (left + right) / 2
+    both = torch.stack([(away * way).sum(-1), (away * across(way)).sum(-1)], -1)
+    return both / way.square().sum(-1, keepdim=True).clamp(min=1e-6)
+
+
+def pose_of(points: Tensor) -> Tensor:
+    """[..., 2]: how far a head is turned, as ``nose_of`` says, and tilted, in radians. (How far it is bowed, no two
+    faces say alike: noses are of different lengths.)"""
+    way = points[..., 1, :] - points[..., 0, :]
+    return torch.stack([nose_of(points)[..., 0], torch.atan2(way[..., 1], way[..., 0])], -1)
