@@ -33,7 +33,7 @@ schedules: $(INSTALLED)  ## search the strengths of a student's steps on validat
 release: $(INSTALLED)  ## train the weights that are released, from nothing: outputs/release, about 180 minutes
 	$(PY) -m tsd.demo --config-name release $(ARGS)
 
-further: $(INSTALLED)  ## new denoisers on the released VAE, which learns to shut eyes: outputs/further, about two and a half hours
+further: $(INSTALLED)  ## new denoisers on the released VAE: outputs/further, about two hours
 	$(PY) -m tsd.demo --config-name further $(ARGS)
 
 longer: $(INSTALLED)  ## the denoisers of a finished further go on, on a GPU: outputs/longer, half an hour and the report

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from test_config import CONF
 
 from tsd import checkpoint, evaluate
+from tsd.diffusion import many_steps
 from tsd.media.video import write_video
 from tsd.metrics import frechet_distance, gaussian
 from tsd.nets.denoiser import Denoiser
@@ -28,7 +29,7 @@ from tsd.nets.sync import SyncNet
 from tsd.nets.vae import VAE
 from tsd.nets.visemes import VisemeNet
 from tsd.prepare.manifests import write_manifests
-from tsd.protocols import choice, judge
+from tsd.protocols import Instruments, choice, judge
 from tsd.report import NOT_USABLE, RATIOS, add_frechet, number, sheet, summarise_rows, table, to_json, verdicts
 
 
@@ -170,7 +171,7 @@ def weights(tmp_path_factory):
     torch.manual_seed(0)
     for stage, (build, kwargs) in arguments.items():
         net = awake(build(**kwargs))
-        card = {"schedules": SCHEDULES} if stage == "student" else {}
+        card = {"student": {"schedules": SCHEDULES}, "teacher": {"schedules": {"many": [80.0, 5.0]}}}.get(stage, {})
         checkpoint.save(folder / f"{stage}.safetensors", stage, net, kwargs, card)
     alexnet = torchvision.models.alexnet(weights=None)
     save_file({f"features.{k}": v for k, v in alexnet.features.state_dict().items()}, folder / "alex.safetensors")
@@ -224,6 +225,16 @@ def untimed(report: dict) -> dict:
     return {
         k: untimed(v) for k, v in report.items() if k not in ("fps", "ms_per_frame", "seconds", "processor_seconds")
     }
+
+
+def test_a_teacher_speaks_in_the_steps_stored_with_it(weights, tmp_path):
+    paths = {stage: weights / f"{stage}.safetensors" for stage in ("vae", "visemes", "student", "motion", "teacher")}
+    assert evaluate.load_chain(paths, Instruments()).teacher_schedule.strengths == (80.0, 5.0)
+    header = checkpoint.read_header(paths["teacher"])
+    net = checkpoint.load(paths["teacher"], "teacher")
+    paths["teacher"] = tmp_path / "older.safetensors"  # weights of before steps were stored with them
+    checkpoint.save(paths["teacher"], "teacher", net, header["arguments"], {})
+    assert evaluate.load_chain(paths, Instruments()).teacher_schedule == many_steps()
 
 
 def test_report_has_every_row_as_plain_numbers(finished):

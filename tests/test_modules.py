@@ -143,6 +143,31 @@ def test_a_decoder_that_is_trained_alone_leaves_latents_as_they_are():
     assert changed == {name for name in before if not name.startswith(OF_LATENTS)}
 
 
+@pytest.mark.parametrize("shared_from", [None, 2.0])
+def test_validation_is_under_noise_of_the_kind_that_is_learnt(monkeypatch, shared_from):
+    """At 0.3, 1, 3 and 40, and, where a sample begins, always shared."""
+    stage, kinds = trained_by(teacher(shared_from=shared_from)).eval(), []
+
+    def spy(clip, z, shared, draw):
+        kinds.append(shared)
+        return torch.zeros_like(z)
+
+    monkeypatch.setattr("tsd.modules.denoiser.clip_noise", spy)
+    stage.validation_step(fake_clip(), 0)
+    assert kinds == [*([0.0, 0.0, 1.0, 1.0] if shared_from else [0.0] * 4), 1.0]
+
+
+def test_a_teacher_takes_its_steps_from_pure_noise_where_it_has_learnt_that_noise():
+    """Noise that a video begins with is the same in all frames; one that knows it from 5 on goes from 5 to the end."""
+
+    def steps(**more) -> tuple[float, ...]:
+        module = TeacherModule(fake_denoiser(), LossWeights(identity=0.0), ADAMW, fake_vae(), SCHEDULES["k2"], **more)
+        return module.schedules["many"].strengths
+
+    assert len(steps()) == len(steps(shared_from=5.0)) == 20
+    assert steps()[-1] < 0.1 and steps(shared_from=5.0)[-1] == pytest.approx(5.0)
+
+
 def test_noise_is_shared_from_a_strength_on_and_new_in_every_frame_below(monkeypatch):
     z, strengths = torch.zeros(4, 5, 4, 8, 8), torch.tensor([0.3, 1.5, 5.0, 80.0])
     monkeypatch.setattr("tsd.modules.denoiser.draw_strengths", lambda count, device: strengths)

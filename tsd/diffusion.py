@@ -128,6 +128,11 @@ def karras_schedule(num_steps: int, s_max: float = S_MAX, s_min: float = 0.05, r
     return Schedule(tuple(strengths.tolist()))
 
 
+def many_steps(s_min: float = 0.05) -> Schedule:
+    """The 20 steps of a teacher, down to ``s_min``. Our choice."""
+    return karras_schedule(20, s_min=s_min)
+
+
 def sample(predict_noise: Callable[[Tensor, Tensor, int], Tensor], z: Tensor, schedule: Schedule) -> Tensor:
     """Algorithm 3: z^(k) = z^(k-1) - eta_k eps_hat, from z^(0) [B, ...] of strength s_0 to strength 0.
 

@@ -12,6 +12,7 @@ from tsd import checkpoint, stages
 from tsd.command import user_errors
 from tsd.data.dataset import ClipDataset
 from tsd.data.manifest import fingerprint
+from tsd.diffusion import many_steps
 from tsd.metrics.facenet import FaceNet
 from tsd.metrics.lpips import find_weights, lpips_net
 from tsd.page import write_page
@@ -22,6 +23,7 @@ from tsd.protocols import VERSION, Chain, Instruments, Judge, Plan, processor_se
 from tsd.protocols.choice import spread
 from tsd.protocols.long_run import WINDOW_SECONDS
 from tsd.report import Parts, add_frechet, nest, summarise_rows, to_markdown, verdicts, write_report
+from tsd.runtime.loading import schedules_of
 from tsd.runtime.talker import Talker
 
 log = logging.getLogger(__name__)
@@ -122,11 +124,12 @@ def load_instruments(cfg: DictConfig, stages: tuple[str, ...]) -> tuple[Instrume
 def load_chain(weights: dict[str, str | None], instruments: Instruments) -> Chain:
     """The nets of weights files {stage: path or None}; refused where VAE and teacher or student do not fit."""
     talker = Talker.load({stage: weights[stage] for stage in (*NEEDED, "motion")})
-    teacher = checkpoint.load(weights["teacher"], "teacher") if weights["teacher"] else None
-    if teacher is not None:
-        checkpoint.check_latents(talker.vae, teacher, weights["vae"], weights["teacher"])
-        checkpoint.check_origin(weights["vae"], weights["teacher"])
-    return Chain(talker, teacher, instruments)
+    if not weights["teacher"]:
+        return Chain(talker, None, instruments)
+    teacher = checkpoint.load(weights["teacher"], "teacher")
+    checkpoint.check_latents(talker.vae, teacher, weights["vae"], weights["teacher"])
+    checkpoint.check_origin(weights["vae"], weights["teacher"])
+    return Chain(talker, teacher, instruments, schedules_of(weights["teacher"]).get("many", many_steps()))
 
 
 def open_dataset(cfg: DictConfig, resolution: int) -> ClipDataset:

@@ -23,7 +23,7 @@ from tsd.evaluate import load_chain, load_instruments, open_dataset
 from tsd.prepare.manifests import write_atomic
 from tsd.protocols import Chain, Portrait, clip_seed, speak
 from tsd.protocols.choice import shown_clips
-from tsd.protocols.generate import TEACHER_STEPS, runs
+from tsd.protocols.generate import runs
 from tsd.released import Finished, read_finished
 from tsd.report import filled, sheet, to_json
 
@@ -91,7 +91,7 @@ def make_sheet(chain: Finished, data: Path, count: int, moments: int) -> tuple[C
     named = [{rows.get(name, name): value for name, value in face.items()} for face in faces]
     title = (
         f"Held-out people, drawn by seed {settings['seed']}. From pure noise, the sound and one picture, the clip's "
-        f"first frame{f'; the teacher in {TEACHER_STEPS} steps' if 'teacher' in rows else ''}. Generated heads move as "
+        f"first frame{'; the teacher in 20 steps' if 'teacher' in rows else ''}. Generated heads move as "
         "those of other clips."
     )
     return lambda cell: sheet(named, title, tuple(rows.values()), cell, MARGIN), nets.talker.vae.resolution

@@ -195,13 +195,15 @@ class DenoiserStage(WeightedStage):
         return sample(lambda z_s, s, k: self.net(z_s, s, condition, reference), schedule.strengths[0] * eps, schedule)
 
     def validation_step(self, clip: Clip, _: int) -> dict[str, Tensor]:
-        """The loss of Eq. 5 at fixed strengths, and a sample from noise against the reconstruction."""
+        """The loss of Eq. 5 at fixed strengths, under noise of the kind that is learnt there, and a sample from noise
+        against the reconstruction."""
         z, reference_latent = self.latents(clip)
         condition = self.condition(clip, reference_latent)
         total = 0.0
         for draw, strength in enumerate(VALIDATION_STRENGTHS, 1):
             s = torch.full((len(z),), strength, device=z.device)
-            z_s = add_noise(z, s, clip_noise(clip, z, shared=0.0, draw=draw))
+            shared = float(self.shared_from is not None and strength >= self.shared_from)
+            z_s = add_noise(z, s, clip_noise(clip, z, shared=shared, draw=draw))
             z0_hat = z0_from_eps(z_s, self.net(z_s, s, condition), s)
             error = (expand(1 + 1 / s.square(), z) * (z0_hat - z).square()).mean()
             self.log(f"val/noise_{strength:g}", error, batch_size=len(clip))

@@ -4,13 +4,19 @@ from torch import Tensor
 
 from tsd import losses
 from tsd.clip import Clip
-from tsd.diffusion import z0_from_eps
+from tsd.diffusion import Schedule, many_steps, z0_from_eps
 from tsd.modules.base import eyes_region, mouth_region
 from tsd.modules.denoiser import DenoiserStage
 
 
 class TeacherModule(DenoiserStage):
     """Learns the noise at every strength from nearly none to nothing of z left."""
+
+    @property
+    def schedules(self) -> dict[str, Schedule]:
+        """Its steps from pure noise, stored with its weights: down to ``shared_from``, below which it never meets the
+        noise that a video begins with."""
+        return {"many": many_steps() if self.shared_from is None else many_steps(self.shared_from)}
 
     def step_losses(self, clip: Clip) -> dict[str, Tensor]:
         z, reference_latent = self.latents(clip)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tsd.clip import Clip
+from tsd.diffusion import Schedule, many_steps
 from tsd.nets.affine import frame_to_reference
 from tsd.nets.vae import Appearance
 from tsd.protocols.clock import clock
@@ -21,6 +22,7 @@ class Chain:
     talker: Talker
     teacher: nn.Module | None = None
     instruments: Instruments = field(default_factory=Instruments)
+    teacher_schedule: Schedule = many_steps()
 
     def encode(self, frames: Tensor) -> Tensor:
         """[T, 3, R, R] -> [T, C, h, w]."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tsd.clip import to_frames, to_uint8
-from tsd.diffusion import Schedule, karras_schedule
+from tsd.diffusion import Schedule
 from tsd.protocols.chain import Chain, Portrait, Subject
 from tsd.protocols.clock import clock
 from tsd.protocols.instruments import BLOCK, Row, look, opening
@@ -15,8 +15,6 @@ from tsd.runtime.talker import Speaker, Talker
 
 CHUNK = 25
 """Frames through the student at a time; what comes out does not depend on it."""
-
-TEACHER_STEPS = 20
 
 OTHER_EVERY = 5
 """Where only the mouth of a wrong speech is read, every fifth frame is decoded: a correlation needs no neighbours."""
@@ -45,12 +43,12 @@ def speak(
 
 
 def runs(chain: Chain, steps: list[str], teacher: bool) -> dict[str, tuple[Talker, Schedule]]:
-    """Who speaks: the student with each schedule, and ``teacher`` in many steps."""
+    """Who speaks: the student with each schedule, and ``teacher`` in the many steps of its own."""
     talker = chain.talker
     found = {name: (talker, talker.schedule(name)) for name in steps}
     if teacher:
         many = Talker(talker.vae, chain.teacher, talker.recogniser, talker.motion_bank)
-        found["teacher"] = (many, karras_schedule(TEACHER_STEPS))
+        found["teacher"] = (many, chain.teacher_schedule)
     return found
 
 

@@ -50,6 +50,15 @@ def weights_in(folder: Path) -> dict[str, Path]:
     return shared | {stage: path for stage, path in found.items() if path is not None}
 
 
+def schedules_of(path: str | Path) -> dict[str, Schedule]:
+    """The steps that are stored with the weights of a denoiser, by name."""
+    schedules = checkpoint.read_header(path)["card"].get("schedules", {})
+    try:
+        return {name: Schedule(tuple(s)) for name, s in schedules.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} has a card with schedules that are none ({error}): train it again") from error
+
+
 def from_weights(weights: Mapping[str, str | Path | None]) -> Nets:
     """Weights files by stage, run by PyTorch. ``teacher`` takes the student's place where only it is given; what is
     not given stays out: without ``student`` and ``visemes`` a talker only decodes."""
@@ -61,11 +70,7 @@ def from_weights(weights: Mapping[str, str | Path | None]) -> Nets:
         nets.student = checkpoint.load(path, kind)
         checkpoint.check_latents(vae, nets.student, weights["vae"], path)
         checkpoint.check_origin(weights["vae"], path)
-        schedules = checkpoint.read_header(path)["card"].get("schedules", {})
-        try:
-            nets.schedules = {name: Schedule(tuple(s)) for name, s in schedules.items()}
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} has a card with schedules that are none ({error}): train it again") from error
+        nets.schedules = schedules_of(path)
     for stage in ("visemes", "motion"):
         if weights.get(stage):
             setattr(nets, stage, checkpoint.load(weights[stage], stage))
