@@ -249,8 +249,8 @@ def test_a_stage_of_several_phases_goes_on_from_each(tmp_path, monkeypatch):
     demo.Demo(cfg).train("student")
     assert trained == [
         ("student_1", None, 2200, 0, 4),
-        ("student_2", "student_1", 2000, 0.01, 4),
-        ("student", "student_2", 2000, 0.01, 4),
+        ("student_2", "student_1", 1600, 0.01, 4),
+        ("student", "student_2", 1600, 0.01, 4),
     ]
 
 
