@@ -89,10 +89,10 @@ def make_sheet(chain: Finished, data: Path, count: int, moments: int) -> tuple[C
     rows = {"real": "real", "teacher": "teacher"} | {k: f"K={k[1:]}" for k in STEPS}
     rows = {name: words for name, words in rows.items() if name in faces[0]}
     named = [{rows.get(name, name): value for name, value in face.items()} for face in faces]
+    steps_taken = f"; the teacher in {nets.teacher_schedule.num_steps} steps" if "teacher" in rows else ""
     title = (
         f"Held-out people, drawn by seed {settings['seed']}. From pure noise, the sound and one picture, the clip's "
-        f"first frame{'; the teacher in 20 steps' if 'teacher' in rows else ''}. Generated heads move as "
-        "those of other clips."
+        f"first frame{steps_taken}. Generated heads move as those of other clips."
     )
     return lambda cell: sheet(named, title, tuple(rows.values()), cell, MARGIN), nets.talker.vae.resolution
 
