@@ -42,7 +42,7 @@ longer: $(INSTALLED)  ## the denoisers of a finished further go on, on a GPU: ou
 release256: $(INSTALLED)  ## a decoder for pictures of 256 x 256 on the released latents: outputs/release256, about an hour and a half
 	$(PY) -m tsd.demo --config-name release256 $(ARGS)
 
-real: $(INSTALLED)  ## let a finished release go on with recorded people, an hour and a quarter: VIDEOS=<a folder per person>
+real: $(INSTALLED)  ## let the released nets go on with recorded people, an hour: VIDEOS=<a folder per person>
 	@test -n "$(VIDEOS)" || { echo "error: make real VIDEOS=<folder of a folder per person, see docs/data.md>"; exit 2; }
 	$(PY) -m tsd.demo --config-name real 'videos="$(VIDEOS)"' $(ARGS)
 
