@@ -194,7 +194,7 @@ def test_a_chain_goes_on_from_another(tmp_path, monkeypatch):
     assert done == [
         *("corpus/people: films", "corpus/drawn: drawn", "corpus: people+drawn"),
         *(f"{stage} on corpus from {first}" for stage, first in begun.items()),
-        *(f"student on corpus from {out / f'student_{phase}' / 'weights.safetensors'}" for phase in (1, 2)),
+        *(f"student on corpus from {out / f'student_{phase}' / 'weights.safetensors'}" for phase in (1, 2, 3)),
         f"schedules on {out / 'corpus'}",
         f"judged on {out / 'corpus' / 'people'}, {out / 'mouth' / 'weights.safetensors'}",
     ]
