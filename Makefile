@@ -30,10 +30,10 @@ demo: $(INSTALLED)  ## train the whole chain from nothing and let a held-out fac
 schedules: $(INSTALLED)  ## search the strengths of a student's steps on validation clips, into its weights
 	$(PY) -m tsd.schedules $(ARGS)
 
-release: $(INSTALLED)  ## train the weights that are released, from nothing: outputs/release, about two and a half hours
+release: $(INSTALLED)  ## train the weights that are released, from nothing: outputs/release, about two and three quarter hours
 	$(PY) -m tsd.demo --config-name release $(ARGS)
 
-further: $(INSTALLED)  ## new denoisers on the released VAE: outputs/further, an hour and three quarters
+further: $(INSTALLED)  ## new denoisers on the released VAE: outputs/further, about two hours
 	$(PY) -m tsd.demo --config-name further $(ARGS)
 
 longer: $(INSTALLED)  ## the denoisers of a finished further go on, on a GPU: outputs/longer, half an hour and the report
