@@ -217,20 +217,25 @@ def test_released_weights_go_on_in_the_stages_that_are_named(tmp_path, monkeypat
     assert chain.seconds == {"vae": 1200.5}  # what the VAE took before counts
 
 
-def test_denoisers_that_go_on_on_a_gpu_stand_on_what_the_last_phase_has(tmp_path, monkeypatch):
-    """`make longer`: teacher and student side by side on the nets of ``start``, then the student on the new teacher."""
+def test_a_student_on_a_gpu_asks_no_teacher_and_then_goes_on_below_the_new_one(tmp_path, monkeypatch):
+    """`make longer`: both can be trained side by side; the last phase, on two cores, stands on the teacher made so."""
     trained = []
 
     def fake_train(cfg):
-        trained.append((Path(cfg.out).name, cfg.weights.teacher, cfg.trainer.accelerator, cfg.data.batch_size))
+        machine = cfg.trainer.accelerator, cfg.data.batch_size, cfg.callbacks.compile is not None
+        trained.append((Path(cfg.out).name, cfg.weights.teacher, cfg.loss.distill, *machine))
         return Path(cfg.out) / "weights.safetensors"
 
     monkeypatch.setattr(demo, "train", fake_train)
     chain = demo.Demo(demo.compose("longer", [f"out={tmp_path}", "start=before"]))
     for stage in chain.cfg.stages:
         chain.train(stage)
-    ours, theirs = str(tmp_path / "teacher" / "weights.safetensors"), "before/teacher/weights.safetensors"
-    assert trained == [("teacher", ours, "gpu", 64), ("student_1", theirs, "gpu", 64), ("student", ours, "cpu", 4)]
+    ours = str(tmp_path / "teacher" / "weights.safetensors")
+    assert trained == [
+        ("teacher", ours, 1, "gpu", 64, True),
+        ("student_1", None, 0, "gpu", 64, True),
+        ("student", ours, 1, "cpu", 4, False),
+    ]
 
 
 def test_a_stage_of_several_phases_goes_on_from_each(tmp_path, monkeypatch):
