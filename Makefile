@@ -36,7 +36,7 @@ release: $(INSTALLED)  ## train the weights that are released, from nothing: out
 further: $(INSTALLED)  ## new denoisers on the released VAE: outputs/further, about two hours
 	$(PY) -m tsd.demo --config-name further $(ARGS)
 
-longer: $(INSTALLED)  ## the denoisers of a finished further go on, on a GPU: outputs/longer, half an hour and the report
+longer: $(INSTALLED)  ## the denoisers of a finished further go on, on a GPU: outputs/longer, forty minutes and the report
 	$(PY) -m tsd.demo --config-name longer $(ARGS)
 
 release256: $(INSTALLED)  ## a decoder for pictures of 256 x 256 on the released latents: outputs/release256, about an hour and a half
