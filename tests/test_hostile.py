@@ -160,6 +160,11 @@ def test_overrides_that_are_wrong(place, monkeypatch, capsys, override):
     assert message.startswith("error: ") and OVERRIDES[override] in message and len(message) < 3000, message
 
 
+def test_a_momentum_that_never_forgets_is_refused(place, monkeypatch, capsys):
+    message = message_of(["stage=teacher", "optimizer=muon", "optimizer.momentum=1"], monkeypatch, capsys)
+    assert message == "error: optimizer.momentum=1: must be a number of 0 to below 1\n"
+
+
 def test_a_dry_run_on_top_of_nothing_is_one_sentence(place, monkeypatch, capsys):
     message = message_of(["stage=student", "dry_run=true"], monkeypatch, capsys)
     assert message.startswith("error: no ") and "make train-" in message and message.count("\n") == 1

@@ -5,6 +5,8 @@ stay equal, and a checkpoint needs one. Row i of device r is row i * world + r o
 ``tsd.data.EndlessSampler`` deals it out.
 """
 
+from functools import cache
+
 import torch
 import torch.distributed
 from torch import Tensor
@@ -15,6 +17,14 @@ def place() -> tuple[int, int]:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1
+
+
+@cache
+def computes_bfloat16(kind: str) -> bool:
+    """Whether a "cpu" or "cuda" here computes in bfloat16 rather than emulating it."""
+    if kind == "cpu":
+        return torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def rand(count: int, *shape: int, device=None) -> Tensor:

@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from tsd import check, checkpoint, record, stages
+from tsd import check, checkpoint, devices, record, stages
 from tsd.command import user_errors
 from tsd.preflight import CONF, judge, plain
 from tsd.prepare.latents import cache_latents
@@ -73,11 +73,7 @@ def precision(wanted: str, accelerator: str) -> str:
     """``auto``: bfloat16 where the device computes in it, else float32."""
     if wanted != "auto":
         return wanted
-    if accelerator == "cpu":
-        fast = torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
-    else:
-        fast = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bf16-mixed" if fast else "32-true"
+    return "bf16-mixed" if devices.computes_bfloat16("cpu" if accelerator == "cpu" else "cuda") else "32-true"
 
 
 def train(cfg: DictConfig) -> Path:

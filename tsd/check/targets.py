@@ -24,7 +24,7 @@ ALLOWED = {
     r"steps|stage\.module\.schedule|stage\.module\.schedules\.\w+": (Schedule, "tsd.diffusion"),
     r"stage\.net|model\.\w+": (nn.Module, "tsd.nets"),
     r"stage\.module": (Stage, "tsd.modules"),
-    r"optimizer": (torch.optim.Optimizer, "torch.optim"),
+    r"optimizer": (torch.optim.Optimizer, "torch.optim", "tsd.optimizers"),
     r"trainer": (L.Trainer, "lightning"),
     r"callbacks\.\w+": (L.Callback, "lightning.pytorch.callbacks", "tsd.callbacks"),
     r"logger\.\w+": (Logger, "lightning.pytorch.loggers", "tsd.loggers"),

@@ -59,6 +59,7 @@ RULES = {
     r"data\.people": one_of(*PEOPLE),
     r"optimizer\.lr": number(0, 10, above=True),
     r"optimizer\.weight_decay": number(0, 10),
+    r"optimizer\.momentum": (lambda v: is_number(v) and 0 <= v < 1, "a number of 0 to below 1"),
     r"optimizer\.betas": (
         lambda v: isinstance(v, list) and len(v) == 2 and all(is_number(b) and 0 <= b < 1 for b in v),
         "two numbers of 0 to below 1",
