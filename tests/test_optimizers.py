@@ -46,9 +46,8 @@ def test_matrices_are_weights_and_neither_biases_nor_patterns():
     matrices = {name for name, parameter in fake_denoiser(channels=[16, 24]).named_parameters() if is_matrix(parameter)}
     assert {"viseme_emb.0.weight", "down.0.conv1.weight", "middle.conv2.weight"} <= matrices
     assert not {name for name in matrices if name.endswith("bias") or "norm" in name or name == "shapes"}
-    assert (
-        is_matrix(torch.zeros(16, 16)) and is_matrix(torch.zeros(64, 2, 3, 3)) and is_matrix(torch.zeros(16, 16, 7, 7))
-    )
+    for shape in ((16, 16), (32, 16, 5), (64, 2, 3, 3), (16, 16, 7, 7)):
+        assert is_matrix(torch.zeros(shape)), shape
     assert not is_matrix(torch.zeros(15, 64)) and not is_matrix(torch.zeros(64, 1, 3, 3)), "fewer rows than 16"
     assert not is_matrix(torch.zeros(16, 24, 16, 16)), "a pattern as large as a latent"
     assert not is_matrix(torch.zeros(4096)) and not is_matrix(torch.zeros(16, 32, 64))

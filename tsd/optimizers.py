@@ -23,7 +23,7 @@ AS_ADAMW = 0.2
 
 def is_matrix(parameter: Tensor) -> bool:
     """Whether it takes vectors of one layer to vectors of another: weights of linear layers and convolutions."""
-    if parameter.ndim not in (2, 4) or max(parameter.shape[2:], default=1) > LARGEST_KERNEL:
+    if parameter.ndim < 2 or max(parameter.shape[2:], default=1) > LARGEST_KERNEL:
         return False
     rows = parameter.shape[0]
     return min(rows, parameter.numel() // rows) >= LEAST_SIDE
