@@ -189,5 +189,5 @@ def test_a_misspelt_key_of_a_partial_is_refused_by_name():
     from tsd.train import build
 
     cfg = resolved("train", "+optimizer.learning_rate=1")
-    with pytest.raises(ValueError, match="AdamW.*learning_rate"):
+    with pytest.raises(ValueError, match="Muon.*learning_rate"):
         build(cfg.optimizer)
