@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 # What each part of the ground needs of the others.
 GROUND = {"clip": [], "devices": [], "flow": [], "diffusion": ["devices"], "metrics": ["clip", "flow"]}
 GROUND |= {"losses": ["devices", "diffusion", "flow"], "checkpoint": ["nets"], "released": ["checkpoint"]}
-GROUND |= {"nets": ["clip", "diffusion", "flow"], "media": ["clip"]}
+GROUND |= {"optimizers": ["devices"], "nets": ["clip", "diffusion", "flow"], "media": ["clip"]}
 COMMANDS = ["command", "preflight", "sweeps", "upload", "train", "prepare.__main__"]
 COMMANDS += ["evaluate", "sample", "bench", "export", "demo", "publish", "schedules"]
 LAYERS = [

@@ -156,7 +156,7 @@ def test_run_directories_say_what_they_hold(root):
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("optimizer.lr=0.5", r"optimizer\.lr is 0\.5 and was 0\.001"),
+        ("optimizer.lr=0.5", r"optimizer\.lr is 0\.5 and was 0\.002"),
         ("loss=no_temporal", r"loss\.temporal is 0\.0 and was 0\.05"),
         ("seed=3", "seed is 3 and was 0"),
     ],
