@@ -87,6 +87,29 @@ def test_a_training_goes_on_from_its_state_as_if_it_had_not_stopped():
         assert torch.equal(one, two)
 
 
+@pytest.mark.parametrize(("momentum", "remembers"), [(0.95, True), (0.0, False)])
+def test_a_step_remembers_the_gradients_before(momentum, remembers):
+    changes = []
+    for first in (1, 2):
+        net = layers()
+        muon = Muon(net.parameters(), lr=0.01, momentum=momentum, weight_decay=0.0)
+        give_gradients(net, first), muon.step()
+        before = net[0].weight.detach().clone()
+        give_gradients(net, 3), muon.step()
+        changes.append(net[0].weight.detach() - before)
+    assert torch.allclose(*changes, atol=1e-6) != remembers
+
+
+def test_matrices_decay_too():
+    net = layers()
+    before = copy.deepcopy(net)
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    Muon(net.parameters(), lr=0.1, weight_decay=0.5).step()
+    for layer in (0, 2):
+        assert torch.allclose(net[layer].weight, 0.95 * before[layer].weight)
+
+
 def test_rates_are_each_groups_own():
     net = layers()
     before = copy.deepcopy(net)
