@@ -2,7 +2,7 @@
 
 All devices begin with one seed and draw the same numbers, of which each keeps those of its own rows; so their states
 stay equal, and a checkpoint needs one. Row i of device r is row i * world + r of the whole batch, as
-``tsd.data.EndlessSampler`` deals it out.
+``tsd.data.EndlessSampler`` deals it out. And what a device computes in.
 """
 
 from functools import cache
