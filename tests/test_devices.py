@@ -12,6 +12,7 @@ from tiny_runs import arguments, begun, config, ground
 
 from tsd import devices, losses
 from tsd.loggers import read_rows
+from tsd.optimizers import Muon
 from tsd.train import train
 
 ROOT = Path(__file__).parents[1]
@@ -56,6 +57,35 @@ def test_rows_are_dealt_out_and_means_are_of_all_rows(tmp_path):
     assert torch.equal(first["own"], torch.randn(2, generator=torch.Generator().manual_seed(1)))
     # Four values count: 0, 2, 3 on the first and 7 on the second. DDP takes the mean of what devices have.
     assert ((first["term"] + second["term"]) / 2).item() == pytest.approx((0 + 2 + 3 + 7) / 4)
+
+
+def turned(rows: slice, wrap=lambda net: net) -> dict[str, torch.Tensor]:
+    """Weights of a small net after three steps of Muon, of whose batches of four only ``rows`` are seen here.
+
+    In float64, or Muon would make as much of what sums of gradients are rounded to as of what they are."""
+    torch.manual_seed(0)
+    layers = torch.nn.Conv2d(3, 16, 3), torch.nn.Flatten(), torch.nn.Linear(16 * 36, 24), torch.nn.Linear(24, 16)
+    net = wrap(torch.nn.Sequential(*layers).double())
+    optimizer = Muon(net.parameters(), lr=0.01)
+    for pictures in torch.randn(3, 4, 3, 8, 8).double():
+        optimizer.zero_grad()
+        (net(pictures[rows]) - 1).square().mean().backward()
+        optimizer.step()
+    return {name.removeprefix("module."): value.clone() for name, value in net.state_dict().items()}
+
+
+def turn_on_two(rank: int, file: Path) -> None:
+    torch.save(turned(slice(rank, None, 2), torch.nn.parallel.DistributedDataParallel), f"{file}.{rank}")
+
+
+def test_two_processes_turn_matrices_as_one_does(tmp_path):
+    on_two(turn_on_two, tmp_path / "meeting")
+    first, second = (torch.load(tmp_path / f"meeting.{rank}") for rank in range(2))
+    one, half = turned(slice(None)), turned(slice(0, None, 2))
+    for name, weights in one.items():
+        assert torch.equal(first[name], second[name]), name
+        assert torch.allclose(first[name], weights, atol=1e-6), name
+        assert name.endswith("bias") or not torch.allclose(half[name], weights, atol=1e-3), name
 
 
 @pytest.fixture(scope="module")
