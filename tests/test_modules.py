@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fakes import fake_clip, fake_denoiser, fake_vae, part_of
+from fakes import LATENT_CHANNELS, fake_clip, fake_denoiser, fake_vae, part_of
 from torch.nn.functional import one_hot
 
 from tsd import losses
@@ -14,7 +14,7 @@ from tsd.callbacks import Compile
 from tsd.clip import VISEME_PAST, VISEMES, viseme_windows
 from tsd.diffusion import S_MAX, Schedule, noise_weight
 from tsd.losses import TERMS, LossWeights
-from tsd.modules.augmentation import other_voices
+from tsd.modules.augmentation import CARRY, other_voices, similarities
 from tsd.modules.base import WARMUP, clip_noise, eyes_region, mouth_region
 from tsd.modules.denoiser import VALIDATION_STRENGTHS
 from tsd.modules.identity import IdentityModule
@@ -224,6 +224,57 @@ def test_a_decoder_meets_what_a_student_makes():
             VAEModule(fake_vae(), LossWeights(), ADAMW, decoder_only=True, **more)
     with pytest.raises(ValueError, match="set decoder_only=true"):
         VAEModule(fake_vae(), LossWeights(), ADAMW, generated_share=0.5, schedules=SCHEDULES, student=student)
+
+
+def test_latents_that_are_carried_are_painted_as_the_clip_likewise_carried(monkeypatch):
+    """By one cell to the right: latents, pictures and mouth; where the head is comes after it, where that is told."""
+    cell = torch.eye(2, 3).repeat(3, 1, 1)
+    cell[:, 0, 2] = 4 / 32
+    asked, wanted, told = [], [], {}
+    monkeypatch.setattr("tsd.modules.vae.LATENT_NOISE", 0.0)
+    monkeypatch.setattr("tsd.modules.vae.P_NO_MOTION", 0.0)
+    monkeypatch.setattr("tsd.modules.vae.similarities", lambda *given: asked.append(given) or cell)
+    real = losses.reconstruction
+    monkeypatch.setattr(losses, "reconstruction", lambda a, b, region=None: wanted.append((b, region)) or real(a, b))
+    stage, clip = trained_by(VAEModule(fake_vae(), LossWeights(mouth=0.5), ADAMW, carried_share=0.5)), fake_clip()
+    stage.net.to_moments[-1].bias.data[LATENT_CHANNELS:] = -40.0  # no noise of the posterior's own
+    clip.motion_known[1] = False
+    decode = stage.net.decode_raw
+    monkeypatch.setattr(stage, "track_statistics", lambda mean: None)
+
+    def spy(z, appearance, count):
+        told.update(z=z, maps=appearance.maps)
+        return decode(z, appearance, count)
+
+    monkeypatch.setattr(stage.net, "decode_raw", spy)
+    stage.step_losses(clip)
+    frames, z = clip.frames.flatten(0, 1), stage.net.encode(clip.frames).flatten(0, 1)
+    assert asked == [(len(clip), 0.5, frames.device)]
+    torch.testing.assert_close(told["z"][..., :-1], z[..., 1:], atol=1e-3, rtol=1e-3)
+    (pictures, _), (_, mouth) = wanted
+    torch.testing.assert_close(pictures[..., :-4], frames[..., 4:], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(mouth[..., :-4], mouth_region(clip, 32).flatten(0, 1)[..., 4:], atol=1e-4, rtol=1e-4)
+    maps = frame_to_reference(clip.motion, clip.reference_motion, clip.motion_known).unflatten(0, clip.motion.shape[:2])
+    shifted = told["maps"].unflatten(0, clip.motion.shape[:2]) - maps
+    torch.testing.assert_close(shifted[[0, 2]][..., 2], maps[[0, 2]][..., 0] * 4 / 32)
+    assert not shifted[1].any() and not shifted[..., :2].any()
+
+    asked.clear()
+    for other in (stage.eval(), trained_by(VAEModule(fake_vae(), LossWeights(), ADAMW, decoder_only=True, carried_share=0.5))):
+        other.step_losses(clip)
+    assert not asked
+
+
+def test_some_pictures_are_turned_sized_and_shifted_about_their_middle():
+    torch.manual_seed(0)
+    maps = similarities(4000, 0.25, "cpu")
+    stay = (maps == torch.eye(2, 3)).all(-1).all(-1)
+    assert float((~stay).float().mean()) == pytest.approx(0.25, abs=0.03)
+    linear = maps[~stay][..., :2]
+    turns, sizes = torch.atan2(linear[:, 1, 0], linear[:, 0, 0]), linear.det().sqrt().log()
+    shifts = linear @ torch.full((2,), 0.5) + maps[~stay][..., 2] - 0.5
+    for values, std in zip((turns, sizes, shifts), CARRY, strict=True):
+        assert float(values.std()) == pytest.approx(std, rel=0.1) and abs(float(values.mean())) < 0.1 * std
 
 
 @pytest.mark.parametrize("name", STAGES)

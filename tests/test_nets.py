@@ -15,6 +15,8 @@ from tsd.clip import MELS, MELS_PER_FRAME, VISEMES
 from tsd.diffusion import Preconditioning, expand
 from tsd.nets.affine import (
     CANONICAL_FACE,
+    after,
+    carried,
     frame_to_reference,
     landmarks_of,
     pixel_grid,
@@ -131,6 +133,13 @@ def test_similarities_carry_eyes_onto_eyes_and_keep_shapes():
     assert torch.allclose(similarity_between(source, source), torch.eye(2, 3).expand(50, 2, 3), atol=1e-5)
     one_point = torch.full((1, 3, 2), 0.5)
     assert similarity_between(one_point, source[:1]).isfinite().all()
+
+
+def test_one_map_is_two_one_after_the_other():
+    torch.manual_seed(0)
+    first, second, points = torch.randn(5, 2, 3), torch.randn(5, 2, 3), torch.randn(7, 2)
+    both = torch.stack([carried(carried(points, a[None])[0], b[None])[0] for a, b in zip(first, second, strict=True)])
+    torch.testing.assert_close(carried(points, after(second, first)), both)
 
 
 def test_pictures_are_placed_where_maps_shares_and_flow_say():

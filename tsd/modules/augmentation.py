@@ -1,4 +1,4 @@
-"""Training inputs made harder: mouths as a generator might give them, sound as another voice might."""
+"""Training inputs made harder: mouths as a generator might give them, sound as another voice might, faces elsewhere."""
 
 import torch
 import torch.nn.functional as F
@@ -6,6 +6,20 @@ from torch import Tensor
 
 from tsd import devices
 from tsd.clip import MELS
+
+CARRY = (0.1, 0.08, 0.05)
+"""Std of a turn in radians, of the logarithm of a size, and of a shift in units of the side: about as far as a head goes
+from its reference. Our choice."""
+
+
+def similarities(count: int, share: float, device: torch.device | str) -> Tensor:
+    """[count, 2, 3] maps of positions in units of the side that turn, size and shift about the middle; so many of them,
+    drawn at random, do, and the others leave everything where it is."""
+    draws = devices.randn(count, 4, device=device) * (devices.rand(count, 1, device=device) < share)
+    (turn, size), shift = (draws[:, :2] * draws.new_tensor(CARRY[:2])).unbind(1), draws[:, 2:] * CARRY[2]
+    cos, sin = size.exp() * turn.cos(), size.exp() * turn.sin()
+    linear = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
+    return torch.cat([linear, (0.5 - 0.5 * linear.sum(-1) + shift)[..., None]], -1)
 
 
 def worn(mouths: Tensor) -> Tensor:

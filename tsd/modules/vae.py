@@ -6,8 +6,10 @@ from torch import Tensor, nn
 from tsd import devices, losses
 from tsd.clip import Clip
 from tsd.diffusion import Schedule, draw_noise, sample
+from tsd.modules.augmentation import similarities
 from tsd.modules.base import WeightedStage, mouth_region
-from tsd.nets.affine import frame_to_reference
+from tsd.nets.affine import after, frame_to_reference, placed, placed_cells
+from tsd.nets.blocks import per_frame
 from tsd.nets.denoiser import Condition
 from tsd.nets.vae import OF_LATENTS, VAE
 
@@ -31,6 +33,9 @@ class VAEModule(WeightedStage):
     generated_share: so many of the batches are latents that the ``student`` makes from pure noise, in steps of one of
     the ``schedules``, to be painted as the clip: what a decoder meets in use is neither free of errors nor are they
     white. With ``decoder_only`` alone. Our choice.
+    carried_share: so many of the clips have their latents turned, sized and shifted, to be painted as the clip
+    likewise carried: a denoiser begins with the reference's latent carried to where the head is, which is right as far
+    as latents move as pictures do. After Kouzelis et al. 2025 (EQ-VAE).
     """
 
     net: VAE
@@ -44,6 +49,7 @@ class VAEModule(WeightedStage):
         generated_share: float = 0.0,
         schedules: dict[str, Schedule] | None = None,
         student: nn.Module | None = None,
+        carried_share: float = 0.0,
     ):
         super().__init__(net, loss, optimizer)
         if not 0 <= generated_share <= 1:
@@ -53,7 +59,7 @@ class VAEModule(WeightedStage):
         if generated_share and not decoder_only:
             raise ValueError("generated_share is above 0: the student knows latents that stay, set decoder_only=true")
         self.decoder_only, self.generated_share = decoder_only, generated_share
-        self.of_student = list((schedules or {}).values())
+        self.of_student, self.carried_share = list((schedules or {}).values()), carried_share
         self.hold_frozen(student=student)
         if decoder_only:
             for name, parameter in net.named_parameters():
@@ -64,12 +70,16 @@ class VAEModule(WeightedStage):
         shown = self.decoded_frames(clip)
         count = shown[1].shape[1]
         frames = clip.frames[shown].flatten(0, 1)
-        terms = {}
+        terms, carry = {}, None
+        if self.training and self.carried_share and not self.decoder_only:
+            carry = similarities(len(clip), self.carried_share, frames.device)
         if generated:
             z = self.generate(clip)[shown].flatten(0, 1)
         else:
-            z, terms = self.encode(frames, len(clip))
-        maps = self.maps(clip, always=generated).unflatten(0, clip.motion.shape[:2])[shown].flatten(0, 1)
+            z, terms = self.encode(frames, len(clip), carry)
+        if carry is not None:
+            frames = placed(frames, per_frame(carry, count))
+        maps = self.maps(clip, carry, always=generated).unflatten(0, clip.motion.shape[:2])[shown].flatten(0, 1)
         with torch.no_grad():
             appearance = self.net.appearance(clip.reference).along(maps)
         recon, moved = self.net.decode_raw(z, appearance, count)
@@ -80,6 +90,7 @@ class VAEModule(WeightedStage):
         }
         if self.loss.mouth and clip.mouth_box is not None:
             region = mouth_region(clip, frames.shape[-1])[shown].flatten(0, 1)
+            region = region if carry is None else placed(region, per_frame(carry, count))
             terms["mouth"] = losses.reconstruction(recon, frames, region)
         return terms
 
@@ -92,15 +103,19 @@ class VAEModule(WeightedStage):
         drawn = devices.rand(len(clip), frames, device=device)
         return rows, drawn.topk(min(DECODED, frames)).indices.sort().values
 
-    def encode(self, frames: Tensor, clips: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Latents of frames [clips * n, 3, H, W] drawn from the posterior, with noise; and what they cost."""
+    def encode(self, frames: Tensor, clips: int, carry: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Latents of frames [clips * n, 3, H, W] drawn from the posterior, carried by [clips, 2, 3], with noise; and
+        what they cost."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.decoder_only):
             mean, log_variance = self.net.moments(frames)
         if self.training and not self.decoder_only:
             self.track_statistics(mean.detach().float())
         shape = clips, 2, len(frames) // clips, *mean.shape[1:]
         first, second = (x.flatten(0, 1) for x in devices.randn(*shape, device=mean.device).unbind(1))
-        z = self.net.normalise(mean + first * (0.5 * log_variance).exp()) + LATENT_NOISE * second
+        z = self.net.normalise(mean + first * (0.5 * log_variance).exp())
+        if carry is not None:
+            z = placed_cells(z, per_frame(carry, len(frames) // clips))
+        z = z + LATENT_NOISE * second
         return z, {} if self.decoder_only else {"kl": losses.kl(mean, log_variance)}
 
     @torch.no_grad()
@@ -115,12 +130,16 @@ class VAEModule(WeightedStage):
         predict = lambda z_s, s, k: student(z_s, s, condition, reference)  # noqa: E731
         return sample(predict, schedule.strengths[0] * eps, schedule)
 
-    def maps(self, clip: Clip, always: bool = False) -> Tensor:
-        """Where the heads are, [B * T, 2, 3]; withheld from some clips in training, unless ``always``."""
-        known = clip.motion_known
+    def maps(self, clip: Clip, carry: Tensor | None = None, always: bool = False) -> Tensor:
+        """Where the heads are, carried by [B, 2, 3], as [B * T, 2, 3]; withheld from some clips in training, unless
+        ``always``."""
+        known, frames = clip.motion_known, clip.motion.shape[1]
         if self.training and not always:
             known = known & (devices.rand(len(clip), device=known.device) >= P_NO_MOTION)
-        return frame_to_reference(clip.motion, clip.reference_motion, known)
+        maps = frame_to_reference(clip.motion, clip.reference_motion, known)
+        if carry is None:
+            return maps
+        return torch.where(per_frame(known, frames)[:, None, None], after(maps, per_frame(carry, frames)), maps)
 
     @torch.no_grad()
     def track_statistics(self, mean: Tensor, momentum: float = 0.02) -> None:

@@ -45,6 +45,12 @@ def carried(points: Tensor, maps: Tensor) -> Tensor:
     return column(0) * points[..., :1] + column(1) * points[..., 1:] + column(2)
 
 
+def after(maps: Tensor, first: Tensor) -> Tensor:
+    """One map for two, ``first`` and then the other: [N, 2, 3] twice -> [N, 2, 3]."""
+    linear = maps[..., :1] * first[:, :1] + maps[..., 1:2] * first[:, 1:]
+    return torch.cat([linear[..., :2], linear[..., 2:] + maps[..., 2:]], -1)
+
+
 def frame_to_reference(motion: Tensor, reference_motion: Tensor, known: Tensor) -> Tensor:
     """``similarity_between`` every frame's face and the reference's: motion [B, T, M], reference_motion [B, M],
     known [B] -> [B * T, 2, 3], positions in units of the side; identity where unknown."""
