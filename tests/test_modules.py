@@ -22,7 +22,7 @@ from tsd.modules.lipreader import LipReaderModule
 from tsd.modules.mouth import PATIENCE, MouthModule
 from tsd.modules.student import StudentModule
 from tsd.modules.teacher import TeacherModule
-from tsd.modules.vae import VAEModule
+from tsd.modules.vae import VAEModule, roughness
 from tsd.modules.visemes import VisemeModule
 from tsd.nets.affine import frame_to_reference
 from tsd.nets.identity import IdentityNet
@@ -260,9 +260,21 @@ def test_latents_that_are_carried_are_painted_as_the_clip_likewise_carried(monke
     assert not shifted[1].any() and not shifted[..., :2].any()
 
     asked.clear()
-    for other in (stage.eval(), trained_by(VAEModule(fake_vae(), LossWeights(), ADAMW, decoder_only=True, carried_share=0.5))):
+    for other in (
+        stage.eval(),
+        trained_by(VAEModule(fake_vae(), LossWeights(), ADAMW, decoder_only=True, carried_share=0.5)),
+    ):
         other.step_losses(clip)
     assert not asked
+
+
+def test_white_latents_have_a_roughness_of_two_and_smooth_ones_less():
+    torch.manual_seed(0)
+    white = torch.randn(2, 4, 8, 32, 32)
+    assert float(roughness(white)) == pytest.approx(2, rel=0.05)
+    columns = torch.randn(1, 1, 8, 1, 32).expand_as(white)  # the same in every row
+    assert float(roughness(columns)) == pytest.approx(1, rel=0.25)
+    assert float(roughness(torch.ones_like(white))) == 0
 
 
 def test_some_pictures_are_turned_sized_and_shifted_about_their_middle():

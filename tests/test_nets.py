@@ -124,8 +124,8 @@ def test_similarities_carry_eyes_onto_eyes_and_keep_shapes():
     known = torch.ones(50, dtype=torch.bool)
     source, target = (landmarks_of(fake_motion(50), known) for _ in range(2))
     maps = similarity_between(source, target)
-    carried = source @ maps[..., :2].transpose(1, 2) + maps[:, None, :, 2]
-    assert torch.allclose(carried[:, :2], target[:, :2], atol=1e-5)
+    moved = source @ maps[..., :2].transpose(1, 2) + maps[:, None, :, 2]
+    assert torch.allclose(moved[:, :2], target[:, :2], atol=1e-5)
     size = maps[:, :, :2].det()  # turned and resized, never sheared or mirrored
     assert (size > 0).all()
     unsheared = maps[:, :, :2].transpose(1, 2) @ maps[:, :, :2]
@@ -220,8 +220,8 @@ def test_features_are_carried_with_the_face():
     places = pixel_grid(LATENT_SIDE).permute(2, 0, 1)[None]
     latent = torch.cat([places] * LATENT_CHANNELS, 1)[:, :LATENT_CHANNELS]
     reference = Reference(latent, places, None, None, there, None, None)
-    for carried in net.carry(reference, similarity_between(here, there), 1):
-        at_face = torch.nn.functional.grid_sample(carried[:, :2], here[:, None] * 2 - 1, align_corners=False)
+    for brought in net.carry(reference, similarity_between(here, there), 1):
+        at_face = torch.nn.functional.grid_sample(brought[:, :2], here[:, None] * 2 - 1, align_corners=False)
         assert torch.allclose(at_face[0, :, 0, :2].T, there[0, :2], atol=1e-4)
 
 

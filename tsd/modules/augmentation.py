@@ -8,7 +8,7 @@ from tsd import devices
 from tsd.clip import MELS
 
 CARRY = (0.1, 0.08, 0.05)
-"""Std of a turn in radians, of the logarithm of a size, and of a shift in units of the side: about as far as a head goes
+"""Std of a turn in radians, of the logarithm of a size, and of a shift in units of the side: as far as a head may go
 from its reference. Our choice."""
 
 

@@ -151,6 +151,14 @@ class VAEModule(WeightedStage):
         self.net.latent_std.copy_(self.net.latent_std.square().lerp(variance, momentum).sqrt().clamp(min=1e-4))
 
     def validation_step(self, clip: Clip, _: int) -> dict[str, Tensor]:
-        recon = self.net.decode(self.net.encode(clip.frames), self.net.appearance(clip.reference))
+        z = self.net.encode(clip.frames)
+        recon = self.net.decode(z, self.net.appearance(clip.reference))
+        self.log("val/roughness", roughness(z), batch_size=len(clip))
         self.log("val/total", losses.reconstruction(recon, clip.frames), batch_size=len(clip), prog_bar=True)
         return {"pred": recon, "target": clip.frames}
+
+
+def roughness(z: Tensor) -> Tensor:
+    """How unlike neighbouring cells of normalised latents [..., h, w] are: their mean squared difference, 2 for white
+    noise. The smoother latents are, the less there is for a denoiser to guess (docs/decisions.md). Our choice."""
+    return (z.diff(dim=-1).square().mean() + z.diff(dim=-2).square().mean()) / 2
