@@ -266,6 +266,8 @@ def test_latents_that_are_carried_are_painted_as_the_clip_likewise_carried(monke
     ):
         other.step_losses(clip)
     assert not asked
+    with pytest.raises(ValueError, match="carried_share is a share of the clips, 0..1, got 1.5"):
+        VAEModule(fake_vae(), LossWeights(), ADAMW, carried_share=1.5)
 
 
 def test_white_latents_have_a_roughness_of_two_and_smooth_ones_less():

@@ -54,6 +54,8 @@ class VAEModule(WeightedStage):
         super().__init__(net, loss, optimizer)
         if not 0 <= generated_share <= 1:
             raise ValueError(f"generated_share is a share of the batches, 0..1, got {generated_share}")
+        if not 0 <= carried_share <= 1:
+            raise ValueError(f"carried_share is a share of the clips, 0..1, got {carried_share}")
         if generated_share and (student is None or not schedules):
             raise ValueError("generated_share is above 0 but there is no student, or no schedule: give weights.student")
         if generated_share and not decoder_only:
