@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo schedules release release256 further longer real test test-all lint prepare train-vae train-visemes train-identity train-mouth train-sync train-sync_loss train-lipreader \
+.PHONY: help setup demo schedules release release256 longer real test test-all lint prepare train-vae train-visemes train-identity train-mouth train-sync train-sync_loss train-lipreader \
 	train-teacher train-student sweep experiment wandb-sync notebooks evaluate sample talk bench bench-data export publish quality paper readme clean
 
 help:  ## show this list
@@ -30,13 +30,10 @@ demo: $(INSTALLED)  ## train the whole chain from nothing and let a held-out fac
 schedules: $(INSTALLED)  ## search the strengths of a student's steps on validation clips, into its weights
 	$(PY) -m tsd.schedules $(ARGS)
 
-release: $(INSTALLED)  ## train the weights that are released, from nothing: outputs/release, about two and three quarter hours
+release: $(INSTALLED)  ## train the weights that are released, from nothing: outputs/release, about three hours
 	$(PY) -m tsd.demo --config-name release $(ARGS)
 
-further: $(INSTALLED)  ## new denoisers on the released VAE: outputs/further, about two hours
-	$(PY) -m tsd.demo --config-name further $(ARGS)
-
-longer: $(INSTALLED)  ## the denoisers of a finished further go on, on a GPU: outputs/longer, forty minutes and the report
+longer: $(INSTALLED)  ## the denoisers of a finished release go on, on a GPU: outputs/longer, forty minutes and the report
 	$(PY) -m tsd.demo --config-name longer $(ARGS)
 
 release256: $(INSTALLED)  ## a decoder for pictures of 256 x 256 on the released latents: outputs/release256, about an hour and a half

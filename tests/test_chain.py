@@ -209,7 +209,7 @@ def test_released_weights_go_on_in_the_stages_that_are_named(tmp_path, monkeypat
         (start / f"{stage}.safetensors").touch()
     (start / CARD).write_text(json.dumps({"seconds": {"vae": 1200.5, "teacher": 2000}}))
     monkeypatch.setattr(demo, "train", lambda cfg: begun.update({cfg.stage.name: cfg.init}))
-    chain = demo.Demo(demo.compose("further", [f"out={tmp_path / 'out'}", f"start={start}", "goes_on=[vae]"]))
+    chain = demo.Demo(demo.compose("release", [f"out={tmp_path / 'out'}", f"start={start}", "goes_on=[vae]"]))
     for stage in ("vae", "teacher"):
         chain.train(stage)
     assert begun == {"vae": str(start / "vae.safetensors"), "teacher": None}
