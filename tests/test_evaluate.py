@@ -366,6 +366,16 @@ def test_another_embedder_can_be_given_and_is_named(corpus, weights, tmp_path, m
     assert "facenet-pytorch's InceptionResnetV1, hash" in named and named in (tmp_path / "r.md").read_text()
 
 
+def test_another_reader_of_mouths_can_be_given_and_is_named(corpus, weights, tmp_path, monkeypatch):
+    (tmp_path / "mesh.tflite").write_bytes(b"weights")
+    monkeypatch.setattr(evaluate, "FaceMesh", lambda path: lambda frames: frames.mean((1, 2, 3)))
+    arguments = ["clips=2", "schedules=[k1]", "weights.mouth=null", f"mouth.weights={tmp_path / 'mesh.tflite'}"]
+    report = evaluate.evaluate(config(corpus, weights, tmp_path / "r.json", *arguments))
+    assert -1 <= report["real"]["mouth_r"] <= 1 and "mouth_r" not in report["unavailable"]
+    named = report["mouth_reader"]
+    assert "MediaPipe's Face Mesh, hash" in named and f"(by {named})" in (tmp_path / "r.md").read_text()
+
+
 def test_a_long_run_is_made_once(corpus, weights, tmp_path, monkeypatch):
     cfg = config(corpus, weights, tmp_path / "r.json", "clips=1", "schedules=[k1]", "long_seconds=20")
     made, real = [], judge.long_run
@@ -384,7 +394,7 @@ def test_a_long_run_is_made_once(corpus, weights, tmp_path, monkeypatch):
 def test_all_that_is_wrong_is_said_at_once(corpus, weights, tmp_path):
     wrong = [f"weights.teacher={tmp_path}/none.safetensors", f"weights.mouth={weights}/identity.safetensors"]
     wrong += ["split=trainval", "clips=0", "workers=0", "out=report.txt", "control_clips=0", "long_seconds=15"]
-    wrong += [f"lpips.weights={tmp_path}/none.pth", "identity.weights=none.pt"]
+    wrong += [f"lpips.weights={tmp_path}/none.pth", "identity.weights=none.pt", "mouth.weights=none.tflite"]
     with pytest.raises(ValueError) as error:
         evaluate.evaluate(config(corpus, weights, tmp_path / "r.json", *wrong))
     for part in (
@@ -394,9 +404,9 @@ def test_all_that_is_wrong_is_said_at_once(corpus, weights, tmp_path):
         "clips=0",
         "workers=0",
         "out=report.txt",
-        *wrong[-4:-2],
+        *wrong[-5:-3],
         "none.pth",
-        wrong[-1],
+        *wrong[-2:],
     ):
         assert part in str(error.value)
     with pytest.raises(ValueError, match="schedules=k3: the student's weights hold no such schedule; they hold k1, k2"):

@@ -14,6 +14,7 @@ from tsd.media.video import write_video
 sys.path.append(str(Path(__file__).parents[1] / "experiments" / "real"))
 import eyes  # noqa: E402
 import instruments  # noqa: E402
+import said  # noqa: E402
 
 FRAMES = 40
 
@@ -95,6 +96,18 @@ def test_the_table_has_a_row_a_person_and_the_mean_over_clips():
         *("| | clips | a | b |", "|---|---|---|---|"),
         *("| one | 1 | 1.00 | 0.50 |", "| two | 2 | 0.25 | 0.35 |", "| all | 3 | 0.50 | 0.40 |"),
     ]
+
+
+def test_an_instrument_agrees_with_what_is_said_or_not():
+    torch.manual_seed(0)
+    shows, people = torch.randn(106), {}
+    for person in ("one", "two", "three"):
+        visemes = [torch.cat([torch.rand(60, 105), torch.ones(60, 1)], 1) for _ in range(4)]
+        people[person] = [(windows, [windows @ shows, torch.randn(60)]) for windows in visemes]
+    assert said.agreement(people, "two", 0) > 0.9 and abs(said.agreement(people, "two", 1)) < 0.25
+    assert said.to_markdown(people, ["a", "b"]).splitlines()[-1].startswith("| mean of people | 12 | 0.9")
+    people["two"] = [(windows, [-opening, noise]) for windows, (opening, noise) in people["two"]]
+    assert said.agreement(people, "two", 0) < -0.9, "fitted on others alone"
 
 
 def test_each_eye_is_compared_by_itself():

@@ -13,6 +13,7 @@ from tsd.command import user_errors
 from tsd.data.dataset import ClipDataset
 from tsd.data.manifest import fingerprint
 from tsd.diffusion import many_steps
+from tsd.metrics.face_mesh import FaceMesh
 from tsd.metrics.facenet import FaceNet
 from tsd.metrics.lpips import find_weights, lpips_net
 from tsd.page import write_page
@@ -87,6 +88,8 @@ def check_shared(cfg: DictConfig) -> list[str]:
             wrong.append(str(error))
     if cfg.identity.weights and not Path(cfg.identity.weights).is_file():
         wrong.append(f"identity.weights={cfg.identity.weights}: no such file; null takes weights.identity")
+    if cfg.mouth.weights and not Path(cfg.mouth.weights).is_file():
+        wrong.append(f"mouth.weights={cfg.mouth.weights}: no such file; null takes weights.mouth")
     if cfg.workers < 1:
         wrong.append(f"workers={cfg.workers}: must be 1 or more")
     if not str(cfg.out).endswith(".json"):
@@ -112,6 +115,13 @@ def load_instruments(cfg: DictConfig, stages: tuple[str, ...]) -> tuple[Instrume
         instruments.embedder = f"facenet-pytorch's InceptionResnetV1, hash {hashes['facenet']}"
     elif "identity" in hashes:
         instruments.embedder = f"weights.identity, hash {hashes['identity']}"
+    if cfg.mouth.weights:
+        instruments.mouth = FaceMesh(cfg.mouth.weights)
+        hashes["face_mesh"] = checkpoint.file_hash(cfg.mouth.weights)
+        instruments.unavailable.pop("mouth_r", None)
+        instruments.mouth_reader = f"MediaPipe's Face Mesh, hash {hashes['face_mesh']}"
+    elif "mouth" in hashes:
+        instruments.mouth_reader = f"weights.mouth, hash {hashes['mouth']}"
     try:
         path = find_weights(cfg.lpips.weights, cfg.lpips.backbone)
         instruments.lpips = lpips_net(path, cfg.lpips.backbone)
@@ -171,6 +181,8 @@ def evaluate_pairs(cfg: DictConfig) -> dict:
     networks = {name: f"weights.{name}, hash {digest}" for name, digest in hashes.items() if name in PAIR_STAGES}
     if "lpips" in hashes:
         networks["lpips"] = f"{cfg.lpips.backbone}, hash {hashes['lpips']}"
+    if instruments.mouth is not None:
+        networks["mouth"] = instruments.mouth_reader
     if instruments.identity is not None:
         networks["identity"] = instruments.embedder
         networks["fvd"] = f"mean and std over time of {instruments.embedder}"
@@ -214,6 +226,7 @@ def evaluate(cfg: DictConfig) -> dict:
         "controls": verdicts(rows, statistics, cfg.seed, features),
         "unavailable": instruments.unavailable,
         "mouth_seen": sum(dataset.entries[clip].truth is None for clip in plan.clips) if instruments.mouth else 0,
+        "mouth_reader": instruments.mouth_reader,
         "features": f"mean and std over time of {instruments.embedder}",
         "statistics": statistics,
         "weights": hashes,

@@ -21,12 +21,19 @@ from tsd.data.tracks import load_tracks
 from tsd.media.audio import load_audio
 from tsd.media.video import read_frames
 from tsd.metrics import pearson
+from tsd.metrics.face_mesh import FaceMesh
 from tsd.protocols import Portrait, speak
 from tsd.runtime.talker import Talker
 
 REPO = Path(__file__).resolve().parents[2]
+MOUTH = "weights of stage=mouth, or face_landmark.tflite"
 BLOCK = 16
 """Frames that an instrument looks at at once."""
+
+
+def load_reader(path: Path) -> nn.Module:
+    """Weights of stage=mouth, or MediaPipe's Face Mesh (.tflite)."""
+    return FaceMesh(path) if path.suffix == ".tflite" else checkpoint.load(path, "mouth").eval()
 
 
 @torch.inference_mode()
@@ -64,12 +71,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("chain", type=Path, nargs="?", default=REPO / "outputs" / "real")
     parser.add_argument("--weights", type=Path, nargs="+", required=True, help="folders of released weights")
-    parser.add_argument("--mouth", type=Path, nargs="+", required=True, help="weights of stage=mouth")
+    parser.add_argument("--mouth", type=Path, nargs="+", required=True, help=MOUTH)
     parser.add_argument("--split", default="test")
     parser.add_argument("--aligned", action="store_true", help="say what forced alignment gives")
     given = parser.parse_args()
     try:
-        instruments = [checkpoint.load(path, "mouth").eval() for path in given.mouth]
+        instruments = [load_reader(path) for path in given.mouth]
         talkers = [Talker.load(folder) for folder in given.weights]
         root, people = given.chain / "corpus" / "people", {}
         for entry in tqdm(list(read_manifest(manifest_path(root, given.split), root)), unit="clip"):

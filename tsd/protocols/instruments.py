@@ -65,6 +65,8 @@ class Instruments:
     lpips: nn.Module | None = None
     embedder: str = "none"
     """The name of ``identity`` in reports."""
+    mouth_reader: str = "none"
+    """The name of ``mouth`` there."""
     identity_every: int = 3
     """The embedder looks at every third frame: a person changes slowly."""
     unavailable: dict[str, str] = field(default_factory=dict)

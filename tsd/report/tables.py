@@ -135,9 +135,10 @@ def control_text(report: dict) -> str:
 
 
 def mouth_truth(report: dict) -> str:
-    """Where the mouth openings come from that the measured ones are compared with."""
+    """Where the mouth openings come from that the measured ones are compared with, and what measures."""
     seen = report.get("mouth_seen", 0)
-    return "true" if not seen else f"true (in {seen} of {report['clips']} clips: seen in the real frames)"
+    truth = "true" if not seen else f"true (in {seen} of {report['clips']} clips: seen in the real frames)"
+    return f"measured (by {report['mouth_reader']}) and {truth}"
 
 
 def to_markdown(report: dict) -> str:
@@ -163,7 +164,7 @@ def to_markdown(report: dict) -> str:
         "Visemes are recognised from the sound.\n\n"
         "## Speaking, from pure noise\n\n"
         f"{table(statistics, generated | controls, GENERATE_COLUMNS, judged, unavailable)}\n\n"
-        f"mouth r: correlation over time of measured and {mouth_truth(report)} mouth opening; other speech: the "
+        f"mouth r: correlation over time of {mouth_truth(report)} mouth opening; other speech: the "
         "visemes of another person's clip. Rows in italics are controls. FVD: against the real clips; its features are "
         f"{report.get('features', 'named in the JSON')}. Intervals of 95 % and n are in the JSON beside this file.\n\n"
         f"{follow_text(report, followed)}{protocol_text(report)}{control_text(report)}\n"

@@ -1,0 +1,84 @@
+"""How far a mouth is open, by MediaPipe's Face Mesh with the model from a local file (Apache 2.0).
+
+For photographs, whose opening nobody knows; drawn mouths are measured by the regressor of the ``mouth`` stage. Nothing
+is fetched.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from threading import local
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tsd.clip import to_uint8
+
+SHA256 = "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814"
+"""Of the one file that is taken: figures are comparable, and what reads it is not given files that could crash it."""
+
+SIDE = 192
+"""Pixels of the pictures it looks at."""
+
+POINTS = 468
+UPPER, LOWER = 13, 14
+"""Of its points: the middle of the upper and of the lower lip, at their inner edges."""
+
+AROUND = 1.5
+"""The square it looks at, in units of the larger side of the face inside: as MediaPipe follows a face."""
+
+
+class FaceMesh(nn.Module):
+    """Face [N, 3, H, W] in [-1, 1] -> [N] mouth opening, in units of the picture's side (Kartynnik et al. 2019).
+
+    The distance of the two lips' inner edges, found twice: in the whole picture, then in the square around the face
+    that was found there. Points are given of anything, so a picture without a face has an opening, too. Frozen; any
+    number of threads may call it.
+
+    ``path``: ``face_landmark.tflite`` as the wheel of mediapipe 0.10.21 holds it. FileNotFoundError without such a
+    file, ValueError for any other.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        super().__init__()
+        self.path = Path(path)
+        self.own = local()
+        remedy = (
+            "face_landmark.tflite lies in the wheel that `pip download --no-deps --only-binary :all: --python-version "
+            "3.11 mediapipe==0.10.21` fetches; or leave mouth.weights=null for weights.mouth"
+        )
+        if not self.path.is_file():
+            raise FileNotFoundError(f"no Face Mesh at {path}; {remedy}")
+        if hashlib.sha256(self.path.read_bytes()).hexdigest() != SHA256:
+            raise ValueError(f"{path} is another file than the Face Mesh of mediapipe 0.10.21; {remedy}")
+
+    def points(self, picture: np.ndarray) -> np.ndarray:
+        """uint8 [SIDE, SIDE, 3] -> [POINTS, 2] x and y in units of the side."""
+        if not hasattr(self.own, "net"):  # one net serves one call at a time
+            self.own.net = cv2.dnn.readNet(str(self.path))
+        self.own.net.setInput(cv2.dnn.blobFromImage(picture, 1 / 255))
+        found = {output.size: output for output in self.own.net.forward(self.own.net.getUnconnectedOutLayersNames())}
+        return found[3 * POINTS].reshape(POINTS, 3)[:, :2] / SIDE
+
+    def face(self, picture: np.ndarray, left: float, top: float, side: float) -> np.ndarray:
+        """The points [POINTS, 2] in pixels of ``picture``, looked for in one square of it."""
+        scale = SIDE / side
+        cut = np.float32([[scale, 0, -scale * left], [0, scale, -scale * top]])
+        seen = cv2.warpAffine(picture, cut, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return self.points(seen) * side + np.array([left, top])
+
+    def opening(self, picture: np.ndarray) -> float:
+        """Of uint8 [H, W, 3], in units of H."""
+        height, width = picture.shape[:2]
+        side = max(height, width)
+        points = self.face(picture, (width - side) / 2, (height - side) / 2, side)
+        low, high = points.min(0), points.max(0)
+        side = AROUND * float((high - low).max())
+        left, top = (low + high - side) / 2
+        points = self.face(picture, left, top, side)
+        return float(np.linalg.norm(points[UPPER] - points[LOWER])) / height
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return torch.tensor([self.opening(picture) for picture in to_uint8(frames)], device=frames.device)
