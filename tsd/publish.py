@@ -118,7 +118,7 @@ def scores(report: dict) -> dict[str, Any]:
         "vae": {"psnr_db": report["real"].get("psnr_db")},
         "denoise": {name: {"psnr_gain_db": row.get("psnr_gain_db")} for name, row in denoise.items()},
         "generate": {name: {key: row[key] for key in SCORES if key in row} for name, row in report["generate"].items()},
-        **{name: report[name] for name in ("cross_identity", "viseme_swap") if name in report},
+        **{name: report[name] for name in ("mouth_reader", "cross_identity", "viseme_swap") if name in report},
         "long": {k: {key: run[key] for key in run if "ratio" in key} for k, run in report.get("long", {}).items()},
     }
 

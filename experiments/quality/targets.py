@@ -164,7 +164,8 @@ def make_report(chain: Finished, asked: list[Asked] = ALL) -> dict:
         node[leaf] = figure["value"]
     rows, steps = verdicts(found, asked), compared(found)
     held = [row["reached"] for row in rows] + [held for row in steps for held in row["not_worse"].values()]
-    kept = {name: chain.report[name] for name in ("identities", "split", "unavailable", "weights", "seconds")}
+    names = ("identities", "split", "unavailable", "weights", "seconds", "mouth_reader")
+    kept = {name: chain.report[name] for name in names if name in chain.report}
     counts = {"asked": len(held), "reached": held.count(True), "not_measured": held.count(None)}
     return tree | {"targets": rows, "steps": steps, "counts": counts} | kept
 

@@ -23,7 +23,7 @@ ASKED = [
     Asked(f"generate.{MAIN}.mouth_r_above_shuffled", "the same, above that for another person's speech", 0.3),
     Asked(f"generate.{MAIN}.id_ratio_end", "identity at the end, over that at the start", 0.9),
 ]
-"""Of recorded people, with a mouth's opening as the instrument of drawn people sees it in the real frames."""
+"""Of recorded people, with a mouth's opening as the chain's evaluation reads it in the real frames."""
 
 
 def main() -> None:
