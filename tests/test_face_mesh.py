@@ -39,10 +39,13 @@ class StandIn(nn.Module):
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory):
     path = tmp_path_factory.mktemp("mesh") / "points.onnx"
-    torch.onnx.export(StandIn().eval(), (torch.rand(1, 3, SIDE, SIDE),), path, dynamo=True, verbose=False)
+    torch.onnx.export(
+        StandIn().eval(), (torch.rand(1, 3, SIDE, SIDE),), path, dynamo=True, verbose=False, external_data=False
+    )
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(face_mesh, "FORMAT", "onnx")
         patch.setattr(face_mesh, "SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
-        return FaceMesh(path)
+        yield FaceMesh(path)
 
 
 def face(left: int, top: int, mouth: int) -> np.ndarray:
@@ -76,5 +79,6 @@ def test_several_threads_may_ask(mesh):
 def test_anything_else_is_refused(mesh, tmp_path):
     with pytest.raises(FileNotFoundError, match="pip download .* mediapipe"):
         FaceMesh(tmp_path / "none.tflite")
-    with pytest.raises(ValueError, match=r"points.onnx is another file than .*`pip download"):
-        FaceMesh(mesh.path)
+    (tmp_path / "cut.tflite").write_bytes(mesh.model[:-1])
+    with pytest.raises(ValueError, match=r"cut.tflite is another file than .*`pip download"):
+        FaceMesh(tmp_path / "cut.tflite")

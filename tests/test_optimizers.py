@@ -8,7 +8,7 @@ from fakes import fake_denoiser
 from torch import nn
 
 from tsd import optimizers
-from tsd.optimizers import AS_ADAMW, Muon, is_matrix, orthogonal
+from tsd.optimizers import AS_ADAMW, ITERATIONS, QUINTIC, Muon, is_matrix, orthogonal
 
 
 def layers() -> nn.Sequential:
@@ -28,13 +28,21 @@ def give_gradients(net: nn.Module, seed: int = 0) -> None:
 def test_all_directions_of_a_matrix_become_equally_long(in_bfloat16, monkeypatch):
     monkeypatch.setattr(optimizers, "computes_bfloat16", lambda device: in_bfloat16)
     generator = torch.Generator().manual_seed(0)
-    left = torch.linalg.qr(torch.randn(2, 40, 40, generator=generator)).Q
-    right = torch.linalg.qr(torch.randn(2, 90, 40, generator=generator)).Q
-    ill = left @ torch.diag(torch.logspace(0, -2, 40)) @ right.mT
+    ill = (
+        torch.randn(2, 40, 40, generator=generator)
+        @ torch.diag(torch.logspace(0, -2, 40))
+        @ torch.randn(40, 90, generator=generator)
+    )
     for matrices in (ill, ill.mT):
         before, values = torch.linalg.svdvals(matrices), torch.linalg.svdvals(orthogonal(matrices))
-        assert torch.allclose(before.amin(1), 0.01 * before.amax(1), rtol=0.01), "what is given is not ill at all"
-        assert values.min() > 0.6 and values.max() < 1.3
+        assert (before.amin(1) < 0.01 * before.amax(1)).all(), "what is given is not ill at all"
+        assert values.quantile(0.1) > 0.6 and values.max() < 1.3
+        # Each iteration makes a short direction QUINTIC[0] times as long: the shortest one here, 4e-5 of the whole,
+        # does not reach 0.1 in float32. bfloat16 rounds it up.
+        within_reach = QUINTIC[0] ** ITERATIONS * before / before.norm(dim=1, keepdim=True)
+        assert (values > 0.9 * within_reach.clamp(max=0.6)).all()
+        if in_bfloat16:
+            assert values.min() > 0.1
         # Along, not against: left and right directions stay.
         assert ((orthogonal(matrices) * matrices).sum((1, 2)) > 0).all()
 

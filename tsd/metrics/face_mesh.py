@@ -19,6 +19,8 @@ from tsd.clip import to_uint8
 SHA256 = "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814"
 """Of the one file that is taken: figures are comparable, and what reads it is not given files that could crash it."""
 
+FORMAT = "tflite"
+
 SIDE = 192
 """Pixels of the pictures it looks at."""
 
@@ -43,24 +45,23 @@ class FaceMesh(nn.Module):
 
     def __init__(self, path: str | os.PathLike):
         super().__init__()
-        self.path = Path(path)
-        self.own = local()
+        path, self.own = Path(path), local()
         remedy = (
             "face_landmark.tflite lies in the wheel that `pip download --no-deps --only-binary :all: --python-version "
             "3.11 mediapipe==0.10.21` fetches; or leave mouth.weights=null for weights.mouth"
         )
-        if not self.path.is_file():
+        if not path.is_file():
             raise FileNotFoundError(f"no Face Mesh at {path}; {remedy}")
-        if hashlib.sha256(self.path.read_bytes()).hexdigest() != SHA256:
+        self.model = path.read_bytes()
+        if hashlib.sha256(self.model).hexdigest() != SHA256:
             raise ValueError(f"{path} is another file than the Face Mesh of mediapipe 0.10.21; {remedy}")
 
     def points(self, picture: np.ndarray) -> np.ndarray:
         """uint8 [SIDE, SIDE, 3] -> [POINTS, 2] x and y in units of the side."""
         if not hasattr(self.own, "net"):  # one net serves one call at a time
-            self.own.net = cv2.dnn.readNet(str(self.path))
+            self.own.net = cv2.dnn.readNet(FORMAT, np.frombuffer(self.model, np.uint8))
         self.own.net.setInput(cv2.dnn.blobFromImage(picture, 1 / 255))
-        found = {output.size: output for output in self.own.net.forward(self.own.net.getUnconnectedOutLayersNames())}
-        return found[3 * POINTS].reshape(POINTS, 3)[:, :2] / SIDE
+        return self.own.net.forward().reshape(POINTS, 3)[:, :2] / SIDE
 
     def face(self, picture: np.ndarray, left: float, top: float, side: float) -> np.ndarray:
         """The points [POINTS, 2] in pixels of ``picture``, looked for in one square of it."""
