@@ -15,6 +15,7 @@ sys.path.append(str(Path(__file__).parents[1] / "experiments" / "real"))
 import eyes  # noqa: E402
 import instruments  # noqa: E402
 import said  # noqa: E402
+import whose_face  # noqa: E402
 
 FRAMES = 40
 
@@ -138,3 +139,32 @@ def test_what_is_missing_is_one_sentence(tmp_path, monkeypatch):
     )
     with pytest.raises(SystemExit, match="error: .*none.safetensors"):
         instruments.main()
+
+
+class Echo(Parrot):
+    """Is as bright as what it says is loud; a face of its own adds a swing to it."""
+
+    def __init__(self, swing: float):
+        self.swing = swing
+
+    def set_reference(self, picture: np.ndarray) -> None:
+        self.face = float(picture.mean())
+
+    def video(self, sound: np.ndarray, steps: str) -> np.ndarray:
+        loud = 500 * np.abs(sound.reshape(-1, 640)).mean(1) + self.swing * self.face * (np.arange(FRAMES) % 2)
+        return np.tile(loud.clip(0, 255).astype(np.uint8)[:, None, None, None], (1, 32, 32, 3))
+
+
+def test_whose_face_says_the_wrong_sentence_matters_only_where_faces_speak_differently(tmp_path):
+    rng, entries = np.random.default_rng(0), []
+    for number in range(3):
+        level = rng.uniform(20, 200, FRAMES)
+        sound = (np.repeat(level, 640) / 1000 * np.tile([1, -1], FRAMES * 320)).astype(np.float32)
+        frames = np.tile(level.astype(np.uint8)[:, None, None, None], (1, 32, 32, 3))
+        frames[0] = 60 * number + 40
+        write_video(tmp_path / f"{number}.mp4", frames, sound, keyframe_every=12)
+        entries.append(SimpleNamespace(video=tmp_path / f"{number}.mp4", identity=str(number)))
+    own, theirs, its = whose_face.compare(entries, Echo(0.0), brightness, 2).T
+    assert (own > 0.9).all() and np.abs(theirs).max() < 0.5 and theirs == pytest.approx(its, abs=1e-6)
+    _, theirs, its = whose_face.compare(entries, Echo(1.0), brightness, 2).T
+    assert np.abs(theirs - its).max() > 0.05

@@ -35,8 +35,6 @@ INSTRUMENTS = {"mouth": "mouth_r", "identity": "id_cosine", "sync": "sync_offset
 """Measuring stages, and a column that is unavailable without each."""
 PAIR_STAGES = ("mouth", "identity", "sync")
 """What measures any videos: what was said, in visemes, is not known of them."""
-LEAST_SHUFFLED = 8
-"""Every schedule says the wrong speech in an eighth of the clips, but in at least so many."""
 FACENET_EVERY = 10
 """FaceNet looks at every tenth frame: it is a hundred times the work of the embedder trained here."""
 SPLITS = ("train", "val", "test")
@@ -153,10 +151,9 @@ def make_plan(cfg: DictConfig, num_clips: int) -> Plan:
     """What is done to which of the split's clips."""
     clips = spread(num_clips, cfg.clips)
     by_teacher = [clips[i] for i in spread(len(clips), cfg.teacher_samples)] if cfg.teacher_samples else []
-    all_shuffled = [clips[i] for i in spread(len(clips), max(LEAST_SHUFFLED, len(clips) // 8))]
     copied = {key: cfg[key] for key in ("noisy_psnr", "seed", "viseme_swap", "cross_identity", "long_seconds")}
     with_controls = [clips[i] for i in spread(len(clips), cfg.control_clips)]
-    return Plan(clips, list(cfg.schedules), with_controls, all_shuffled, by_teacher, **copied)
+    return Plan(clips, list(cfg.schedules), with_controls, by_teacher, **copied)
 
 
 def check_pairs(cfg: DictConfig) -> None:

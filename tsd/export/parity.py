@@ -11,7 +11,7 @@ from tqdm import tqdm
 from tsd.clip import to_frames
 from tsd.export.graphs import Graph
 from tsd.protocols import Chain, Instruments, Subject, denoise, find_strength, speak
-from tsd.protocols.instruments import opening
+from tsd.protocols.instruments import mouth_r, opening
 from tsd.runtime.backends import available, open_graph
 from tsd.runtime.talker import Talker
 
@@ -65,6 +65,6 @@ def quality(folder: Path, subjects: list[Subject], mouth: nn.Module | None, step
             sums.psnr_db.append(rows[f"student.{steps}"]["psnr_db"])
             if mouth is not None and subject.truth.mouth_open is not None:
                 video, _ = speak(chain.talker, subject.portrait, subject.visemes, schedule, subject.own_seed)
-                sums.mouth_r.append(opening(instruments, to_frames(video), subject.truth.mouth_open))
+                sums.mouth_r.append(mouth_r(opening(instruments, to_frames(video)), subject.truth.mouth_open))
         found[name] = sums.means()
     return found

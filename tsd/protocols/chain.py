@@ -11,7 +11,7 @@ from tsd.diffusion import Schedule, many_steps
 from tsd.nets.affine import frame_to_reference
 from tsd.nets.vae import Appearance
 from tsd.protocols.clock import clock
-from tsd.protocols.instruments import BLOCK, Instruments, Truth
+from tsd.protocols.instruments import BLOCK, Instruments, Truth, opening
 from tsd.runtime.talker import Talker
 
 
@@ -116,8 +116,7 @@ def mouth_opening(instruments: Instruments, clip: Clip) -> Tensor | None:
         return clip.mouth_open[0]
     if instruments.mouth is None:
         return None
-    with clock("mouth"):
-        return torch.cat([instruments.mouth(block) for block in clip.frames[0].split(BLOCK)])
+    return opening(instruments, clip.frames[0])
 
 
 def appearance_along(chain: Chain, clip: Clip) -> Appearance:

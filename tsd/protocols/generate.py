@@ -10,14 +10,11 @@ from tsd.clip import to_frames, to_uint8
 from tsd.diffusion import Schedule
 from tsd.protocols.chain import Chain, Portrait, Subject
 from tsd.protocols.clock import clock
-from tsd.protocols.instruments import BLOCK, Row, look, opening
+from tsd.protocols.instruments import BLOCK, Row, look
 from tsd.runtime.talker import Speaker, Talker
 
 CHUNK = 25
 """Frames through the student at a time; what comes out does not depend on it."""
-
-OTHER_EVERY = 5
-"""Where only the mouth of a wrong speech is read, every fifth frame is decoded: a correlation needs no neighbours."""
 
 
 def make_ready(talker: Talker, portrait: Portrait) -> Speaker:
@@ -67,21 +64,10 @@ def generate(
 
 
 @torch.inference_mode()
-def say_other(
-    chain: Chain, subject: Subject, steps: list[str], teacher: bool, whole: str | None
-) -> tuple[dict[str, float], np.ndarray | None]:
-    """The same pictures and seeds saying another identity's visemes: ``mouth_r_shuffled`` of each of ``runs``, against
-    this clip's truth, and all frames uint8 [T, R, R, 3] of the schedule ``whole``. Nothing where there is no other."""
-    measured, kept = {}, None
+def say_other(chain: Chain, subject: Subject, name: str) -> np.ndarray | None:
+    """The same picture, head and noise saying another identity's visemes by the schedule ``name``: frames uint8
+    [T, R, R, 3]. None where there is no other."""
     if subject.other is None:
-        return measured, kept
-    mouth_open = subject.truth.mouth_open if chain.instruments.mouth is not None else None
-    for name, (talker, schedule) in runs(chain, steps, teacher).items():
-        if name != whole and mouth_open is None:
-            continue
-        every = 1 if name == whole else OTHER_EVERY
-        video, _ = speak(talker, subject.portrait, subject.other.visemes, schedule, subject.own_seed, every)
-        kept = video if name == whole else kept
-        if mouth_open is not None:
-            measured[name] = opening(chain.instruments, to_frames(video), mouth_open[::every])
-    return measured, kept
+        return None
+    talker = chain.talker
+    return speak(talker, subject.portrait, subject.other.visemes, talker.schedule(name), subject.own_seed)[0]

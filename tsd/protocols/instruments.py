@@ -47,6 +47,9 @@ MOTION_EVERY = 2
 FEATURES = "features"
 """Of a row: [2 D] mean and std over time of the clip's embeddings, which the Fréchet video distance compares."""
 
+OPENED = "opened"
+"""Of a row: [T] the opening of the mouth in every frame of the video, as the instrument reads it."""
+
 Row = dict[str, float]
 
 
@@ -104,11 +107,15 @@ def movement(video: Tensor) -> Row:
     return row
 
 
-def opening(instruments: Instruments, video: Tensor, mouth_open: Tensor) -> float:
-    """Correlation over time of the mouth opening measured in ``video`` [T, 3, R, R] and the true one [T]."""
+def opening(instruments: Instruments, video: Tensor) -> Tensor:
+    """[T] the mouth opening that is read in ``video`` [T, 3, R, R]."""
     with clock("mouth"):
-        measured = torch.cat([instruments.mouth(block) for block in video.split(BLOCK)])
-        return float(pearson(measured[None], mouth_open[None])[0])
+        return torch.cat([instruments.mouth(block) for block in video.split(BLOCK)])
+
+
+def mouth_r(opened: Tensor, mouth_open: Tensor) -> float:
+    """Correlation over time of the opening read in a video and the true one, both [T]."""
+    return float(pearson(opened[None], mouth_open[None])[0])
 
 
 def who(instruments: Instruments, video: Tensor, embedding: Tensor) -> Row:
@@ -144,7 +151,7 @@ def sync(instruments: Instruments, video: Tensor, mel: Tensor) -> Row:
 
 def look(instruments: Instruments, video: Tensor, truth: Truth) -> Row:
     """Everything that is asked of a video [T, 3, R, R] by itself: how it moves, how sharp it is, who it is, what its
-    mouth says. Its head may move otherwise than the truth's."""
+    mouth says (its opening under OPENED, too). Its head may move otherwise than the truth's."""
     row = movement(video)
     with clock("motion"):
         row["motion"] = float(motion_magnitude(video[None], MOTION_EVERY))
@@ -155,7 +162,8 @@ def look(instruments: Instruments, video: Tensor, truth: Truth) -> Row:
     if instruments.identity is not None and truth.embedding is not None:
         row |= who(instruments, video, truth.embedding)
     if instruments.mouth is not None and truth.mouth_open is not None:
-        row["mouth_r"] = opening(instruments, video, truth.mouth_open)
+        row[OPENED] = opening(instruments, video)
+        row["mouth_r"] = mouth_r(row[OPENED], truth.mouth_open)
     if instruments.lipreader is not None and truth.visemes is not None and truth.visemes.any():
         with clock("visemes"):
             read = instruments.lipreader(video[None])

@@ -21,10 +21,14 @@ from tsd.protocols.controls import controls
 from tsd.protocols.denoise import denoise
 from tsd.protocols.follow import follow
 from tsd.protocols.generate import generate, say_other
-from tsd.protocols.instruments import FEATURES
+from tsd.protocols.instruments import FEATURES, OPENED
 from tsd.protocols.long_run import long_run
+from tsd.protocols.others_speech import against_others
 from tsd.protocols.swaps import cross_identity, viseme_swap
 from tsd.report import Parts, moments, sheet
+
+TRUTH = "truth"
+"""Beside the openings that are read in a clip's videos: the true one."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,6 @@ class Plan:
     with_controls: list[int]
     """Clips with control rows beyond ``real`` and ``recon``, heads that move as the clip's, and exchanged speech and
     faces."""
-    all_shuffled: list[int]
-    """Clips where every schedule says the wrong speech; elsewhere only ``main`` does."""
     by_teacher: list[int]
     """Clips that the teacher speaks, too."""
     noisy_psnr: float
@@ -77,10 +79,25 @@ class Judge:
         try:
             torch.set_num_threads(1)
             cv2.setNumThreads(1)
-            return self.clips_and_runs()
+            clips, runs = self.clips_and_runs()
         finally:
             torch.set_num_threads(threads)
             cv2.setNumThreads(cv_threads)
+        self.add_others_speech([clip["rows"] for clip in clips])
+        return clips, runs
+
+    def add_others_speech(self, clips: list[dict]) -> None:
+        """``mouth_r_shuffled`` of real videos and of all that are spoken from noise: their mouths beside what others
+        say, which nothing has to be spoken for."""
+        opened = [self.parts.read_arrays(f"{clip:06d}.{OPENED}") for clip in self.plan.clips]
+        truths, people = [tracks.get(TRUTH) for tracks in opened], self.dataset.person[self.plan.clips]
+        for name in dict.fromkeys(name for rows in clips for name in rows):
+            if name != "real" and not name.startswith("generate."):
+                continue
+            values = against_others([tracks.get(name) for tracks in opened], truths, list(people))
+            for rows, value in zip(clips, values, strict=True):
+                if "mouth_r" in rows.get(name, {}):
+                    rows[name]["mouth_r_shuffled"] = value
 
     def find_strength(self) -> dict:
         plan = self.plan
@@ -129,10 +146,8 @@ class Judge:
         denoised = denoise(chain, subject, self.strength, steps, main if whole else None)
         rows = {f"denoise.{name}": row for name, row in denoised.items()}
         spoken, video = generate(chain, subject, plan.schedules, teacher, main)
-        shuffled = plan.schedules if clip in plan.all_shuffled else [main]
-        wrong, wrong_video = say_other(chain, subject, shuffled, teacher, main if whole else None)
-        for name, row in spoken.items():
-            rows[f"generate.{name}"] = row | ({"mouth_r_shuffled": wrong[name]} if name in wrong else {})
+        rows |= {f"generate.{name}": row for name, row in spoken.items()}
+        wrong_video = say_other(chain, subject, main) if whole else None
         if whole:
             rows |= {f"follow.{name}": row for name, row in follow(chain, subject, plan.schedules).items()}
         rows |= controls(chain, subject, wrong_video, whole)
@@ -145,8 +160,11 @@ class Judge:
             numbers = moments(len(video))
             real = to_uint8(subject.truth.frames[numbers])
             self.parts.write_arrays(f"{clip:06d}.face", numbers=numbers, real=real, generated=video[numbers])
-        features = {name: row.pop(FEATURES).numpy() for name, row in rows.items() if FEATURES in row}
-        self.parts.write_arrays(f"{clip:06d}.features", **features)
+        for kept in (FEATURES, OPENED):
+            arrays = {name: row.pop(kept).numpy() for name, row in rows.items() if kept in row}
+            if kept == OPENED and subject.truth.mouth_open is not None:
+                arrays[TRUTH] = subject.truth.mouth_open.numpy()
+            self.parts.write_arrays(f"{clip:06d}.{kept}", **arrays)
         seconds = time.perf_counter() - begun
         return {"key": subject.key, "rows": rows, "seconds": seconds, "processor": clock.take()}
 

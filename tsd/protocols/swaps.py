@@ -11,12 +11,14 @@ from tsd.metrics import embed_frames
 from tsd.nets.affine import CANONICAL_FACE, landmarks_of, similarity_between
 from tsd.protocols.chain import Chain, Subject
 from tsd.protocols.clock import clock
-from tsd.protocols.generate import OTHER_EVERY, make_ready, speak
-from tsd.protocols.instruments import BLOCK, Row, opening
+from tsd.protocols.generate import make_ready, speak
+from tsd.protocols.instruments import BLOCK, Row, mouth_r, opening
 
 MOUTH = (0.34, 0.60, 0.66, 0.86)
 """x0 y0 x1 y1 of the mouth on the canonical face, in units of the side."""
 
+OTHER_EVERY = 5
+"""Of another's face, every fifth frame is decoded: a correlation and a mean of cosines need no neighbours."""
 
 ROUNDING = (2 / 255) ** 2 / 12
 """Energy that rounding to 8 bits adds, in [-1, 1]: less is not told from nothing."""
@@ -68,5 +70,5 @@ def cross_identity(chain: Chain, subject: Subject, schedule: Schedule) -> Row:
         to_face, to_speech = (float(cosine_similarity(shown, e).mean()) for e in (face, truth.embedding))
     row = {"correct": float(to_face > to_speech), "id_cosine": to_face, "id_cosine_speech": to_speech}
     if instruments.mouth is not None and truth.mouth_open is not None:
-        row["mouth_r"] = opening(instruments, frames, truth.mouth_open[::OTHER_EVERY])
+        row["mouth_r"] = mouth_r(opening(instruments, frames), truth.mouth_open[::OTHER_EVERY])
     return row

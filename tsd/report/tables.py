@@ -164,8 +164,9 @@ def to_markdown(report: dict) -> str:
         "Visemes are recognised from the sound.\n\n"
         "## Speaking, from pure noise\n\n"
         f"{table(statistics, generated | controls, GENERATE_COLUMNS, judged, unavailable)}\n\n"
-        f"mouth r: correlation over time of {mouth_truth(report)} mouth opening; other speech: the "
-        "visemes of another person's clip. Rows in italics are controls. FVD: against the real clips; its features are "
-        f"{report.get('features', 'named in the JSON')}. Intervals of 95 % and n are in the JSON beside this file.\n\n"
+        f"mouth r: correlation over time of {mouth_truth(report)} mouth opening; other speech: the same mouths beside "
+        "what all other people of these clips say, on average. Rows in italics are controls. FVD: against the real "
+        f"clips; its features are {report.get('features', 'named in the JSON')}. Intervals of 95 % and n are in the "
+        "JSON beside this file.\n\n"
         f"{follow_text(report, followed)}{protocol_text(report)}{control_text(report)}\n"
     )
