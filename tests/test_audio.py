@@ -47,6 +47,7 @@ def test_sound_that_cannot_be_used_is_named(tmp_path):
     assert len(load_audio(tmp_path / "silent.wav", silent_ok=True)) == 16000
 
 
+@pytest.mark.untraced
 def test_log_mel_equals_librosa():
     wave = _speechlike(0.4)
     mel = librosa.feature.melspectrogram(
