@@ -130,6 +130,13 @@ def test_strengths_cover_the_whole_range():
         assert ((s > low) & (s <= high)).float().mean() > 0.03, (low, high)
 
 
+def test_strengths_below_a_start_lie_where_they_are_asked_for():
+    torch.manual_seed(0)
+    s = draw_strengths(20_000, p_start=0.0, log_normal=(0.5, 0.2)).log()
+    assert s.mean() == pytest.approx(0.5, abs=0.01) and s.std() == pytest.approx(0.2, abs=0.01)
+    assert draw_strengths(1000, p_start=1.0, log_normal=(0.5, 0.2)).min() >= 5
+
+
 REFUSED = [(), (2.0, 2.0), (1.0, 2.0), (1.0, 0.0), (1.0, -1.0), (S_MAX + 1,), (float("nan"),), (3.0, 2.0, float("nan"))]
 
 

@@ -78,6 +78,7 @@ FILES = {
 }
 
 OVERRIDES = {
+    "stage.module.log_normal=[0,0]": "stage.module.log_normal=[0, 0]: must be two numbers, the mean and the",
     "loss.sharpnes=1": "sharpnes",
     "+loss.sharpnes=1": "loss.sharpnes=1: unknown key; known are",
     "+data.windw=3": "did you mean window?",

@@ -170,7 +170,7 @@ def test_a_teacher_takes_its_steps_from_pure_noise_where_it_has_learnt_that_nois
 
 def test_noise_is_shared_from_a_strength_on_and_new_in_every_frame_below(monkeypatch):
     z, strengths = torch.zeros(4, 5, 4, 8, 8), torch.tensor([0.3, 1.5, 5.0, 80.0])
-    monkeypatch.setattr("tsd.modules.denoiser.draw_strengths", lambda count, device: strengths)
+    monkeypatch.setattr("tsd.modules.denoiser.draw_strengths", lambda count, log_normal, device: strengths)
     _, s, eps = student(shared_from=5.0).noisy(z)
     alike = [torch.equal(window[0], window[-1]) for window in eps]
     assert alike == [False, False, True, True] and torch.equal(s, strengths)

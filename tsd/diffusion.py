@@ -68,14 +68,20 @@ def noise_weight(s: Tensor) -> Tensor:
     return s.square() + 1
 
 
-def draw_strengths(count: int, p_start: float = 0.3, device=None) -> Tensor:
-    """[count] strengths: log-normal around 1 (where pictures are decided), and with ``p_start`` log-uniform
-    in [5, S_MAX] (where a from-noise start lives). Our choice: not given."""
+def draw_strengths(
+    count: int, p_start: float = 0.3, log_normal: tuple[float, float] = (-0.4, 1.5), device=None
+) -> Tensor:
+    """[count] strengths: log-normal around 1 (where pictures are decided), and with ``p_start`` log-uniform in
+    [5, S_MAX] (where a from-noise start lives). Our choice: not given.
+
+    log_normal: mean and standard deviation of ln s of the former.
+    """
     kind = devices.rand(count, device=device) < p_start
-    middle = (devices.randn(count, device=device) * 1.5 - 0.4).exp()
+    log_mean, log_std = log_normal
+    around = (devices.randn(count, device=device) * log_std + log_mean).exp()
     low, high = math.log(5.0), math.log(S_MAX)
     start = (devices.rand(count, device=device) * (high - low) + low).exp()
-    return torch.where(kind, start, middle).clamp(S_MIN, S_MAX)
+    return torch.where(kind, start, around).clamp(S_MIN, S_MAX)
 
 
 def draw_noise(shape, shared: Tensor | float, device=None, generator=None) -> Tensor:

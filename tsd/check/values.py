@@ -79,6 +79,10 @@ RULES = {
         lambda v: v is None or number(0, S_MAX)[0](v),
         f"null or a number of 0 to {S_MAX:g}",
     ),
+    r"stage\.module\.log_normal": (
+        lambda v: isinstance(v, list) and len(v) == 2 and all(map(is_number, v)) and v[1] > 0,
+        "two numbers, the mean and the standard deviation, which is above 0",
+    ),
     r"stage\.module\.teacher_steps": whole(1, 100),
     r"callbacks\.early_stopping\.patience": whole(0),
     r"callbacks\.ema\.decay": number(0, 1),

@@ -28,6 +28,7 @@ class DenoiserStage(WeightedStage):
     shared_from: strength from which on all frames of a window have the same noise, as a video has that begins with
         pure noise; below it noise is new in every frame, as in Table 1, and can be averaged away. None: at every
         strength half of the windows share part of it, for samplers whose later steps lie anywhere. Our choice.
+    log_normal: mean and standard deviation of ln s where training does not begin at pure noise (``draw_strengths``).
     """
 
     net: Denoiser
@@ -43,9 +44,10 @@ class DenoiserStage(WeightedStage):
         sync_loss: nn.Module | None = None,
         decoded: int = 4,
         shared_from: float | None = None,
+        log_normal: tuple[float, float] = (-0.4, 1.5),
     ):
         super().__init__(net, loss, optimizer)
-        self.shared_from = shared_from
+        self.shared_from, self.log_normal = shared_from, tuple(log_normal)
         self.hold_frozen(vae=vae, identity=identity, sync_loss=sync_loss)
         self.schedule, self.decoded = schedule, decoded
         if loss.identity and identity is None:
@@ -78,7 +80,7 @@ class DenoiserStage(WeightedStage):
 
     def noisy(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Eq. 3 for a batch: z_s, s [B] over the whole range, eps, which frames share as ``shared_from`` says."""
-        s = draw_strengths(len(z), device=z.device)
+        s = draw_strengths(len(z), log_normal=self.log_normal, device=z.device)
         share, half = devices.rand(len(z), 2, device=z.device).unbind(1)
         share = (share * (half < 0.5)).round(decimals=1)
         if self.shared_from is not None:
