@@ -23,6 +23,8 @@ from tsd import devices
 S_MIN, S_MAX = 0.01, 80.0
 """Range of s for latents of unit std. At 80 a clip's mean over 16x16 positions is still hidden
 (80 / 16 = 5 std), so starting from pure noise is a start the net has seen. Our choice: not given."""
+LOG_NORMAL = (-0.4, 1.5)
+"""Mean and standard deviation of ln s in training, where it does not begin at pure noise. Our choice: not given."""
 
 
 def expand(s: Tensor, like: Tensor) -> Tensor:
@@ -69,7 +71,7 @@ def noise_weight(s: Tensor) -> Tensor:
 
 
 def draw_strengths(
-    count: int, p_start: float = 0.3, log_normal: tuple[float, float] = (-0.4, 1.5), device=None
+    count: int, p_start: float = 0.3, log_normal: tuple[float, float] = LOG_NORMAL, device=None
 ) -> Tensor:
     """[count] strengths: log-normal around 1 (where pictures are decided), and with ``p_start`` log-uniform in
     [5, S_MAX] (where a from-noise start lives). Our choice: not given.

@@ -10,21 +10,15 @@ from pathlib import Path
 
 import numpy as np
 from instruments import MOUTH, REPO, load_reader, openings
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from tsd.clip import to_frames
 from tsd.data.manifest import Entry, manifest_path, read_manifest
 from tsd.media.audio import load_audio
 from tsd.media.video import read_frames
-from tsd.metrics import pearson
+from tsd.protocols.others_speech import correlation
 from tsd.runtime.talker import Talker
-
-
-def agreement(one: Tensor, two: Tensor) -> float:
-    """Correlation of two openings over the frames that both have."""
-    length = min(len(one), len(two))
-    return float(pearson(one[None, :length], two[None, :length])[0])
 
 
 def compare(entries: list[Entry], talker: Talker, instrument: nn.Module, others: int) -> np.ndarray:
@@ -33,19 +27,22 @@ def compare(entries: list[Entry], talker: Talker, instrument: nn.Module, others:
     real = [read_frames(entry.video, size=talker.vae.resolution) for entry in entries]
     sounds = [load_audio(entry.video) for entry in entries]
 
-    def say(face: int, sentence: int) -> Tensor:
-        talker.set_reference(real[face][0])
-        return openings(instrument, to_frames(talker.video(sounds[sentence], steps="k1")))
+    def read(frames: np.ndarray) -> np.ndarray:
+        return openings(instrument, to_frames(frames)).numpy()
 
-    truths = [openings(instrument, to_frames(frames)) for frames in real]
+    def say(face: int, sentence: int) -> np.ndarray:
+        talker.set_reference(real[face][0])
+        return read(talker.video(sounds[sentence], steps="k1"))
+
+    truths = [read(frames) for frames in real]
     spoken = [say(clip, clip) for clip in tqdm(range(len(entries)), desc="own sentences", unit="clip")]
     rng, rows = np.random.default_rng(0), []
     for clip in tqdm(range(len(entries)), desc="others' sentences", unit="clip"):
         strangers = [i for i, entry in enumerate(entries) if entry.identity != entries[clip].identity]
         drawn = rng.choice(strangers, min(others, len(strangers)), replace=False)
-        theirs = np.mean([agreement(spoken[i], truths[clip]) for i in drawn])
-        own = np.mean([agreement(say(clip, i), truths[clip]) for i in drawn])
-        rows.append((agreement(spoken[clip], truths[clip]), theirs, own))
+        theirs = np.mean([correlation(spoken[i], truths[clip]) for i in drawn])
+        own = np.mean([correlation(say(clip, i), truths[clip]) for i in drawn])
+        rows.append((correlation(spoken[clip], truths[clip]), theirs, own))
     return np.array(rows)
 
 

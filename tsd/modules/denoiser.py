@@ -5,7 +5,17 @@ from torch import Tensor, nn
 
 from tsd import devices, losses
 from tsd.clip import Clip
-from tsd.diffusion import Schedule, add_noise, draw_noise, draw_strengths, expand, noise_weight, sample, z0_from_eps
+from tsd.diffusion import (
+    LOG_NORMAL,
+    Schedule,
+    add_noise,
+    draw_noise,
+    draw_strengths,
+    expand,
+    noise_weight,
+    sample,
+    z0_from_eps,
+)
 from tsd.modules.base import WeightedStage, clip_noise, eyes_region, mouth_region, upper_face
 from tsd.nets.affine import canonical_to_frame, frame_to_reference, placed_cells
 from tsd.nets.denoiser import Condition, Denoiser
@@ -44,7 +54,7 @@ class DenoiserStage(WeightedStage):
         sync_loss: nn.Module | None = None,
         decoded: int = 4,
         shared_from: float | None = None,
-        log_normal: tuple[float, float] = (-0.4, 1.5),
+        log_normal: tuple[float, float] = LOG_NORMAL,
     ):
         super().__init__(net, loss, optimizer)
         self.shared_from, self.log_normal = shared_from, tuple(log_normal)

@@ -23,5 +23,6 @@ def against_others(opened: list[np.ndarray | None], truths: list[np.ndarray | No
 
 
 def correlation(one: np.ndarray, two: np.ndarray) -> float:
+    """Of two mouth openings over time, over the frames that both have; nan below two that are known."""
     length = min(len(one), len(two))
     return float(pearson(*(torch.from_numpy(track[None, :length]) for track in (one, two)))[0])
