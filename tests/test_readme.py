@@ -35,5 +35,32 @@ def test_targets_and_files_exist():
     targets = set(re.findall(r"^([a-z_-]+):", (REPO / "Makefile").read_text(), re.M))
     named = set(re.findall(r"(?:`|^)make ([a-z][a-z_-]*)", text, re.M)) | set(re.findall(r"`(train-[a-z_]+)`", text))
     assert named - {"demo"} and named <= targets
-    for link in re.findall(r"\]\(((?!http)[^)]+)\)", text):
-        assert (REPO / link).exists(), link
+
+
+def anchors(page: Path) -> set[str]:
+    """The names under which a page's headings are linked to."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+PAGES = [
+    "README.md",
+    *sorted(str(page.relative_to(REPO)) for top in ("docs", "experiments") for page in (REPO / top).rglob("*.md")),
+]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name):
+    page = REPO / name
+    for link in re.findall(r"\]\(((?!http)[^)]+)\)", page.read_text()):
+        path, _, heading = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not heading or heading in anchors(target), link
+
+
+def test_decisions_are_all_in_their_index():
+    text = (REPO / "docs/decisions.md").read_text()
+    assert re.findall(r"^## (.+)$", text, re.M) and set(re.findall(r"^## (.+)$", text, re.M)) == set(
+        re.findall(r"^- \[(.+)\]\(#", text, re.M)
+    )
