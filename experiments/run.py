@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -30,6 +31,13 @@ def header(name: str) -> str:
     """The comment lines that begin an experiment's file: question, command, expected time, number."""
     lines = (REPO / "conf" / "experiment" / f"{name}.yaml").read_text().splitlines()
     return "\n".join(line.lstrip("# ") for line in lines if line.startswith("#") and "@package" not in line)
+
+
+def introduction(name: str) -> str:
+    """The header as a page shows it: a paragraph for each of its parts."""
+    paragraphs = re.split(r"^(\w+): +", header(name), flags=re.M)[1:]
+    parts = zip(paragraphs[::2], paragraphs[1::2], strict=True)
+    return "\n\n".join(f"**{part}:** {textwrap.fill(' '.join(text.split()), 110)}" for part, text in parts)
 
 
 def named(name: str, columns: list[str]) -> list[str]:
@@ -101,8 +109,9 @@ def write_study(name: str, sweep: Path, study: Path) -> None:
     page = study / "README.md"
     if not page.exists():
         begin, end = markers(COMMAND)
-        text = f"# {name}\n\n{header(name)}\n\n{begin}{end}\nEverything that was measured: [jobs.csv](jobs.csv).\n\n"
-        page.write_text(f"{text}![The jobs](curve.png)\n\n**Verdict.**\n")
+        text = f"# {name}\n\n{introduction(name)}\n\n{begin}{end}\n"
+        text += "Everything that was measured: [jobs.csv](jobs.csv).\n\n![The jobs](curve.png)\n\n**Verdict.**\n"
+        page.write_text(text)
     write_atomic(page, filled(page.read_text(), COMMAND, table(name, jobs)).encode())
 
 

@@ -30,6 +30,18 @@ def test_files_begin_with_question_command_time_and_number(name):
     assert "make" in lines[1] and re.search(r"\d|minute", lines[2])
 
 
+def test_pages_of_studies_begin_as_their_configurations_do():
+    run = script("run")
+    pages = [REPO / "experiments" / name / "README.md" for name in EXPERIMENTS]
+    studies = [page for page in pages if page.is_file() and run.COMMAND in page.read_text()]
+    assert len(studies) >= 4
+    for page in studies:
+        name = page.parent.name
+        parts = re.findall(r"^\*\*(\w+):\*\* ", run.introduction(name), re.M)
+        assert parts == ["Question", "Command", "Expected", "Number"]
+        assert page.read_text().startswith(f"# {name}\n\n{run.introduction(name)}\n"), name
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_value_that_is_swept_is_right(name):
     params = preflight.composed("train", [f"experiment={name}"], []).hydra.sweeper.get("params") or {}

@@ -28,6 +28,7 @@ def test_equal_inputs_lose_nothing():
         "identity": losses.identity(unit, unit),
         "temporal": losses.temporal(frame, frame, torch.zeros(2, 2, 16, 16), torch.ones(2, 1, 16, 16)),
         "picture": losses.picture(frame, frame, torch.ones(2, 1, 16, 16)),
+        "denoised": losses.denoised(frame, frame, torch.ones(2, 1, 16, 16)),
         "sync": losses.sync(torch.eye(1, 2), torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.zeros(1, dtype=torch.long)),
         "anchor": losses.anchor(z, z[:, 0].clone(), torch.zeros(8, 8), weight),
         "mouth_motion": losses.mouth_motion(z, z, ones),

@@ -43,7 +43,15 @@ EVERYTHING = LossWeights(
         "identity": 0.02,
         "temporal": 0.05,
     },
-    **{"picture": 1.0, "sync": 0.02, "anchor": 0.1, "mouth_motion": 0.5, "consistency": 0.5, "energy": 0.5},
+    **{
+        "picture": 1.0,
+        "sync": 0.02,
+        "anchor": 0.1,
+        "mouth_motion": 0.5,
+        "consistency": 0.5,
+        "energy": 0.5,
+        "denoised": 1.0,
+    },
 )
 ADAMW = partial(torch.optim.AdamW, lr=1e-3)
 SCHEDULES = {"k1": Schedule((S_MAX,)), "k2": Schedule((S_MAX, 1.0)), "k4": Schedule((S_MAX, 4.0, 1.2, 0.4))}
@@ -365,7 +373,7 @@ def test_student_terms_are_the_wanted_ones():
     torch.manual_seed(0)
     assert set(student(done=0.49).step_losses(fake_clip())) == TERMS["teacher"] | {"distill", "consistency"}
     own = student(done=0.5, schedules={"k1": SCHEDULES["k1"]}).step_losses(fake_clip())
-    assert set(own) == TERMS["teacher"] - {"noise"} | {"rollout", "trajectory", "picture", "energy"}, (
+    assert set(own) == TERMS["teacher"] - {"noise", "denoised"} | {"rollout", "trajectory", "picture", "energy"}, (
         "one step has no next to agree with"
     )
     assert set(student(LossWeights(rollout=1.0), done=0.5).step_losses(fake_clip())) == {"rollout"}

@@ -52,7 +52,7 @@ def listening(**kwargs):
 
 
 def sync_of(stage, clip, z) -> torch.Tensor:
-    return stage.picture_terms(clip, z, torch.zeros(len(clip), 4, 8, 8))["sync"]
+    return stage.picture_terms(clip, z, z, torch.zeros(len(clip), 4, 8, 8))["sync"]
 
 
 # Lips and sound
@@ -86,7 +86,7 @@ def test_only_the_frames_shown_are_moved_and_neither_sound_nor_expert():
     clip.mel.requires_grad_()
     z, reference = stage.latents(clip)
     estimate = z.clone().requires_grad_()
-    stage.picture_terms(clip, estimate, reference)["sync"].backward()
+    stage.picture_terms(clip, z, estimate, reference)["sync"].backward()
     moved = [frames.nonzero().flatten().tolist() for frames in estimate.grad.abs().sum((2, 3, 4)) > 0]
     assert moved == [[0, 1, 2], [4, 5, 6], []], "a moment of three frames of the first two clips"
     assert clip.mel.grad is None and all(p.grad is None for p in stage.frozen["sync_loss"].parameters())
@@ -105,7 +105,7 @@ def test_pictures_of_other_terms_are_those_of_the_pair():
     for weight in (0.0, 1.0):
         stage = teacher(LossWeights(sync=weight, identity=1.0, temporal=1.0, picture=1.0))
         z, reference = stage.latents(clip)
-        values.append(stage.picture_terms(clip, z, reference, ("identity", "temporal", "picture", "sync")))
+        values.append(stage.picture_terms(clip, z, z, reference, ("identity", "temporal", "picture", "sync")))
     assert set(values[1]) - set(values[0]) == {"sync"}
     assert all(torch.allclose(values[0][name], values[1][name], atol=1e-5) for name in values[0])
 
@@ -119,6 +119,31 @@ def test_what_the_expert_lacks_is_said():
         teacher().step_losses(clip)
     with pytest.raises(ValueError, match="windows of 3 frames or more: data.window is 2"):
         teacher().step_losses(fake_clip(2, 2))
+
+
+# What is seen of noise that is taken away
+
+
+def test_denoised_compares_the_pair_with_what_the_clean_latents_decode_to():
+    """Two of three clips are decoded, of which the second has another person's picture."""
+    stage, clip = (
+        teacher(LossWeights(denoised=1.0), identity=None, sync_loss=None, vae=Screen(), decoded=2),
+        fake_clip(3, 5),
+    )
+    clip.pair, clip.mismatch = torch.tensor([2, 4, 1]), torch.tensor([False, True, False])
+    z, reference = torch.randn(3, 5, 4, 8, 8), torch.zeros(3, 4, 8, 8)
+    estimate = (z + torch.randn_like(z)).requires_grad_()
+    clip.frames = torch.full_like(clip.frames, torch.nan)
+    ((name, value),) = stage.picture_terms(clip, z, estimate, reference).items()
+    assert name == "denoised"
+    assert value.item() == pytest.approx((estimate - z)[0, 1:3, 0].abs().mean().item(), rel=1e-5)
+    value.backward()
+    assert [frames.nonzero().flatten().tolist() for frames in estimate.grad.abs().sum((2, 3, 4)) > 0] == [
+        [1, 2],
+        [],
+        [],
+    ]
+    assert stage.picture_terms(clip, z, z, reference)["denoised"] == 0
 
 
 # The identity anchor

@@ -33,7 +33,7 @@ class DenoiserStage(WeightedStage):
     """Noise prediction on the latents of a frozen VAE, conditioned on reference, visemes and motion.
 
     decoded: clips of a batch, over all devices, whose estimate is decoded for the terms on pictures (identity,
-        temporal, sync).
+        temporal, sync, denoised).
     schedule: the steps of the from-noise samples that validation shows.
     shared_from: strength from which on all frames of a window have the same noise, as a video has that begins with
         pure noise; below it noise is new in every frame, as in Table 1, and can be averaged away. None: at every
@@ -138,12 +138,13 @@ class DenoiserStage(WeightedStage):
     def picture_terms(
         self,
         clip: Clip,
+        z: Tensor,
         z0_hat: Tensor,
         reference_latent: Tensor,
-        names: tuple[str, ...] = ("identity", "temporal", "sync"),
+        names: tuple[str, ...] = ("identity", "temporal", "sync", "denoised"),
     ) -> dict[str, Tensor]:
-        """Eq. 8 and 9, and ``picture``, on two neighbouring decoded frames of a few clips, and ``sync`` on as many
-        around them as its expert looks at; of ``names`` those of weight 0 are left out."""
+        """Eq. 8 and 9, ``denoised`` and ``picture``, on two neighbouring decoded frames of a few clips, and ``sync`` on
+        as many around them as its expert looks at; of ``names`` those of weight 0 are left out."""
         wanted = {name for name in names if getattr(self.loss, name)}
         if not wanted:
             return {}
@@ -154,9 +155,14 @@ class DenoiserStage(WeightedStage):
         both = rows[:, None], torch.stack([pair - 1, pair], 1)
         first, length = self.moment(clip, pair) if "sync" in wanted else (pair - 1, 2)
         shown = rows[:, None], first[:, None] + torch.arange(length, device=rows.device)
-        maps = frame_to_reference(clip.motion[shown], clip.reference_motion[:n], clip.motion_known[:n])
-        decoded = self.frozen["vae"].decode(z0_hat[shown], Appearance(clip.reference[:n], reference_latent[:n], maps))
+
+        def decode(latents: Tensor, at: tuple[Tensor, Tensor]) -> Tensor:
+            maps = frame_to_reference(clip.motion[at], clip.reference_motion[:n], clip.motion_known[:n])
+            return self.frozen["vae"].decode(latents[at], Appearance(clip.reference[:n], reference_latent[:n], maps))
+
+        decoded = decode(z0_hat, shown)
         frames = decoded[rows[:, None], both[1] - first[:, None]]
+        matched = expand((~clip.mismatch[:n]).float(), frames)[:, :, :1].expand_as(frames[:, :, :1])
         terms = {}
         if "sync" in wanted:
             terms["sync"] = self.sync_term(clip, decoded, first)
@@ -169,14 +175,16 @@ class DenoiserStage(WeightedStage):
             if clip.flow is None:
                 raise ValueError("loss.temporal is above 0 but the data has no flow: set data.flow=true")
             terms["temporal"] = losses.temporal(frames[:, 1], frames[:, 0], clip.flow[:n], clip.visible[:n])
+        if "denoised" in wanted:
+            with torch.no_grad():
+                recon = decode(z, both)
+            terms["denoised"] = losses.denoised(frames, recon, matched)
         if "picture" in wanted:
-            weight = expand((~clip.mismatch[:n]).float(), frames)[:, :, :1].expand_as(frames[:, :, :1])
             size = frames.shape[-1]
             counts = 1 + EYES_WEIGHT * eyes_region(clip, size)[both]
             if clip.mouth_box is not None:
                 counts = counts + MOUTH_WEIGHT * mouth_region(clip, size)[both]
-            weight = weight * counts
-            terms["picture"] = losses.picture(frames, clip.frames[both], weight)
+            terms["picture"] = losses.picture(frames, clip.frames[both], matched * counts)
         return terms
 
     def moment(self, clip: Clip, pair: Tensor) -> tuple[Tensor, int]:

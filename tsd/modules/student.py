@@ -83,7 +83,7 @@ class StudentModule(DenoiserStage):
             r = (s * share_of_s).clamp(min=S_MIN)
             terms["consistency"] = self.consistency(z0_hat, add_noise(z, r, eps), r, condition, share)
         terms |= self.latent_terms(clip, z, z0_hat, reference_latent, share)
-        return terms | self.picture_terms(clip, z0_hat, reference_latent)
+        return terms | self.picture_terms(clip, z, z0_hat, reference_latent)
 
     def consistency(self, z0_hat: Tensor, z_r: Tensor, r: Tensor, condition: Condition, share: Tensor) -> Tensor:
         """``losses.consistency`` of estimates z0_hat with the student's own at z_r of strength r [B], further down the
@@ -131,7 +131,7 @@ class StudentModule(DenoiserStage):
             z_r, r = (z_s - schedule.etas[step] * eps_hat).detach(), torch.full_like(s, bounds[step + 1])
             terms["consistency"] = self.consistency(z0_hat, z_r, r, condition, torch.ones_like(s))
         terms |= self.latent_terms(clip, z, z0_hat, reference_latent, share)
-        pictures = self.picture_terms(clip, z0_hat, reference_latent, ("identity", "temporal", "sync", "picture"))
+        pictures = self.picture_terms(clip, z, z0_hat, reference_latent, ("identity", "temporal", "sync", "picture"))
         return terms | pictures
 
     @torch.no_grad()

@@ -30,4 +30,4 @@ class TeacherModule(DenoiserStage):
             terms["eyes"] = losses.eyes(eps_hat, eps, weight, eyes_region(clip, z.shape[-1]))
         z0_hat = z0_from_eps(z_s, eps_hat, s)
         terms |= self.latent_terms(clip, z, z0_hat, reference_latent, share)
-        return terms | self.picture_terms(clip, z0_hat, reference_latent)  # Eq. 8, 9
+        return terms | self.picture_terms(clip, z, z0_hat, reference_latent)  # Eq. 8, 9
