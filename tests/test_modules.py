@@ -33,25 +33,21 @@ from tsd.nets.vae import OF_LATENTS
 from tsd.nets.visemes import VisemeNet
 
 EVERYTHING = LossWeights(
-    **{
-        "noise": 1.0,
-        "distill": 1.0,
-        "trajectory": 0.5,
-        "rollout": 1.0,
-        "mouth": 0.5,
-        "eyes": 0.5,
-        "identity": 0.02,
-        "temporal": 0.05,
-    },
-    **{
-        "picture": 1.0,
-        "sync": 0.02,
-        "anchor": 0.1,
-        "mouth_motion": 0.5,
-        "consistency": 0.5,
-        "energy": 0.5,
-        "denoised": 1.0,
-    },
+    noise=1.0,
+    distill=1.0,
+    trajectory=0.5,
+    rollout=1.0,
+    mouth=0.5,
+    eyes=0.5,
+    identity=0.02,
+    temporal=0.05,
+    picture=1.0,
+    sync=0.02,
+    anchor=0.1,
+    mouth_motion=0.5,
+    consistency=0.5,
+    energy=0.5,
+    denoised=1.0,
 )
 ADAMW = partial(torch.optim.AdamW, lr=1e-3)
 SCHEDULES = {"k1": Schedule((S_MAX,)), "k2": Schedule((S_MAX, 1.0)), "k4": Schedule((S_MAX, 4.0, 1.2, 0.4))}

@@ -156,10 +156,9 @@ def picture(frames: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def denoised(frames: Tensor, recon: Tensor, weight: Tensor) -> Tensor:
-    """Mean absolute error of decoded estimates [..., 3, H, W] in [-1, 1] at a drawn strength against the decoded clean
-    latents, weighted by ``weight`` [..., 1, H, W]: what Table 1 measures. A contour that is a pixel off is much in a
-    picture and little in a latent. Our addition."""
-    return mean_where((frames - recon).abs(), weight)
+    """``picture`` at a drawn strength, against what the clean latents decode to: what Table 1 measures. A contour that
+    is a little off is much in a picture and little in a latent. Our addition."""
+    return picture(frames, recon, weight)
 
 
 def edges(recon: Tensor, frames: Tensor) -> Tensor:
