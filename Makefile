@@ -31,7 +31,7 @@ demo: $(INSTALLED)  ## train the whole chain from nothing and let a held-out fac
 schedules: $(INSTALLED)  ## search the strengths of a student's steps on validation clips, into its weights
 	$(PY) -m tsd.schedules $(ARGS)
 
-release: $(INSTALLED)  ## train the weights that are released, from nothing: outputs/release, about three hours
+release: $(INSTALLED)  ## train the weights that are released, from nothing: outputs/release, three hours and a quarter
 	$(PY) -m tsd.demo --config-name release $(ARGS)
 
 longer: $(INSTALLED)  ## the denoisers of a finished release go on, on a GPU: outputs/longer, forty minutes and the report
