@@ -16,11 +16,12 @@ from tqdm import tqdm
 from tsd import checkpoint
 from tsd.clip import FPS, MOTION, SAMPLE_RATE, VISEMES
 from tsd.command import user_errors
+from tsd.export.calibration import calibration
 from tsd.export.graphs import Graph, graphs_of, memory_shapes
-from tsd.export.int8 import QUANTISED, quantise, recording
+from tsd.export.int8 import QUANTISED, quantise
 from tsd.export.onnx import to_onnx
-from tsd.export.parity import TOLERANCE, largest_difference, quality
-from tsd.protocols import Chain, Subject, speak
+from tsd.export.parity import TOLERANCE, largest_difference, noise_strength, quality
+from tsd.protocols import Chain, Subject
 from tsd.runtime.backends import available
 from tsd.runtime.card import FORMAT, NAME, sha256
 from tsd.runtime.hearing import look_ahead_ms
@@ -32,7 +33,8 @@ STAGES = ("vae", "student", "visemes", "motion")
 
 def check(cfg: DictConfig) -> None:
     """All bad arguments in one error."""
-    wrong = [f"{key}={cfg[key]}: must be 1 or more" for key in ("calibration_clips", "judged_clips") if cfg[key] < 1]
+    counts = ("calibration_clips", "calibration_frames", "judged_clips")
+    wrong = [f"{key}={cfg[key]}: must be 1 or more" for key in counts if cfg[key] < 1]
     for stage in STAGES:
         try:
             if cfg.weights[stage]:
@@ -120,18 +122,16 @@ def fill(export: Export, cfg: DictConfig, talker: Talker, graphs: dict[str, Grap
     export.card["differences"] = differences
     if not cfg.int8:
         return export.write_card()
-    calibration = read_subjects(cfg, talker, "val", cfg.calibration_clips)
-    exported = Talker.load(export.folder, "onnxruntime")
-    with recording(exported, {name: graphs[name].shapes for name in QUANTISED}, cfg.calibration_calls) as recordings:
-        for subject in tqdm(calibration, desc="calibrating", unit="clip", delay=2):
-            schedule = exported.schedule(cfg.steps)
-            speak(exported, subject.portrait, subject.visemes[: cfg.calibration_frames], schedule, subject.own_seed)
-    for name, heard in recordings.items():
-        export.add(f"{name}-int8.onnx", quantise(models[name], heard.inputs))
+    subjects = read_subjects(cfg, talker, "val", cfg.calibration_clips)
+    strength = noise_strength(talker, subjects)
+    exported, names = Talker.load(export.folder, "onnxruntime"), {name: list(graphs[name].shapes) for name in QUANTISED}
+    heard = calibration(exported, names, subjects, cfg.calibration_frames, strength, cfg.steps)
+    for name, inputs in tqdm(heard.items(), desc="quantising", unit="graph", delay=2):
+        export.add(f"{name}-int8.onnx", quantise(models[name], inputs))
     mouth = cfg.weights.get("mouth")
     net = checkpoint.load(mouth, "mouth") if mouth and Path(mouth).is_file() else None
     judged = read_subjects(cfg, talker, "test", cfg.judged_clips)
-    backends = quality(export.folder, judged, net, cfg.steps)
+    backends = quality(export.folder, judged, net, strength, cfg.steps)
     export.card["quality"] = {"split": "test", "clips": len(judged), "steps": cfg.steps, "backends": backends}
     export.write_card()
 

@@ -1,46 +1,15 @@
 """Graphs with weights and activations of 8 bits, their ranges learnt from what real clips send through them."""
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-
-from tsd.runtime.backends import Graph
 
 QUANTISED = ("step", "decoder")
 """What every frame costs. Speech is heard in float32: it is cheap, and lips depend on it."""
 
 KEPT = ("to_flow", "to_picture", "leave", "enter")
 """Layers that stay in float32, by their name in the net: where pixels, flow and latents are read and written."""
-
-
-class Recording:
-    """A graph that keeps the inputs of its first ``limit`` calls."""
-
-    def __init__(self, graph: Graph, names: list[str], limit: int):
-        self.graph, self.names, self.limit = graph, names, limit
-        self.inputs: list[dict[str, np.ndarray]] = []
-
-    def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
-        if len(self.inputs) < self.limit:
-            self.inputs.append(dict(zip(self.names, (x.copy() for x in inputs), strict=True)))
-        return self.graph(*inputs)
-
-
-@contextmanager
-def recording(talker, shapes: dict[str, dict], limit: int) -> Iterator[dict[str, Recording]]:
-    """The inputs that an exported talker's graphs get inside the block; ``shapes``: {graph: {input: shape}}."""
-    places = {"step": (talker.student, "stepper"), "decoder": (talker.vae, "decoder")}
-    recordings = {name: Recording(getattr(*place), list(shapes[name]), limit) for name, place in places.items()}
-    for name, place in places.items():
-        setattr(*place, recordings[name])
-    try:
-        yield recordings
-    finally:
-        for name, place in places.items():
-            setattr(*place, recordings[name].graph)
 
 
 def quantise(model: bytes, inputs: list[dict[str, np.ndarray]]) -> bytes:

@@ -19,7 +19,7 @@ TOLERANCE = 1e-4
 """Of float32 graphs, over 1 + the size of what they compute."""
 
 NOISY_PSNR = 25.71
-"""Where denoising is judged: the paper's Table 1."""
+"""What pictures have whose denoising is judged: the paper's Table 1."""
 
 
 @torch.inference_mode()
@@ -35,6 +35,12 @@ def largest_difference(graph: Graph, model: bytes, backend: str) -> float:
     return worst
 
 
+@torch.inference_mode()
+def noise_strength(talker: Talker, subjects: list[Subject]) -> float:
+    """Of the noise with which these clips' pictures have NOISY_PSNR."""
+    return find_strength(talker.vae.decode, [(s.z, s.noise(), s.appearance) for s in subjects], NOISY_PSNR)
+
+
 @dataclass
 class Quality:
     """Sums over clips of one backend."""
@@ -47,17 +53,16 @@ class Quality:
 
 
 @torch.inference_mode()
-def quality(folder: Path, subjects: list[Subject], mouth: nn.Module | None, steps: str) -> dict[str, dict]:
+def quality(
+    folder: Path, subjects: list[Subject], mouth: nn.Module | None, strength: float, steps: str
+) -> dict[str, dict]:
     """{backend: {"psnr_db", "mouth_r"}} of an export on every backend that is here, ``torch`` first.
 
-    psnr_db: denoising with ``steps``, against torch's reconstructions; mouth_r: mouths of videos from noise against the
-    truth, where that and the measuring net are there.
+    psnr_db: denoising from ``strength`` with ``steps``, against torch's reconstructions; mouth_r: mouths of videos from
+    noise against the truth, where that and the measuring net are there.
     """
     instruments, found = Instruments(mouth=mouth), {}
     chains = {name: Chain(Talker.load(folder, name), instruments=instruments) for name in available()}
-    strength = find_strength(
-        chains["torch"].talker.vae.decode, [(s.z, s.noise(), s.appearance) for s in subjects], NOISY_PSNR
-    )
     for name, chain in tqdm(chains.items(), desc="quality", unit="backend", delay=2):
         sums, schedule = Quality(), chain.talker.schedule(steps)
         for subject in subjects:
