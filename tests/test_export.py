@@ -17,7 +17,7 @@ from test_talker import DENOISER, files, portrait
 from tsd.bench.counting import made_up_speaker
 from tsd.diffusion import Schedule
 from tsd.export import __main__ as export
-from tsd.export.calibration import Recording, calibration
+from tsd.export.calibration import Recording, calibration_inputs
 from tsd.export.graphs import graphs_of, step
 from tsd.export.int8 import quantise
 from tsd.export.parity import largest_difference
@@ -174,7 +174,6 @@ def test_signals_are_handled_after_graphs_ended_in_any_order(folder):
     code = f"""
 import faulthandler, gc, signal, subprocess
 import numpy as np
-from tsd.protocols import Chain, Subject
 from tsd.runtime.backends import open_graph
 faulthandler.enable()
 signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -272,7 +271,7 @@ def test_int8_learns_its_ranges_from_every_schedule_and_from_denoising(folder):
     talker.schedules["k1"], graphs = Schedule((50.0,)), (talker.student.stepper, talker.vae.decoder)
     shapes = Card.read(folder).content["graphs"]
     names = {name: list(shapes[name]["inputs"]) for name in ("step", "decoder")}
-    heard = calibration(talker, names, [subject], frames=3, strength=1.5, steps="k2")
+    heard = calibration_inputs(talker, names, [subject], frames=3, strength=1.5, steps="k2")
     strengths = [float(inputs["s"].max()) for inputs in heard["step"]]
     assert sorted(strengths) == [0.75, 1.0, 1.5, 50.0, 80.0] and set(heard["step"][0]) == set(names["step"])
     # Two videos and the decoding of what is noisy and of what is left.

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from tsd import checkpoint
 from tsd.clip import FPS, MOTION, SAMPLE_RATE, VISEMES
 from tsd.command import user_errors
-from tsd.export.calibration import calibration
+from tsd.export.calibration import calibration_inputs
 from tsd.export.graphs import Graph, graphs_of, memory_shapes
 from tsd.export.int8 import QUANTISED, quantise
 from tsd.export.onnx import to_onnx
@@ -125,7 +125,7 @@ def fill(export: Export, cfg: DictConfig, talker: Talker, graphs: dict[str, Grap
     subjects = read_subjects(cfg, talker, "val", cfg.calibration_clips)
     strength = noise_strength(talker, subjects)
     exported, names = Talker.load(export.folder, "onnxruntime"), {name: list(graphs[name].shapes) for name in QUANTISED}
-    heard = calibration(exported, names, subjects, cfg.calibration_frames, strength, cfg.steps)
+    heard = calibration_inputs(exported, names, subjects, cfg.calibration_frames, strength, cfg.steps)
     for name, inputs in tqdm(heard.items(), desc="quantising", unit="graph", delay=2):
         export.add(f"{name}-int8.onnx", quantise(models[name], inputs))
     mouth = cfg.weights.get("mouth")

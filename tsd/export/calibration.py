@@ -37,7 +37,7 @@ def recording(talker: Talker, names: dict[str, list[str]]) -> Iterator[dict[str,
             setattr(*place, recordings[name].graph)
 
 
-def calibration(
+def calibration_inputs(
     talker: Talker, names: dict[str, list[str]], subjects: list[Subject], frames: int, strength: float, steps: str
 ) -> dict[str, list[dict[str, np.ndarray]]]:
     """{graph: inputs of its calls} of an exported talker that says the first ``frames`` frames of every clip with each
