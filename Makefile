@@ -26,23 +26,23 @@ $(INSTALLED): pyproject.toml constraints.txt
 setup: $(INSTALLED)  ## create .venv and install everything (the other targets do this by themselves)
 
 demo: $(INSTALLED)  ## train the whole chain from nothing and let a held-out face speak: outputs/demo
-	$(PY) -m tsd.demo $(ARGS)
+	$(PY) -m tsd.commands.chain $(ARGS)
 
 schedules: $(INSTALLED)  ## search the strengths of a student's steps on validation clips, into its weights
-	$(PY) -m tsd.schedules $(ARGS)
+	$(PY) -m tsd.evaluation.schedules $(ARGS)
 
 release: $(INSTALLED)  ## train the weights that are released, from nothing: outputs/release, three hours and a quarter
-	$(PY) -m tsd.demo --config-name release $(ARGS)
+	$(PY) -m tsd.commands.chain --config-name release $(ARGS)
 
 longer: $(INSTALLED)  ## the denoisers of a finished release go on, on a GPU: outputs/longer, forty minutes and the report
-	$(PY) -m tsd.demo --config-name longer $(ARGS)
+	$(PY) -m tsd.commands.chain --config-name longer $(ARGS)
 
 release256: $(INSTALLED)  ## a decoder for pictures of 256 x 256 on the released latents: outputs/release256, about an hour and a half
-	$(PY) -m tsd.demo --config-name release256 $(ARGS)
+	$(PY) -m tsd.commands.chain --config-name release256 $(ARGS)
 
 real: $(INSTALLED)  ## let the released nets go on with recorded people, an hour: VIDEOS=<a folder per person>
 	@test -n "$(VIDEOS)" || { echo "error: make real VIDEOS=<folder of a folder per person, see docs/data.md>"; exit 2; }
-	$(PY) -m tsd.demo --config-name real 'videos="$(VIDEOS)"' $(ARGS)
+	$(PY) -m tsd.commands.chain --config-name real 'videos="$(VIDEOS)"' $(ARGS)
 
 test: $(INSTALLED)  ## all tests but the slow ones, with coverage
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -m "not slow" --timeout 600 --cov --cov-fail-under=85 $(ARGS)
@@ -54,70 +54,70 @@ lint: $(INSTALLED)  ## ruff: rules and format
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
 prepare: $(INSTALLED)  ## a corpus to train on: ARGS="source=folder root=data/mine videos=…"; sources: docs/data.md
-	$(PY) -m tsd.prepare $(ARGS)
+	$(PY) -m tsd.commands.prepare $(ARGS)
 
 train-vae: $(INSTALLED)  ## pictures to latents and back; needs prepare
-	$(PY) -m tsd.train stage=vae $(ARGS)
+	$(PY) -m tsd.commands.train stage=vae $(ARGS)
 
 train-visemes: $(INSTALLED)  ## speech to mouth shapes; needs prepare
-	$(PY) -m tsd.train stage=visemes $(ARGS)
+	$(PY) -m tsd.commands.train stage=visemes $(ARGS)
 
 train-identity: $(INSTALLED)  ## an embedder of faces; needs prepare
-	$(PY) -m tsd.train stage=identity $(ARGS)
+	$(PY) -m tsd.commands.train stage=identity $(ARGS)
 
 train-mouth: $(INSTALLED)  ## the measure of mouth opening; needs prepare
-	$(PY) -m tsd.train stage=mouth $(ARGS)
+	$(PY) -m tsd.commands.train stage=mouth $(ARGS)
 
 train-sync: $(INSTALLED)  ## the measure of lips in step with sound; needs prepare
-	$(PY) -m tsd.train stage=sync $(ARGS)
+	$(PY) -m tsd.commands.train stage=sync $(ARGS)
 
 train-sync_loss: $(INSTALLED)  ## the same for the term loss.sync, taught by other people; needs prepare
-	$(PY) -m tsd.train stage=sync_loss $(ARGS)
+	$(PY) -m tsd.commands.train stage=sync_loss $(ARGS)
 
 train-lipreader: $(INSTALLED)  ## the measure of visemes in mouths; needs prepare
-	$(PY) -m tsd.train stage=lipreader $(ARGS)
+	$(PY) -m tsd.commands.train stage=lipreader $(ARGS)
 
 train-teacher: $(INSTALLED)  ## the many-step denoiser; needs train-vae and train-identity
-	$(PY) -m tsd.train stage=teacher $(ARGS)
+	$(PY) -m tsd.commands.train stage=teacher $(ARGS)
 
 train-student: $(INSTALLED)  ## the few-step denoiser; needs train-teacher
-	$(PY) -m tsd.train stage=student $(ARGS)
+	$(PY) -m tsd.commands.train stage=student $(ARGS)
 
 sweep: $(INSTALLED)  ## many trainings, a folder each: ARGS="stage=student loss=paper,no_temporal p_mismatch=p00,p50"
-	$(PY) -m tsd.train -m $(ARGS)
+	$(PY) -m tsd.commands.train -m $(ARGS)
 
 experiment: $(INSTALLED)  ## the sweep of conf/experiment/<NAME>.yaml, and its table into experiments/<NAME>: NAME=steps
 	@test -n "$(NAME)" || { echo "error: make experiment NAME=<one of conf/experiment>"; exit 2; }
 	$(PY) experiments/run.py $(NAME) $(ARGS)
 
 wandb-sync: $(INSTALLED)  ## send the runs of logger=wandb to Weights & Biases (needs an account, training does not)
-	$(PY) -m tsd.upload $(or $(ARGS),outputs)
+	$(PY) -m tsd.training.upload $(or $(ARGS),outputs)
 
 notebooks: $(INSTALLED)  ## run every notebook from top to bottom
 	$(PY) -m pytest -q tests/test_notebooks.py $(ARGS)
 
 evaluate: $(INSTALLED)  ## tables over held-out clips: outputs/metrics/eval_report.json
-	$(PY) -m tsd.evaluate $(ARGS)
+	$(PY) -m tsd.commands.evaluate $(ARGS)
 
 sample: $(INSTALLED)  ## make a face speak: REF=face.png AUDIO=speech.wav
 	@test -n "$(REF)" -a -n "$(AUDIO)" || { echo "error: make sample REF=face.png AUDIO=speech.wav ARGS=..."; exit 2; }
-	$(PY) -m tsd.sample 'reference="$(REF)"' 'audio="$(AUDIO)"' $(ARGS)
+	$(PY) -m tsd.commands.sample 'reference="$(REF)"' 'audio="$(AUDIO)"' $(ARGS)
 
 talk: $(INSTALLED)  ## the same with the weights that the repository carries: REF=photo.jpg AUDIO=voice.wav [WEIGHTS=drawn]
 	@test -n "$(REF)" -a -n "$(AUDIO)" || { echo "error: make talk REF=photo.jpg AUDIO=voice.wav"; exit 2; }
-	$(PY) -m tsd.sample weights=$(or $(WEIGHTS),people) 'reference="$(REF)"' 'audio="$(AUDIO)"' $(ARGS)
+	$(PY) -m tsd.commands.sample weights=$(or $(WEIGHTS),people) 'reference="$(REF)"' 'audio="$(AUDIO)"' $(ARGS)
 
 bench: $(INSTALLED)  ## what a trained chain costs, counted and timed: outputs/bench
-	$(PY) -m tsd.bench $(ARGS)
+	$(PY) -m tsd.commands.bench $(ARGS)
 
 bench-data: $(INSTALLED)  ## decoders side by side, windows and training steps by where they are read from: outputs/bench
-	$(PY) -m tsd.bench.data $(ARGS)
+	$(PY) -m tsd.commands.bench_data $(ARGS)
 
 export: $(INSTALLED)  ## a trained chain as ONNX, int8 and a card, for applications: outputs/export
-	$(PY) -m tsd.export $(ARGS)
+	$(PY) -m tsd.commands.export $(ARGS)
 
 publish: $(INSTALLED)  ## the weights that the repository carries, from a finished `make release`: weights
-	$(PY) -m tsd.publish $(ARGS)
+	$(PY) -m tsd.commands.publish $(ARGS)
 
 quality: $(INSTALLED)  ## what a finished `make release` reaches, beside what was asked: experiments/quality
 	$(PY) experiments/quality/quality.py $(ARGS)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from tsd.evaluation.report import filled
 from tsd.prepare.manifests import write_atomic
-from tsd.report import filled
 
 REPO = Path(__file__).resolve().parent.parent
 STUDY = REPO / "experiments" / "demo"

@@ -18,9 +18,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from tsd.evaluation.report import filled, markers
+from tsd.evaluation.report.figure import figure_png
 from tsd.prepare.manifests import write_atomic
-from tsd.report import filled, markers
-from tsd.report.figure import figure_png
 
 REPO = Path(__file__).resolve().parent.parent
 COMMAND = "make experiment"
@@ -121,7 +121,7 @@ def main() -> None:
         raise SystemExit(f"error: make experiment NAME=<one of {', '.join(known)}>")
     name, *overrides = sys.argv[1:]
     sweep = REPO / "outputs" / "sweeps" / name
-    command = [sys.executable, "-m", "tsd.train", "-m", f"experiment={name}", f"sweep={sweep}", *overrides]
+    command = [sys.executable, "-m", "tsd.commands.train", "-m", f"experiment={name}", f"sweep={sweep}", *overrides]
     ended = subprocess.run(command, cwd=REPO).returncode
     if (sweep / "jobs.csv").is_file():
         write_study(name, sweep, REPO / "experiments" / name)

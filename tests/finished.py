@@ -7,8 +7,8 @@ import torch
 from fakes import LATENT_CHANNELS, LATENT_SIDE, SIDE, awake
 from mini_corpus import disc_corpus
 
-from tsd import checkpoint
-from tsd.report import nest
+from tsd.evaluation.report import nest
+from tsd.weights import checkpoint
 
 SMALL = {"channels": [8, 16], "blocks": 1, "reference_channels": 8, "emb_channels": 16}
 SMALL |= {"latent_channels": LATENT_CHANNELS, "latent_size": LATENT_SIDE}

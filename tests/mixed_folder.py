@@ -10,7 +10,7 @@ import numpy as np
 from tsd.clip import SAMPLE_RATE
 from tsd.media.audio import load_audio
 from tsd.media.video import read_frames
-from tsd.prepare.synthetic import make_corpus
+from tsd.prepare.drawn.synthetic import make_corpus
 
 NTSC = Fraction(30000, 1001)
 

@@ -27,7 +27,7 @@ FILES = sorted(path for path in (ROOT / "tsd").rglob("*.py") if path != ROOT / "
 
 
 def part_of(module: str) -> str:
-    """tsd.nets.vae -> nets; tsd.prepare.__main__ -> prepare.__main__."""
+    """tsd.nets.vae -> nets; tsd.commands.prepare -> prepare.__main__."""
     name = module.removeprefix("tsd.")
     return name if name in RANK else name.split(".")[0]
 

@@ -11,12 +11,12 @@ from test_config import CONF
 from test_talker import files, talker
 from torch import nn
 
-from tsd.bench import __main__ as bench
 from tsd.bench.boards import BOARDS, board_ms
 from tsd.bench.counting import count_frame, count_parts, made_up_speaker
 from tsd.bench.machine import Product, pinned
 from tsd.bench.parts import time_parts
 from tsd.bench.timing import Setting, Times, measure, run_once
+from tsd.commands import bench
 from tsd.diffusion import S_MAX, Schedule
 from tsd.runtime.talker import Talker
 

@@ -12,10 +12,11 @@ from finished import write_weights
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
-from tsd import checkpoint, demo, sample, train
+from tsd.commands import chain, sample, train
 from tsd.media.audio import load_audio
 from tsd.media.video import read_frames, video_info, write_video
-from tsd.released import CARD
+from tsd.weights import checkpoint
+from tsd.weights.releases import CARD
 
 STAGES = ("visemes", "vae", "identity", "mouth", "teacher", "student")
 STEPS = 4
@@ -53,17 +54,17 @@ REPORTED = (
 )
 
 
-def miniature(out: Path) -> demo.Demo:
+def miniature(out: Path) -> chain.Demo:
     """The demo with 8 people who speak for 2 seconds, and nets that fit a thimble."""
-    cfg = demo.compose("demo", [f"out={out}"])
+    cfg = chain.compose("demo", [f"out={out}"])
     people = ["source.num_identities=8", "source.clips_per_identity=1", "source.seconds=2.0"]
     cfg.corpus = ["source=synthetic", *people, "val_ratio=0.25", "test_ratio=0.25"]
     cfg.train = SMALL
-    return demo.Demo(cfg)
+    return chain.Demo(cfg)
 
 
 @pytest.fixture(scope="module")
-def chain(tmp_path_factory) -> demo.Demo:
+def chain(tmp_path_factory) -> chain.Demo:
     made = miniature(tmp_path_factory.mktemp("chain") / "demo")
     made.run()
     return made
@@ -150,7 +151,7 @@ def test_what_is_done_is_not_done_again(chain, capsys, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in chain.out.rglob("*") if path.is_file()}
     monkeypatch.setattr(demo, "make_corpus", lambda cfg: pytest.fail("prepared again"))
     for step in ("train", "sample", "evaluate"):
-        monkeypatch.setattr(demo.Demo, step, lambda self, *_: pytest.fail("done again"))
+        monkeypatch.setattr(chain.Demo, step, lambda self, *_: pytest.fail("done again"))
     miniature(chain.out).run()
     assert {path: path.stat().st_mtime_ns for path in chain.out.rglob("*") if path.is_file()} == before
     assert str(chain.out / "sample.mp4") in capsys.readouterr().out
@@ -176,21 +177,21 @@ def test_a_chain_goes_on_from_another(tmp_path, monkeypatch):
 
     monkeypatch.setattr(demo, "make_corpus", prepared)
     monkeypatch.setattr(demo, "train", trained)
-    monkeypatch.setattr(demo.schedules, "run", lambda cfg: done.append(f"schedules on {cfg.data.root}"))
-    monkeypatch.setattr(demo.Demo, "sample", lambda self: None)
+    monkeypatch.setattr(chain.schedules, "run", lambda cfg: done.append(f"schedules on {cfg.data.root}"))
+    monkeypatch.setattr(chain.Demo, "sample", lambda self: None)
     monkeypatch.setattr(
-        demo.evaluate, "evaluate", lambda cfg: done.append(f"judged on {cfg.data.root}, {cfg.weights.mouth}")
+        chain.evaluate, "evaluate", lambda cfg: done.append(f"judged on {cfg.data.root}, {cfg.weights.mouth}")
     )
-    monkeypatch.setattr(demo.Demo, "close", lambda self: None)
+    monkeypatch.setattr(chain.Demo, "close", lambda self: None)
     (out / "report.json").parent.mkdir()
-    cfg = demo.compose("real", [f"out={out}", f"start={start}", "videos=films"])
+    cfg = chain.compose("real", [f"out={out}", f"start={start}", "videos=films"])
     (start / "student" / "weights.safetensors").rename(tmp_path / "student")
     with pytest.raises(FileNotFoundError, match="no student weights at"):
-        demo.Demo(cfg).run()
+        chain.Demo(cfg).run()
     assert done == [], "what is missing is said before a corpus is made"
     (tmp_path / "student").rename(start / "student" / "weights.safetensors")
     with pytest.raises(FileNotFoundError, match="report.json"):  # the pretended evaluation writes none
-        demo.Demo(cfg).run()
+        chain.Demo(cfg).run()
     assert done == [
         *("corpus/people: films", "corpus/drawn: drawn", "corpus: people+drawn"),
         *(f"{stage} on corpus from {first}" for stage, first in begun.items()),
@@ -209,7 +210,7 @@ def test_released_weights_go_on_in_the_stages_that_are_named(tmp_path, monkeypat
         (start / f"{stage}.safetensors").touch()
     (start / CARD).write_text(json.dumps({"seconds": {"vae": 1200.5, "teacher": 2000}}))
     monkeypatch.setattr(demo, "train", lambda cfg: begun.update({cfg.stage.name: cfg.init}))
-    chain = demo.Demo(demo.compose("release", [f"out={tmp_path / 'out'}", f"start={start}", "goes_on=[vae]"]))
+    chain = chain.Demo(chain.compose("release", [f"out={tmp_path / 'out'}", f"start={start}", "goes_on=[vae]"]))
     for stage in ("vae", "teacher"):
         chain.train(stage)
     assert begun == {"vae": str(start / "vae.safetensors"), "teacher": None}
@@ -227,7 +228,7 @@ def test_a_student_on_a_gpu_asks_no_teacher_and_then_goes_on_below_the_new_one(t
         return Path(cfg.out) / "weights.safetensors"
 
     monkeypatch.setattr(demo, "train", fake_train)
-    chain = demo.Demo(demo.compose("longer", [f"out={tmp_path}", "start=before"]))
+    chain = chain.Demo(chain.compose("longer", [f"out={tmp_path}", "start=before"]))
     for stage in chain.cfg.stages:
         chain.train(stage)
     ours = str(tmp_path / "teacher" / "weights.safetensors")
@@ -248,9 +249,9 @@ def test_a_stage_of_several_phases_goes_on_from_each(tmp_path, monkeypatch):
         return Path(cfg.out) / "weights.safetensors"
 
     monkeypatch.setattr(demo, "train", fake_train)
-    cfg = demo.compose("release", [f"out={tmp_path}"])
+    cfg = chain.compose("release", [f"out={tmp_path}"])
     cfg.train = ["seed=4"]
-    demo.Demo(cfg).train("student")
+    chain.Demo(cfg).train("student")
     assert trained == [
         ("student_1", None, 2200, 0, 4),
         ("student_2", "student_1", 1600, 0.01, 4),
@@ -262,9 +263,9 @@ def test_a_stage_of_several_phases_goes_on_from_each(tmp_path, monkeypatch):
 # Single commands on top of it
 
 
-def stage_config(chain: demo.Demo, stage: str, out: Path, *extra: str):
+def stage_config(chain: chain.Demo, stage: str, out: Path, *extra: str):
     arguments = [f"out={out}", f"data.root={chain.out / 'corpus'}", *chain.overrides("vae", "identity", "teacher")]
-    return demo.compose("train", ["experiment=demo", f"stage={stage}", *arguments, *SMALL, *extra])
+    return chain.compose("train", ["experiment=demo", f"stage={stage}", *arguments, *SMALL, *extra])
 
 
 @pytest.mark.parametrize("stage", ["mouth", "student"])
@@ -285,17 +286,17 @@ def test_overwrite_trains_again_and_finished_runs_are_kept(chain, tmp_path):
     assert train.train(stage_config(chain, "identity", tmp_path, "overwrite=true")).stat().st_mtime_ns > made
 
 
-def sample_arguments(chain: demo.Demo, out: Path, *extra: str) -> list[str]:
+def sample_arguments(chain: chain.Demo, out: Path, *extra: str) -> list[str]:
     weights = chain.overrides("vae", "visemes", "student", "motion")
     files = [f"reference={chain.out / 'reference.png'}", f"audio={chain.out / 'speech.wav'}"]
     return [*files, *weights, f"out={out}", *extra]
 
 
 def test_latents_decoded_later_are_the_same_frames(chain, tmp_path):
-    e2 = sample.run(demo.compose("sample", sample_arguments(chain, tmp_path, "mode=e2", "name=e2")))
+    e2 = sample.run(chain.compose("sample", sample_arguments(chain, tmp_path, "mode=e2", "name=e2")))
     assert sorted(path.name for path in e2.iterdir()) == ["latents.npz", "sample.json"]
     later = [f"latents={e2 / 'latents.npz'}", "mode=decode", "name=later"]
-    decoded = sample.run(demo.compose("sample", sample_arguments(chain, tmp_path, *later)))
+    decoded = sample.run(chain.compose("sample", sample_arguments(chain, tmp_path, *later)))
     for path in sorted((chain.out / "samples" / "demo" / "frames").iterdir()):
         assert path.read_bytes() == (decoded / "frames" / path.name).read_bytes()
 
@@ -304,7 +305,7 @@ def test_latents_decoded_later_are_the_same_frames(chain, tmp_path):
 @pytest.mark.parametrize("motion", ["natural", "still"])
 def test_every_start_and_motion_speaks(chain, tmp_path, start, motion):
     arguments = sample_arguments(chain, tmp_path, "mode=e2", "steps=k1", f"start={start}", f"motion={motion}", "name=x")
-    z = np.load(sample.run(demo.compose("sample", arguments)) / "latents.npz")["latents"]
+    z = np.load(sample.run(chain.compose("sample", arguments)) / "latents.npz")["latents"]
     assert z.shape == (50, 4, 8, 8) and z.dtype == np.float32 and np.isfinite(z).all()
 
 

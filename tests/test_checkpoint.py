@@ -11,7 +11,6 @@ from fakes import awake, fake_denoiser, fake_vae
 from safetensors.torch import save_file
 from torch import nn
 
-from tsd import checkpoint
 from tsd.nets.denoiser import Denoiser
 from tsd.nets.identity import IdentityNet
 from tsd.nets.lipreader import LipReader
@@ -20,6 +19,7 @@ from tsd.nets.mouth import MouthNet
 from tsd.nets.sync import SyncNet
 from tsd.nets.vae import VAE
 from tsd.nets.visemes import VisemeNet
+from tsd.weights import checkpoint
 
 DENOISER = {"latent_channels": 4, "latent_size": 8, "channels": [8, 16], "blocks": 1, "reference_channels": 8}
 DENOISER |= {"emb_channels": 16}
@@ -123,7 +123,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("stage", "command"), [("vae", "make train-vae"), ("motion", "make prepare"), (None, "tsd.train")]
+    ("stage", "command"), [("vae", "make train-vae"), ("motion", "make prepare"), (None, "tsd.commands.train")]
 )
 def test_missing_weights_name_the_command_that_makes_them(tmp_path, stage, command):
     with pytest.raises(FileNotFoundError, match=command):

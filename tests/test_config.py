@@ -13,10 +13,11 @@ from hydra.errors import HydraException
 from hydra.utils import get_class, get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from tsd import check, checkpoint
+from tsd.commands.compose import composed, plain
 from tsd.diffusion import Schedule
 from tsd.losses import LossWeights
-from tsd.preflight import composed, plain
+from tsd.training import check
+from tsd.weights import checkpoint
 
 pytestmark = pytest.mark.untraced
 
@@ -178,7 +179,7 @@ def test_only_denoisers_see_other_peoples_references(stage):
     ("max_steps", "wanted"), [(1400, 400), (1500, 400), (20000, 250), (4, 2), (7, 100), (1001, 400)]
 )
 def test_the_last_validation_comes_at_the_end(max_steps, wanted):
-    from tsd.train import validation_interval
+    from tsd.commands.train import validation_interval
 
     interval = validation_interval(max_steps, wanted)
     assert 0 < interval <= wanted
@@ -186,7 +187,7 @@ def test_the_last_validation_comes_at_the_end(max_steps, wanted):
 
 
 def test_a_misspelt_key_of_a_partial_is_refused_by_name():
-    from tsd.train import build
+    from tsd.commands.train import build
 
     cfg = resolved("train", "+optimizer.learning_rate=1")
     with pytest.raises(ValueError, match="Muon.*learning_rate"):

@@ -7,7 +7,7 @@ import pytest
 from mini_corpus import disc_corpus
 
 from tsd.clip import VISEMES
-from tsd.page.corpus import drawing, write_corpus_page
+from tsd.evaluation.page.corpus import drawing, write_corpus_page
 from tsd.prepare.manifests import write_jsonl
 
 

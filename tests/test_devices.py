@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from tiny_runs import arguments, begun, config, ground
 
 from tsd import devices, losses
-from tsd.loggers import read_rows
-from tsd.optimizers import Muon
-from tsd.train import train
+from tsd.commands.train import train
+from tsd.training.loggers import read_rows
+from tsd.training.optimizers import Muon
 
 ROOT = Path(__file__).parents[1]
 TWO = ["trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=2"]
@@ -98,7 +98,7 @@ def test_two_processes_give_the_losses_of_one(root, tmp_path, stage):
     # AdamW: Muon makes as much of what sums of gradients are rounded to as of what they are.
     said = [f"stage={stage}", "optimizer=adamw"]
     process = begun(train, config(root, tmp_path / "one", *said, "data.batch_size=4"))
-    command = [sys.executable, "-m", "tsd.train", *arguments(root, tmp_path / "two", *said, *TWO)]
+    command = [sys.executable, "-m", "tsd.commands.train", *arguments(root, tmp_path / "two", *said, *TWO)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     two = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180)
     process.join()

@@ -10,9 +10,9 @@ import torch
 from mixed_folder import People, encode
 from test_talker import files, talker
 
-from tsd import sample
 from tsd.clip import VISEME_PAST, VISEMES, viseme_windows
-from tsd.demo import compose
+from tsd.commands import sample
+from tsd.commands.chain import compose
 from tsd.diffusion import Schedule
 from tsd.media import crops
 from tsd.media.audio import load_audio, write_wav

@@ -16,8 +16,20 @@ from PIL import Image
 from safetensors.torch import save_file
 from test_config import CONF
 
-from tsd import checkpoint, evaluate
+from tsd.commands import evaluate
 from tsd.diffusion import many_steps
+from tsd.evaluation.clips import Instruments, choice, judge
+from tsd.evaluation.report import (
+    NOT_USABLE,
+    RATIOS,
+    add_frechet,
+    number,
+    sheet,
+    summarise_rows,
+    table,
+    to_json,
+    verdicts,
+)
 from tsd.media.video import write_video
 from tsd.metrics import frechet_distance, gaussian
 from tsd.nets.denoiser import Denoiser
@@ -29,8 +41,7 @@ from tsd.nets.sync import SyncNet
 from tsd.nets.vae import VAE
 from tsd.nets.visemes import VisemeNet
 from tsd.prepare.manifests import write_manifests
-from tsd.protocols import Instruments, choice, judge
-from tsd.report import NOT_USABLE, RATIOS, add_frechet, number, sheet, summarise_rows, table, to_json, verdicts
+from tsd.weights import checkpoint
 
 
 def test_statistics_are_ratios_of_means_and_count_what_is_missing():

@@ -15,13 +15,13 @@ from test_stream import pieces, wave
 from test_talker import DENOISER, files, portrait
 
 from tsd.bench.counting import made_up_speaker
+from tsd.commands import export
 from tsd.diffusion import Schedule
-from tsd.export import __main__ as export
+from tsd.evaluation.clips import Chain, Subject
 from tsd.export.calibration import Recording, calibration_inputs
 from tsd.export.graphs import graphs_of, step
 from tsd.export.int8 import quantise
 from tsd.export.parity import largest_difference
-from tsd.protocols import Chain, Subject
 from tsd.runtime.backends import available, open_graph
 from tsd.runtime.card import NAME, Card
 from tsd.runtime.loading import choose, good_in_int8

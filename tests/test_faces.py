@@ -15,7 +15,7 @@ from tsd.media.faces import (
     load_picture,
 )
 from tsd.media.video import read_frames
-from tsd.prepare.synthetic import make_corpus
+from tsd.prepare.drawn.synthetic import make_corpus
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tsd import checkpoint, preflight, resume
+from tsd.commands import compose
 from tsd.nets.mouth import MouthNet
+from tsd.training import resume
+from tsd.weights import checkpoint
 
 pytestmark = pytest.mark.untraced
 
@@ -26,8 +28,8 @@ WALKS = (
     "subprocess.Popen",
     "builtins.eval",
     "importlib.import_module",
-    "tsd.demo.Demo",
-    "tsd.callbacks.write_video",
+    "tsd.commands.chain.Demo",
+    "tsd.training.callbacks.write_video",
     "os.system",
 )
 PLACES = ("data", "loss", "steps", "optimizer", "trainer", "callbacks.evil", "logger.evil", "stage.net", "stage.module")
@@ -125,10 +127,10 @@ OVERRIDES = {
 
 
 def message_of(argv: list[str], monkeypatch, capsys) -> str:
-    """What ``python -m tsd.train argv`` says before it ends with 2."""
+    """What ``python -m tsd.commands.train argv`` says before it ends with 2."""
     monkeypatch.setattr(sys, "argv", ["train", *argv])
     with pytest.raises(SystemExit) as end:
-        preflight.judge("train")
+        compose.judge("train")
     assert end.value.code == 2
     return capsys.readouterr().err
 
@@ -174,7 +176,7 @@ def test_a_dry_run_on_top_of_nothing_is_one_sentence(place, monkeypatch, capsys)
 def test_what_an_experiment_gives_by_stage_can_be_given_at_its_place(place, monkeypatch):
     said = ["experiment=release", "stage=visemes", "data.p_blink=0.1", "trainer.max_steps=7", "dry_run=true"]
     monkeypatch.setattr(sys, "argv", ["train", *said])
-    assert preflight.judge("train") is False
+    assert compose.judge("train") is False
 
 
 def test_all_faults_are_in_one_message(place, monkeypatch, capsys):

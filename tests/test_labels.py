@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from tsd import checkpoint
 from tsd.clip import VISEMES
 from tsd.nets.visemes import VisemeNet
 from tsd.prepare import alignment, labels
@@ -16,6 +15,7 @@ from tsd.prepare.labels import label
 from tsd.prepare.pronunciation import IPA_TO_ARPABET, english_dictionary, pronounce, to_arpabet
 from tsd.prepare.recording import Recording
 from tsd.prepare.visemes import PHONEME_TO_VISEME, phoneme_visemes
+from tsd.weights import checkpoint
 
 RECORDED = os.environ.get("TSD_RECORDED_SPEECH")
 """A folder of recorded English clips with word times in the form of LRS3, for who has one."""

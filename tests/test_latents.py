@@ -8,9 +8,9 @@ from mini_corpus import disc_corpus
 
 from tsd.data import dataset as dataset_module
 from tsd.data.datamodule import ClipDataModule
+from tsd.data.latent_cache import cache_latents
 from tsd.data.latents import LatentCache, shard_bounds
 from tsd.media.video import read_frames
-from tsd.prepare.latents import cache_latents
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tsd.media.lids import eyes_open
-from tsd.prepare.acting import MOUTH, act
-from tsd.prepare.drawing import Head
-from tsd.prepare.people import draw_person
+from tsd.prepare.drawn.acting import MOUTH, act
+from tsd.prepare.drawn.drawing import Head
+from tsd.prepare.drawn.people import draw_person
 
 SIZE, FRAMES = 128, 100
 

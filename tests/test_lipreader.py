@@ -7,11 +7,11 @@ import torch
 from fakes import fake_clip
 
 from tsd.clip import VISEMES, to_frames
+from tsd.evaluation.clips.instruments import Instruments, Truth, look
 from tsd.losses import LossWeights
 from tsd.modules.lipreader import LipReaderModule
 from tsd.nets.lipreader import FIELD, LipReader
 from tsd.nets.lower_face import CUT_SIZE, LOWER_FACE, lower_face
-from tsd.protocols.instruments import Instruments, Truth, look
 
 
 def small_stage() -> LipReaderModule:

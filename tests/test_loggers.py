@@ -14,9 +14,10 @@ import wandb
 from PIL import Image
 from tiny_runs import arguments, ground, ran
 
-from tsd import checkpoint, upload
-from tsd.loggers import WandbLog, read_rows
 from tsd.media.video import video_info
+from tsd.training import upload
+from tsd.training.loggers import WandbLog, read_rows
+from tsd.weights import checkpoint
 
 CONFIG = {"stage": {"name": "student"}, "loss": {"noise": 1.0}}
 CONFIG["run"] = {"id": "abc", "hash": "h", "stands_on": {"vae": {"path": "outputs/vae", "hash": "v", "id": "xyz"}}}

@@ -10,7 +10,6 @@ from fakes import LATENT_CHANNELS, fake_clip, fake_denoiser, fake_vae, part_of
 from torch.nn.functional import one_hot
 
 from tsd import losses
-from tsd.callbacks import Compile
 from tsd.clip import VISEME_PAST, VISEMES, viseme_windows
 from tsd.diffusion import S_MAX, Schedule, noise_weight
 from tsd.losses import TERMS, LossWeights
@@ -31,6 +30,7 @@ from tsd.nets.mouth import MouthNet
 from tsd.nets.sync import SyncNet
 from tsd.nets.vae import OF_LATENTS
 from tsd.nets.visemes import VisemeNet
+from tsd.training.callbacks import Compile
 
 EVERYTHING = LossWeights(
     noise=1.0,

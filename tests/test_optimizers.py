@@ -7,8 +7,8 @@ import torch
 from fakes import fake_denoiser
 from torch import nn
 
-from tsd import optimizers
-from tsd.optimizers import AS_ADAMW, ITERATIONS, QUINTIC, Muon, is_matrix, orthogonal
+from tsd.training import optimizers
+from tsd.training.optimizers import AS_ADAMW, ITERATIONS, QUINTIC, Muon, is_matrix, orthogonal
 
 
 def layers() -> nn.Sequential:

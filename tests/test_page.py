@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tsd.page import page, write_page
-from tsd.page.charts import interval_chart, line_chart
-from tsd.pairs.report import NOTES, left_out_part
-from tsd.pairs.run import LeftOut
-from tsd.report import to_json
-from tsd.report.figure import figure_png
+from tsd.evaluation.page import page, write_page
+from tsd.evaluation.page.charts import interval_chart, line_chart
+from tsd.evaluation.pairs.report import NOTES, left_out_part
+from tsd.evaluation.pairs.run import LeftOut
+from tsd.evaluation.report import to_json
+from tsd.evaluation.report.figure import figure_png
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = json.loads((ROOT / "docs" / "eval_report.schema.json").read_text())

@@ -15,19 +15,20 @@ from fakes import awake
 from hydra import compose, initialize_config_dir
 from test_config import CONF
 
-from tsd import evaluate, metrics
+from tsd import metrics
 from tsd.clip import to_frames
+from tsd.commands import evaluate
+from tsd.evaluation.clips.instruments import EVERY, Instruments
+from tsd.evaluation.pairs import reading, run, scoring
+from tsd.evaluation.pairs.matching import match
+from tsd.evaluation.pairs.reading import make_ready
+from tsd.evaluation.pairs.run import Settings, compare_folders
+from tsd.evaluation.pairs.scoring import score
 from tsd.media.audio import log_mel
 from tsd.media.faces import Landmarks
 from tsd.media.timeline import read_timeline, resampled_frames
 from tsd.metrics.sync import sync_scores
 from tsd.nets.sync import SyncNet
-from tsd.pairs import reading, run, scoring
-from tsd.pairs.matching import match
-from tsd.pairs.reading import make_ready
-from tsd.pairs.run import Settings, compare_folders
-from tsd.pairs.scoring import score
-from tsd.protocols.instruments import EVERY, Instruments
 
 RATES = {"24": Fraction(24), "25": Fraction(25), "29.97": Fraction(30000, 1001), "30": Fraction(30)}
 SECONDS, SIDE = 1.6, 48

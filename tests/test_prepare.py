@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mini_corpus import motion_of, write_disc
 
-from tsd.command import user_errors
+from tsd.commands.errors import user_errors
 from tsd.data.datamodule import ClipDataModule
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.media.heads import fill
@@ -16,10 +16,10 @@ from tsd.media.video import read_frames, video_info, write_video
 from tsd.prepare import collect as collecting
 from tsd.prepare import labels
 from tsd.prepare.collect import Corpus, collect
+from tsd.prepare.drawn.synthetic import make_corpus
 from tsd.prepare.pieces import MIN_SEEN
 from tsd.prepare.settings import Settings
 from tsd.prepare.sources.lrs3 import find
-from tsd.prepare.synthetic import make_corpus
 from tsd.prepare.transcript import read_transcript
 
 WORDS = "Text:  BIN BLUE\nConf:  4\nRef:   0Fi83BHQsMA\n\nFRAME X Y W H\n000000 0.4 0.1 0.1 0.2\n\n"

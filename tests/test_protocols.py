@@ -6,19 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tsd.evaluation.protocols.long_run import windows
 
-from tsd import protocols
 from tsd.clip import FPS, VISEMES, Clip, to_frames, to_uint8, viseme_windows
 from tsd.diffusion import S_MAX
+from tsd.evaluation import clips as protocols
+from tsd.evaluation.clips import Chain, Instruments, Subject, swaps
+from tsd.evaluation.clips.clock import clock
+from tsd.evaluation.clips.instruments import FEATURES, OPENED
+from tsd.evaluation.clips.others_speech import against_others
+from tsd.evaluation.report import verdicts
+from tsd.evaluation.report.statistics import summarise_rows
 from tsd.metrics import psnr, real_flow, warp_error
 from tsd.nets.vae import Appearance
-from tsd.protocols import Chain, Instruments, Subject, swaps
-from tsd.protocols.clock import clock
-from tsd.protocols.instruments import FEATURES, OPENED
-from tsd.protocols.long_run import windows
-from tsd.protocols.others_speech import against_others
-from tsd.report import verdicts
-from tsd.report.statistics import summarise_rows
 from tsd.runtime.talker import Talker
 
 AA = VISEMES.index("aa")

@@ -12,8 +12,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from test_config import CONF
 
-from tsd import checkpoint, publish, released, sample
+from tsd.commands import publish, sample
 from tsd.runtime.talker import Talker
+from tsd.weights import checkpoint, releases
 
 REPO = Path(__file__).parents[1]
 
@@ -35,7 +36,7 @@ def config(command: str, *overrides: str):
 def published(chain: Path, out: Path, *overrides: str) -> dict:
     """The card of what was published."""
     folder = publish.publish(config("publish", f"chain={chain}", f"out={out}", *overrides))
-    return json.loads((folder / released.CARD).read_text())
+    return json.loads((folder / releases.CARD).read_text())
 
 
 def test_the_folder_is_what_was_judged_and_says_what_made_it(made, tmp_path):
@@ -63,15 +64,15 @@ def test_what_was_taken_from_the_release_before_keeps_what_made_it(made, tmp_pat
     config_of = {"seed": 3, "trainer.max_steps": 5000}
     card["weights"]["visemes"]["config"] = config_of
     card["data"]["voices"] = {"train": {"clips": 7, "people": 7}}
-    (out / released.CARD).write_text(json.dumps(card))
+    (out / releases.CARD).write_text(json.dumps(card))
     again = published(made, out)
     assert again["weights"]["visemes"]["config"] == config_of and again["data"]["voices"]["train"]["clips"] == 7
     card["weights"]["visemes"]["sha256"] = "0" * 64  # the release before held another
-    (out / released.CARD).write_text(json.dumps(card))
+    (out / releases.CARD).write_text(json.dumps(card))
     other = published(made, out)
     assert other["weights"]["visemes"]["config"] != config_of and "voices" not in other["data"]
     for damaged in ("[]", "{", '{"weights": 3}', '{"weights": {"vae": []}, "apart": {}}'):
-        (out / released.CARD).write_text(damaged)
+        (out / releases.CARD).write_text(damaged)
         assert published(made, out)["data"].keys() == other["data"].keys()
 
 
@@ -109,9 +110,9 @@ def test_the_teacher_stays_apart_first_and_what_speaks_never(made, tmp_path):
     card = published(made, tmp_path / "a", f"limit_mb={(total - 1) / 1e6}")
     assert list(card["apart"]) == ["teacher"] and card["apart"]["teacher"]["sha256"]
     assert not (tmp_path / "a" / "teacher.safetensors").exists()
-    needed = sum(sizes[stage] for stage in released.NEEDED)
+    needed = sum(sizes[stage] for stage in releases.NEEDED)
     card = published(made, tmp_path / "b", f"limit_mb={needed / 1e6}")
-    assert set(card["weights"]) == set(released.NEEDED)
+    assert set(card["weights"]) == set(releases.NEEDED)
     with pytest.raises(ValueError, match=r"limit_mb=.* alone have .* MB; raise it"):
         published(made, tmp_path / "c", f"limit_mb={(needed - 1) / 1e6}")
     assert not (tmp_path / "c").exists()
@@ -246,8 +247,8 @@ def test_the_repositorys_own_weights_are_those_of_their_card(name):
     if not folder.is_dir():
         assert not (REPO / "experiments" / study / "report.json").exists(), "a report of weights that are not released"
         return
-    card = json.loads((folder / released.CARD).read_text())
-    assert {path.name for path in folder.iterdir()} == {m["file"] for m in card["weights"].values()} | {released.CARD}
+    card = json.loads((folder / releases.CARD).read_text())
+    assert {path.name for path in folder.iterdir()} == {m["file"] for m in card["weights"].values()} | {releases.CARD}
     for stage, made_by in card["weights"].items():
         assert hashlib.sha256((folder / made_by["file"]).read_bytes()).hexdigest() == made_by["sha256"]
         checkpoint.load(folder / made_by["file"], stage)

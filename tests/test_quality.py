@@ -12,8 +12,8 @@ import pytest
 from finished import GOOD, SPOKEN, finished_chain, write_report
 from PIL import Image
 
-from tsd.released import read_finished
-from tsd.report import filled, to_json
+from tsd.evaluation.report import filled, to_json
+from tsd.weights.releases import read_finished
 
 REPO = Path(__file__).parents[1]
 sys.path.append(str(REPO / "experiments" / "quality"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tsd.report import filled
+from tsd.evaluation.report import filled
 
 REPO = Path(__file__).parent.parent
 spec = importlib.util.spec_from_file_location("publish", REPO / "experiments" / "publish.py")

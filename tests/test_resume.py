@@ -13,9 +13,10 @@ import pytest
 import torch
 from tiny_runs import begun, config, ground
 
-from tsd import checkpoint, resume
-from tsd.loggers import CSVLog, read_rows
-from tsd.train import train
+from tsd.commands.train import train
+from tsd.training import resume
+from tsd.training.loggers import CSVLog, read_rows
+from tsd.weights import checkpoint
 
 STEPS = 12
 

@@ -10,12 +10,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from test_config import CONF
 
-from tsd import checkpoint
+from tsd.commands import schedules
 from tsd.diffusion import S_MAX, Schedule
-from tsd.protocols import Chain
+from tsd.evaluation.clips import Chain
+from tsd.evaluation.schedules import rollout, search
 from tsd.runtime.talker import Talker
-from tsd.schedules import __main__ as schedules
-from tsd.schedules import rollout, search
+from tsd.weights import checkpoint
 
 BEST = {1: (80.0,), 2: (80.0, 0.7), 4: (60.0, 9.0, 1.5, 0.3), 8: (80.0, 30.0, 11.0, 5.0, 2.0, 0.9, 0.5, 0.1)}
 

@@ -21,21 +21,21 @@ from test_latents import _encode
 from test_resume import STEPS, assert_identical, killed
 from tiny_runs import begun, config, ground
 
-from tsd import checkpoint
 from tsd.clip import Clip
+from tsd.commands.compose import composed
+from tsd.commands.prepare import stream as stream_command
+from tsd.commands.train import train
 from tsd.data import shards as shards_module
 from tsd.data.datamodule import ClipDataModule
 from tsd.data.dataset import collate
 from tsd.data.flows import compute_flows
+from tsd.data.latent_cache import cache_latents
 from tsd.data.manifest import manifest_path
 from tsd.data.shards import CARD, INDEX, LAYOUT, TABLE, Shards, pack_chunk, read_card
 from tsd.data.stream import StreamOrder
 from tsd.media.video import read_frames
-from tsd.preflight import composed
-from tsd.prepare.__main__ import stream as stream_command
-from tsd.prepare.latents import cache_latents
 from tsd.prepare.shards import write_shards
-from tsd.train import train
+from tsd.weights import checkpoint
 
 pytestmark = pytest.mark.untraced
 

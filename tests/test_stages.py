@@ -9,12 +9,13 @@ import torch
 from fakes import LATENT_CHANNELS, LATENT_SIDE, awake, fake_condition
 from tiny_runs import config, ground
 
-from tsd import checkpoint, record, stages
+from tsd.commands.compose import plain
+from tsd.commands.train import train
 from tsd.modules.base import ADDED_RATE
 from tsd.nets.vae import OF_LATENTS
-from tsd.preflight import plain
-from tsd.resume import read_checkpoint
-from tsd.train import train
+from tsd.training import run_record
+from tsd.training.resume import read_checkpoint
+from tsd.weights import checkpoint, needs
 
 pytestmark = pytest.mark.untraced
 
@@ -46,7 +47,7 @@ def standing_on(root: Path) -> str:
 
 def test_what_is_given_and_fits_is_used(root):
     standing_on(root)
-    found = stages.below(values(root))
+    found = needs.below(values(root))
     assert found == {name: root / name / "weights.safetensors" for name in ("vae", "identity", "teacher")}
 
 
@@ -54,38 +55,38 @@ def test_the_vae_is_the_teachers_wherever_it_lies(root):
     standing_on(root)
     shutil.copytree(root / "vae", root / "older" / "vae")
     rewritten(root / "vae" / "weights.safetensors", "vae")
-    assert stages.below(values(root))["vae"] == root / "older" / "vae" / "weights.safetensors"
+    assert needs.below(values(root))["vae"] == root / "older" / "vae" / "weights.safetensors"
 
 
 def test_a_changed_vae_invalidates_what_stands_on_it(root):
     old = standing_on(root)
     new = rewritten(root / "vae" / "weights.safetensors", "vae")
     with pytest.raises(ValueError, match=f"is {new}, but the teacher was trained on {old}.*make train-teacher"):
-        stages.below(values(root))
+        needs.below(values(root))
 
 
 def test_a_teacher_of_another_size_is_passed_over_for_one_that_fits(root):
     shutil.copytree(root / "teacher", root / "sweeps" / "a" / "teacher")
     rewritten(root / "teacher" / "weights.safetensors", "teacher", channels=[16, 16])
-    assert stages.below(values(root))["teacher"] == root / "sweeps" / "a" / "teacher" / "weights.safetensors"
+    assert needs.below(values(root))["teacher"] == root / "sweeps" / "a" / "teacher" / "weights.safetensors"
     shutil.rmtree(root / "sweeps")
     with pytest.raises(
         ValueError, match=r"has channels \[16, 16\], but model.teacher.channels is \[8, 8\].*train-teacher"
     ):
-        stages.below(values(root))
+        needs.below(values(root))
 
 
 def test_what_is_missing_names_the_command_that_makes_it(root):
     (root / "teacher" / "weights.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="make train-teacher"):
-        stages.below(values(root))
+        needs.below(values(root))
 
 
 def test_an_embedder_is_needed_only_where_its_loss_is(root):
     (root / "identity" / "weights.safetensors").unlink()
-    assert "identity" not in stages.below(values(root, "loss=no_identity"))
+    assert "identity" not in needs.below(values(root, "loss=no_identity"))
     with pytest.raises(FileNotFoundError, match="make train-identity"):
-        stages.below(values(root))
+        needs.below(values(root))
 
 
 LISTENING = ["loss=with_sync", "model.sync.channels=8", "model.sync.dim=8", "model.sync.field=3"]
@@ -107,23 +108,23 @@ def listening(root: Path, **weights) -> list[str]:
 
 
 def test_a_sync_expert_is_needed_only_where_its_loss_is(root):
-    assert "sync_loss" not in stages.below(values(root))
+    assert "sync_loss" not in needs.below(values(root))
     with pytest.raises(FileNotFoundError, match="make train-sync_loss"):
-        stages.below(values(root, *listening(root)))
+        needs.below(values(root, *listening(root)))
     made = expert(root, "sync_loss", "odd")
-    assert stages.below(values(root, *listening(root)))["sync_loss"] == made
+    assert needs.below(values(root, *listening(root)))["sync_loss"] == made
 
 
 def test_the_expert_that_measures_may_not_teach(root):
     taught, measured = expert(root, "sync_loss", "odd"), expert(root, "sync", "even")
-    assert stages.not_apart(taught, measured) == "" == stages.not_apart(taught, None)
+    assert needs.not_apart(taught, measured) == "" == needs.not_apart(taught, None)
     with pytest.raises(ValueError, match="weights.sync_loss=.*: is weights.sync too"):
         train(config(root, root / "run", "stage=teacher", *listening(root, sync_loss=measured)))
     with pytest.raises(ValueError, match="holds weights of stage 'sync', but stage 'sync_loss' is needed"):
-        stages.below(values(root, *listening(root, sync_loss=measured, sync=taught)))
+        needs.below(values(root, *listening(root, sync_loss=measured, sync=taught)))
     shutil.copy(taught, root / "copy.safetensors")
     with pytest.raises(ValueError, match="is weights.sync, which evaluation measures with"):
-        stages.below(values(root, *listening(root, sync=root / "copy.safetensors")))
+        needs.below(values(root, *listening(root, sync=root / "copy.safetensors")))
 
 
 @pytest.mark.parametrize(("taught", "measured"), [("even", "even"), ("all", "even"), ("odd", "all")])
@@ -132,9 +133,9 @@ def test_two_experts_that_know_the_same_people_are_not_apart(root, taught, measu
     with pytest.raises(
         ValueError, match=f"learned from {taught} people and .* from {measured}: train them on different"
     ):
-        stages.below(values(root, *listening(root)))
+        needs.below(values(root, *listening(root)))
     expert(root, "sync", measured, data="another corpus")
-    assert stages.not_apart(*files) == ""
+    assert needs.not_apart(*files) == ""
 
 
 def test_a_teacher_listens_and_its_card_says_to_whom(root):
@@ -183,14 +184,14 @@ def test_a_term_of_weight_0_is_as_good_as_none(root):
     config, without = values(root), values(root)
     del without["loss"]["anchor"]
     assert config["loss"]["anchor"] == 0 and config["loss"]["picture"] > 0
-    assert record.describe(config, {})["hash"] == record.describe(without, {})["hash"]
+    assert run_record.describe(config, {})["hash"] == run_record.describe(without, {})["hash"]
     without["loss"]["picture"] = 0.0
-    assert record.describe(config, {})["hash"] != record.describe(without, {})["hash"]
+    assert run_record.describe(config, {})["hash"] != run_record.describe(without, {})["hash"]
 
 
 def test_what_another_stage_weighs_is_no_matter(root):
     def described(*overrides):
-        return record.describe(plain(config(root, root / "run", *overrides))[0], {})["hash"]
+        return run_record.describe(plain(config(root, root / "run", *overrides))[0], {})["hash"]
 
     assert described("stage=vae") == described("stage=vae", "loss=no_picture", "steps=k1")
     assert described("stage=mouth") == described("stage=mouth", "loss.reconstruction=3")
@@ -217,7 +218,7 @@ def test_other_data_or_another_vae_below_is_told(root):
 def test_records_that_are_none_are_ignored(tmp_path):
     for text in ("", "[]", "{", '{"hash": null}'):
         (tmp_path / "run.json").write_text(text)
-        record.check_same(tmp_path, {"hash": "a", "stands_on": {}, "values": {}})
+        run_record.check_same(tmp_path, {"hash": "a", "stands_on": {}, "values": {}})
 
 
 def test_a_training_goes_on_from_the_net_it_is_given(root):
@@ -234,13 +235,13 @@ def test_a_training_goes_on_from_the_net_it_is_given(root):
 
 def test_a_key_that_came_later_and_is_null_makes_no_other_run(tmp_path):
     before = {"hash": "a", "data": "d", "stands_on": {}, "values": {"seed": 0}}
-    record.update(tmp_path, **before)
-    record.check_same(tmp_path, before | {"hash": "b", "values": {"seed": 0, "stage.module.shared_from": None}})
+    run_record.update(tmp_path, **before)
+    run_record.check_same(tmp_path, before | {"hash": "b", "values": {"seed": 0, "stage.module.shared_from": None}})
     with pytest.raises(ValueError, match="stage.module.shared_from is 5 and was null"):
-        record.check_same(tmp_path, before | {"hash": "b", "values": {"seed": 0, "stage.module.shared_from": 5}})
-    record.update(tmp_path, stands_on={"teacher": {"hash": "t"}})
+        run_record.check_same(tmp_path, before | {"hash": "b", "values": {"seed": 0, "stage.module.shared_from": 5}})
+    run_record.update(tmp_path, stands_on={"teacher": {"hash": "t"}})
     with pytest.raises(ValueError, match="the teacher is not used and was"):
-        record.check_same(tmp_path, before | {"hash": "b"})
+        run_record.check_same(tmp_path, before | {"hash": "b"})
 
 
 def test_a_student_goes_on_without_a_teacher_and_with_parts_that_it_did_not_have(root):
@@ -275,7 +276,7 @@ def test_a_decoder_of_another_size_is_trained_on_latents_that_stay(root):
     for name in (name for name in before if name.startswith(OF_LATENTS)):
         torch.testing.assert_close(after[name], before[name], rtol=1e-3, atol=1e-4)
     assert checkpoint.read_header(weights)["card"]["latents_of"] == known
-    found = stages.below(values(root, *sizes, f"weights.vae={weights}"))
+    found = needs.below(values(root, *sizes, f"weights.vae={weights}"))
     assert found["vae"] == weights
     with pytest.raises(ValueError, match=r"has channels \[8, 16\], but .* \[8, 8\]: a decoder alone is trained on"):
         train(config(root, root / "other", *alone, "model.vae.channels=[8,8]", f"init={first}"))

@@ -14,10 +14,11 @@ import optuna
 import pytest
 from tiny_runs import arguments, command, ground, ran
 
-from tsd import checkpoint, record
-from tsd.sweeps.folder import LONGEST, job_folder
-from tsd.sweeps.report import write_report
-from tsd.sweeps.table import as_markdown, row
+from tsd.commands.sweeps import as_markdown, row
+from tsd.commands.train import report_student
+from tsd.training import run_record
+from tsd.training.job_folder import LONGEST, job_folder
+from tsd.weights import checkpoint
 
 TWO = ["loss=paper,no_temporal", "p_mismatch=p00"]
 FOUR = ["loss=paper,no_temporal", "p_mismatch=p00,p50"]
@@ -131,11 +132,11 @@ def test_a_student_is_evaluated_whatever_its_folder_is_called(tmp_path, monkeypa
         Path(cfg.out).parent.mkdir()
         Path(cfg.out).write_text(json.dumps({"generate": {"k1": {"mouth_r": 0.5, "fps": 3.0}}}))
 
-    monkeypatch.setattr("tsd.evaluate.evaluate", evaluated)
+    monkeypatch.setattr("tsd.commands.evaluate.evaluate", evaluated)
     config = {"out": str(out), "evaluate": 3, "data": {"root": str(out / "corpus"), "manifests": "manifests"}}
     config["weights"] = {"vae": None, "student": None, "sync": str(out / "not there")}
     below = {"vae": out / "vae, the small one"}
-    assert write_report(config, below) == {"generate.k1.mouth_r": 0.5} == record.read(out)["report"]
+    assert report_student(config, below) == {"generate.k1.mouth_r": 0.5} == run_record.read(out)["report"]
     (cfg,) = asked
     assert (cfg.weights.student, cfg.weights.vae) == (str(out / "weights.safetensors"), str(below["vae"]))
     assert cfg.weights.sync is None and cfg.data.root == str(out / "corpus") and cfg.clips == 3
@@ -144,9 +145,9 @@ def test_a_student_is_evaluated_whatever_its_folder_is_called(tmp_path, monkeypa
 def test_a_job_that_was_trained_and_not_evaluated_has_failed(whole, tmp_path):
     shutil.copytree(whole / "sweep", tmp_path / "sweep")
     folder = sorted((tmp_path / "sweep").glob("*/run.json"))[0].parent
-    record.update(folder, error="no clips")
+    run_record.update(folder, error="no clips")
     assert row(folder)["state"] == "failed" and row(folder)["error"] == "no clips" and row(folder)["steps"] == 4
-    record.update(folder, error=None)
+    run_record.update(folder, error=None)
     assert row(folder)["state"] == "finished" and "error" not in row(folder)
 
 
@@ -165,7 +166,8 @@ def test_other_launchers_give_the_same_results(root, whole, tmp_path, launcher):
     more = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else ["hydra.launcher.timeout_min=5"]
     overrides = sweep_arguments(root, "loss=paper,no_temporal", "p_mismatch=p00", f"hydra/launcher={launcher}", *more)
     # A process of its own, not forked: only there loky's workers are sent home before they are waited for.
-    run = subprocess.run([sys.executable, "-m", "tsd.train", *overrides], cwd=tmp_path, capture_output=True, text=True)
+    argv = [sys.executable, "-m", "tsd.commands.train", *overrides]
+    run = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     made = weights(tmp_path)
     assert len(made) == 2 and all(weights(whole)[name] == content for name, content in made.items())
@@ -186,11 +188,11 @@ def test_a_search_goes_on_from_its_storage(root, tmp_path):
 
 
 def test_two_processes_never_train_the_same_run(tmp_path):
-    with record.only_one(tmp_path):
-        second = record.only_one(tmp_path)
+    with run_record.only_one(tmp_path):
+        second = run_record.only_one(tmp_path)
         with pytest.raises(ValueError, match="is being trained by another process"):
             second.__enter__()
-    with record.only_one(tmp_path):
+    with run_record.only_one(tmp_path):
         pass
 
 

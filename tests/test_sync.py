@@ -11,15 +11,15 @@ from fakes import fake_clip
 from mini_corpus import disc_corpus
 from torch import nn
 
-from tsd import checkpoint
 from tsd.clip import MELS, MELS_PER_FRAME
+from tsd.commands.chain import compose
 from tsd.data.datamodule import ClipDataModule
-from tsd.demo import compose
 from tsd.losses import LossWeights
 from tsd.metrics import Sync, sync_distances, sync_scores
 from tsd.modules.sync import SyncModule
 from tsd.nets.lower_face import LOWER_FACE, lower_face
 from tsd.nets.sync import SyncNet
+from tsd.weights import checkpoint
 
 
 def small_net() -> SyncNet:

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from tsd.clip import FPS, MOTION, SAMPLE_RATE, VISEMES
-from tsd.prepare import synthetic
-from tsd.prepare.acting import TARGETS, act
-from tsd.prepare.drawing import Head, project
-from tsd.prepare.features import lip_shape
-from tsd.prepare.layers import CENTRE
-from tsd.prepare.people import BEARDS, HAIR_STYLES, WORN_BY_MEN, WORN_BY_WOMEN, draw_person
-from tsd.prepare.synthetic import Settings, make_corpus, plan_clips
+from tsd.prepare.drawn import synthetic
+from tsd.prepare.drawn.acting import TARGETS, act
+from tsd.prepare.drawn.drawing import Head, project
+from tsd.prepare.drawn.features import lip_shape
+from tsd.prepare.drawn.layers import CENTRE
+from tsd.prepare.drawn.people import BEARDS, HAIR_STYLES, WORN_BY_MEN, WORN_BY_WOMEN, draw_person
+from tsd.prepare.drawn.synthetic import Settings, make_corpus, plan_clips
 
 STILL = np.array([0, 0, 0, 0, 0, 1], np.float32)
 
@@ -100,7 +100,7 @@ def test_other_workers_and_order_give_the_same_truth_and_pictures(corpus, tmp_pa
 
 def test_workers_that_cannot_start_end_the_run(tmp_path):
     """As those of a program that was read from standard input: they were started again and again, for ever."""
-    code = f"from tsd.prepare.synthetic import make_corpus as m; m({str(tmp_path)!r}, 2, 1, 1.0, 32, workers=2)"
+    code = f"from tsd.prepare.drawn.synthetic import make_corpus as m; m({str(tmp_path)!r}, 2, 1, 1.0, 32, workers=2)"
     done = subprocess.run([sys.executable, "-"], input=code, text=True, capture_output=True, timeout=120)
     assert done.returncode and "was not drawn: its process died twice" in done.stderr
     assert not list(tmp_path.rglob("*.mp4"))

@@ -8,13 +8,13 @@ import pytest
 import torch
 from fakes import LATENT_SIDE, SIDE, awake, fake_denoiser, fake_motion, fake_vae
 
-from tsd import checkpoint
 from tsd.clip import VISEMES
 from tsd.diffusion import S_MAX, Schedule
 from tsd.nets.denoiser import Denoiser
 from tsd.nets.motion import MotionBank
 from tsd.nets.visemes import VisemeNet
 from tsd.runtime.talker import REFERENCE_START, Talker
+from tsd.weights import checkpoint
 
 SCHEDULES = {
     "k1": Schedule((S_MAX,)),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tsd.clip import FPS, VISEMES
-from tsd.prepare.acting import MOUTH, mouth_track
+from tsd.prepare.drawn.acting import MOUTH, mouth_track
 from tsd.prepare.speech import LANGUAGES, MALE, Voice, phonemes_of, say
 from tsd.prepare.visemes import PHONEME_TO_VISEME, phoneme_visemes, visemes_from_events, visemes_from_words
 

@@ -10,14 +10,14 @@ from fakes import LATENT_CHANNELS, LATENT_SIDE, SIDE, awake
 from mini_corpus import disc_corpus
 from omegaconf import OmegaConf
 
-from tsd import checkpoint
-from tsd.preflight import composed
-from tsd.train import main
+from tsd.commands.compose import composed
+from tsd.commands.train import main
+from tsd.weights import checkpoint
 
 # Trainings fork workers, and a process that holds the threads of other tests must not: the server that these are
 # forked from has imported everything and computed nothing.
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["tsd.train"])
+SERVER.set_forkserver_preload(["tsd.commands.train"])
 
 SMALL = [
     "trainer.max_steps=12",
@@ -81,7 +81,7 @@ def child(environment: dict[str, str], act, args: tuple) -> None:
 
 
 def command(folder: Path, *argv: str) -> multiprocessing.Process:
-    """``python -m tsd.train argv`` in ``folder``; what it prints goes to ``<folder>/output``."""
+    """``python -m tsd.commands.train argv`` in ``folder``; what it prints goes to ``<folder>/output``."""
     return begun(command_line, folder, argv)
 
 

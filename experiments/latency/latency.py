@@ -19,16 +19,15 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from tsd import checkpoint
-from tsd.bench import __main__ as bench
 from tsd.bench.counting import made_up_speaker
 from tsd.bench.machine import pinned
 from tsd.bench.tables import to_markdown
 from tsd.clip import FPS, SAMPLE_RATE
-from tsd.export import __main__ as export
+from tsd.commands import bench, export
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio, write_wav
 from tsd.prepare.manifests import write_atomic
 from tsd.runtime.talker import Talker
+from tsd.weights import checkpoint
 
 STUDY = Path(__file__).resolve().parent
 REPO = STUDY.parents[1]
@@ -128,13 +127,13 @@ def long_stream(folder: Path, seconds: int, threads: int) -> dict[str, float]:
 
 
 def whole_process(folder: Path, reference: Path, audio: Path, work: Path) -> dict:
-    """`tsd.sample` for ten seconds of speech, Python's start included."""
+    """`tsd.commands.sample` for ten seconds of speech, Python's start included."""
     wave = load_audio(audio)
     speech = np.tile(wave, -(-10 * SAMPLE_RATE // len(wave)))[: 10 * SAMPLE_RATE]
     assert len(speech) % SAMPLES_PER_FRAME == 0
     write_wav(work / "speech.wav", speech)
     arguments = [f"export={folder}", f"reference={reference}", f"audio={work / 'speech.wav'}", f"out={work}"]
-    return run_often("-m", "tsd.sample", *arguments, "name=sample")
+    return run_often("-m", "tsd.commands.sample", *arguments, "name=sample")
 
 
 def best(rows: list[dict]) -> dict[str, dict]:

@@ -12,13 +12,13 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from tsd.bench.__main__ import bench
 from tsd.bench.boards import BOARDS
-from tsd.demo import compose
-from tsd.evaluate import evaluate
+from tsd.commands.bench import bench
+from tsd.commands.chain import compose
+from tsd.commands.evaluate import evaluate
+from tsd.evaluation.report import to_json
+from tsd.evaluation.report.figure import figure_png
 from tsd.prepare.manifests import write_atomic
-from tsd.report import to_json
-from tsd.report.figure import figure_png
 
 STUDY = Path(__file__).resolve().parent
 REPO = STUDY.parents[1]

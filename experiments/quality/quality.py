@@ -15,17 +15,17 @@ from PIL import Image
 from targets import STEPS, in_short, make_report, to_markdown
 from tqdm import tqdm
 
-from tsd import checkpoint
 from tsd.clip import to_uint8
+from tsd.commands.chain import compose
+from tsd.commands.evaluate import load_chain, load_instruments, open_dataset
 from tsd.data.dataset import ClipDataset
-from tsd.demo import compose
-from tsd.evaluate import load_chain, load_instruments, open_dataset
+from tsd.evaluation.clips import Chain, Portrait, clip_seed, speak
+from tsd.evaluation.clips.choice import shown_clips
+from tsd.evaluation.clips.generate import runs
+from tsd.evaluation.report import filled, sheet, to_json
 from tsd.prepare.manifests import write_atomic
-from tsd.protocols import Chain, Portrait, clip_seed, speak
-from tsd.protocols.choice import shown_clips
-from tsd.protocols.generate import runs
-from tsd.released import Finished, read_finished
-from tsd.report import filled, sheet, to_json
+from tsd.weights import checkpoint
+from tsd.weights.releases import Finished, read_finished
 
 STUDY = Path(__file__).resolve().parent
 REPO = STUDY.parents[1]

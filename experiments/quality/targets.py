@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from tsd import checkpoint
-from tsd.released import Finished
-from tsd.report import number
+from tsd.evaluation.report import number
+from tsd.weights import checkpoint
+from tsd.weights.releases import Finished
 
 STEPS = ("k1", "k2", "k4", "k8")
 MAIN = "k2"

@@ -16,15 +16,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tsd.clip import Clip, to_uint8, viseme_windows
+from tsd.commands.evaluate import load_chain
+from tsd.commands.schedules import clip_of
 from tsd.data.datamodule import ClipDataModule
-from tsd.evaluate import load_chain
+from tsd.evaluation.clips import Chain, Instruments, Portrait, clip_seed
+from tsd.evaluation.clips.chain import appearance_along
+from tsd.evaluation.clips.generate import make_ready
 from tsd.media.lids import BLINK, STIR, lightness
 from tsd.metrics import pearson
-from tsd.protocols import Chain, Instruments, Portrait, clip_seed
-from tsd.protocols.chain import appearance_along
-from tsd.protocols.generate import make_ready
 from tsd.runtime.speaking import Speaking
-from tsd.schedules.__main__ import clip_of
 
 REPO = Path(__file__).resolve().parents[2]
 STAGES = ("vae", "visemes", "student")

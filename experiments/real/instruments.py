@@ -14,16 +14,16 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from tsd import checkpoint
 from tsd.clip import to_frames
 from tsd.data.manifest import Entry, manifest_path, read_manifest
 from tsd.data.tracks import load_tracks
+from tsd.evaluation.clips import Portrait, speak
 from tsd.media.audio import load_audio
 from tsd.media.video import read_frames
 from tsd.metrics import pearson
 from tsd.metrics.face_mesh import FaceMesh
-from tsd.protocols import Portrait, speak
 from tsd.runtime.talker import Talker
+from tsd.weights import checkpoint
 
 REPO = Path(__file__).resolve().parents[2]
 MOUTH = "weights of stage=mouth, or face_landmark.tflite"

@@ -8,9 +8,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from tsd.evaluation.report import filled, to_json
 from tsd.prepare.manifests import write_atomic
-from tsd.released import read_finished
-from tsd.report import filled, to_json
+from tsd.weights.releases import read_finished
 
 STUDY = Path(__file__).resolve().parent
 REPO = STUDY.parents[1]

@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from tsd.clip import to_frames
 from tsd.data.manifest import Entry, manifest_path, read_manifest
+from tsd.evaluation.clips.others_speech import correlation
 from tsd.media.audio import load_audio
 from tsd.media.video import read_frames
-from tsd.protocols.others_speech import correlation
 from tsd.runtime.talker import Talker
 
 

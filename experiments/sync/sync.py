@@ -19,15 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from tsd import checkpoint
 from tsd.clip import MELS_PER_FRAME, Clip
-from tsd.demo import compose
+from tsd.commands.chain import compose
+from tsd.commands.train import build, train
+from tsd.evaluation.report import filled
+from tsd.evaluation.report.figure import figure_png
 from tsd.metrics import summarise_shifts, sync_distances
 from tsd.metrics.sync import MAX_SHIFT
 from tsd.prepare.manifests import write_atomic
-from tsd.report import filled
-from tsd.report.figure import figure_png
-from tsd.train import build, train
+from tsd.weights import checkpoint
 
 STUDY = Path(__file__).resolve().parent
 REPO = STUDY.parents[1]

@@ -6,7 +6,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from tsd.bench.boards import BOARDS
-from tsd.report.figure import figure_png
+from tsd.evaluation.report.figure import figure_png
 
 
 def to_markdown(report: dict) -> str:

@@ -1,34 +1,21 @@
-"""What makes a training step faster here: ``python -m tsd.bench.training stage=teacher model=small``.
+"""What makes a training step faster here: steps on a made-up batch, every way in turn: precision, memory layout,
+compilation, fused optimiser."""
 
-Steps on a made-up batch, every way in turn: precision, memory layout, compilation, fused optimiser.
-"""
-
-import logging
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
-import hydra
 import numpy as np
 import torch
-from hydra.utils import instantiate
-from omegaconf import DictConfig
 from tqdm import tqdm
 
 from tsd.bench.machine import Product
-from tsd.checkpoint import MEMORY_FORMAT
 from tsd.clip import MELS, MELS_PER_FRAME, MOTION, VISEME_WINDOW, VISEMES, Clip
-from tsd.command import user_errors
-from tsd.report import write_report
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Way:
-    """How a step is computed. ``planes``: weights in torch's usual layout instead of the one of ``tsd.checkpoint``."""
+    """How a step is computed. ``planes``: weights in torch's usual layout instead of ``checkpoint.MEMORY_FORMAT``."""
 
     name: str
     precision: str = "float32"
@@ -82,49 +69,19 @@ def made_up_clip(batch: int, frames: int, side: int, latent: tuple[int, int, int
     )
 
 
-def stepper(cfg: DictConfig, way: Way, device: str) -> Callable[[], None]:
-    """One training step of ``cfg.stage`` in this way, with new nets."""
-    torch.manual_seed(cfg.seed)
+def compare(
+    make_step: Callable[[Way, str], Callable[[], None]], device: str, rounds: int, compiles: bool
+) -> list[dict]:
+    """Steps per second of every way, and the seconds until its first step was done, compilation included.
 
-    def build(node, **extra):
-        return instantiate(node, _convert_="all", **extra)
-
-    frozen = {name: build(cfg.model[name]).eval() for name in cfg.stage.needs}
-    net = build(cfg.stage.net)
-    module = build(cfg.stage.module)(net=net, loss=build(cfg.loss), optimizer=build(cfg.optimizer), **frozen).to(device)
-    for part in module.frozen.values():
-        part.to(device)
-    module.net.to(memory_format=torch.contiguous_format if way.planes else MEMORY_FORMAT)
-    if way.compiled:
-        module.net.compile()
-    optimizer = build(cfg.optimizer, fused=way.fused)(module.net.parameters())
-    vae = cfg.model.vae
-    size = cfg.model.resolution // 2 ** len(vae.channels)
-    shape = (vae.latent_channels, size, size)
-    clip = made_up_clip(cfg.data.batch_size, cfg.data.window, cfg.model.resolution, shape).to(device)
-    half = torch.autocast(device, getattr(torch, way.precision)) if way.precision != "float32" else nullcontext()
-
-    def step() -> None:
-        with half:
-            total = module.loss.total(module.step_losses(clip))
-        total.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    return step
-
-
-def compare(cfg: DictConfig, device: str, rounds: int) -> list[dict]:
-    """Steps per second of every way, and the seconds until its first step was done, compilation included."""
+    ``make_step``: a training step computed in a way on a device; ``compiles``: whether its net can be compiled whole.
+    """
     ways, product = WAYS + (ON_GPU if device == "cuda" else ()), Product()
-    # A VAE is called by its parts, encoder and decoder, which a compiler of the whole does not see.
-    ways = [way for way in ways if not (way.compiled and cfg.stage.name == "vae")]
+    ways = [way for way in ways if compiles or not way.compiled]
     steps, first = {}, {}
     for way in tqdm(ways, desc=f"first steps, {device}", unit="way"):
         begun = time.perf_counter()
-        steps[way] = stepper(cfg, way, device)
+        steps[way] = make_step(way, device)
         steps[way]()
         first[way] = time.perf_counter() - begun
     spent: dict[Way, list[float]] = {way: [] for way in ways}
@@ -159,33 +116,3 @@ def to_markdown(report: dict) -> str:
         head += f"\n{device}:\n\n| way | steps a second | speed-up | seconds to the first |\n|---|---|---|---|\n"
         head += "\n".join(lines) + "\n"
     return head
-
-
-def run(cfg: DictConfig) -> dict:
-    """Compare on the processor and, where there is one, the GPU; writes ``training_<stage>`` .json and .md."""
-    if cfg.stage.name not in ("vae", "teacher"):
-        raise ValueError(
-            f"stage={cfg.stage.name}: must be vae or teacher; a student's step is a teacher's several times"
-        )
-    devices = ["cpu"] + ["cuda"] * torch.cuda.is_available()
-    torch.set_num_threads(cfg.threads)
-    report = {
-        "stage": cfg.stage.name,
-        "model": cfg.model.name,
-        "frames": cfg.data.batch_size * cfg.data.window,
-        "threads": cfg.threads,
-        "devices": {device: compare(cfg, device, cfg.rounds) for device in devices},
-    }
-    path = Path(cfg.out) / f"training_{cfg.stage.name}.json"
-    write_report(path, report, None, to_markdown)
-    return report
-
-
-@hydra.main(version_base="1.3", config_path="../../conf", config_name="bench_training")
-@user_errors
-def main(cfg: DictConfig) -> None:
-    log.info("\n%s", to_markdown(run(cfg)))
-
-
-if __name__ == "__main__":
-    main()

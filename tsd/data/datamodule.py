@@ -62,7 +62,7 @@ class ClipDataModule(lightning.LightningDataModule):
         p_mismatch, flip, p_blink, flow, mel, viseme_dir: see ``ClipDataset``; the first three touch training only.
         people: of the training split's sorted identities "all", or those at "even" or "odd" places (from 0). Validation
             and test are whole.
-        latents: folder of cached latents (``tsd.prepare.latents``), or None to give frames only.
+        latents: folder of cached latents (``tsd.data.latent_cache``), or None to give frames only.
         vae_hash: refuse latents of another VAE; with ``stream``: train on its latents.
         stream: folder or address (``s3://...``) of shards (``tsd.prepare.shards``), read instead of ``root``, or None.
         stream_cache, stream_gb: where the chunks of an address are kept, and how many GB of them.

@@ -1,4 +1,4 @@
-"""Latents computed once (``tsd.prepare.latents`` writes them), read from disk without loading them whole."""
+"""Latents computed once (``tsd.data.latent_cache`` writes them), read from disk without loading them whole."""
 
 import hashlib
 import json

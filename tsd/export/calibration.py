@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 from tqdm import tqdm
 
-from tsd.protocols import Chain, Subject, denoise, speak
+from tsd.evaluation.clips import Chain, Subject, denoise, speak
 from tsd.runtime.backends import Graph
 from tsd.runtime.talker import Talker
 

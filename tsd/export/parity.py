@@ -9,9 +9,9 @@ from torch import nn
 from tqdm import tqdm
 
 from tsd.clip import to_frames
+from tsd.evaluation.clips import Chain, Instruments, Subject, denoise, find_strength, speak
+from tsd.evaluation.clips.instruments import mouth_r, opening
 from tsd.export.graphs import Graph
-from tsd.protocols import Chain, Instruments, Subject, denoise, find_strength, speak
-from tsd.protocols.instruments import mouth_r, opening
 from tsd.runtime.backends import available, open_graph
 from tsd.runtime.talker import Talker
 

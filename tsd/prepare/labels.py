@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tsd import checkpoint
 from tsd.clip import VISEMES
 from tsd.data.tracks import read_visemes
 from tsd.media.audio import log_mel
 from tsd.prepare.alignment import align, can_align
 from tsd.prepare.recording import Recording, Words
 from tsd.prepare.visemes import visemes_from_events, visemes_from_words
+from tsd.weights import checkpoint
 
 log = logging.getLogger(__name__)
 SOURCES = ("truth", "npy", "transcript", "aligned", "recognised", "none")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
-from tsd import checkpoint
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.data.tracks import load_tracks
 from tsd.nets.motion import MotionBank
+from tsd.weights import checkpoint
 
 log = logging.getLogger(__name__)
 MAX_TRACKS, MAX_FRAMES = 64, 250

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tsd import checkpoint
+from tsd.weights import checkpoint
 
 
 @dataclass(frozen=True)

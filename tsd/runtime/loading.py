@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from tsd import checkpoint, released
 from tsd.diffusion import Schedule
 from tsd.runtime import card as cards
 from tsd.runtime.backends import available, has_int8, parse
 from tsd.runtime.card import Card
 from tsd.runtime.exported import ExportedRecogniser, ExportedStudent, ExportedVAE
+from tsd.weights import checkpoint, releases
 
 EXPORTED = {"vae": ExportedVAE, "student": ExportedStudent, "visemes": ExportedRecogniser}
 FASTEST = {
@@ -42,11 +42,11 @@ class Nets:
 def weights_in(folder: Path) -> dict[str, Path]:
     """{stage: file} of what a release, an export or a chain holds, and of what a release shares with another."""
     direct = {stage: folder / f"{stage}.safetensors" for stage in (*EXPORTED, "motion")}
-    found = {stage: path if path.is_file() else released.file_of(folder, stage) for stage, path in direct.items()}
+    found = {stage: path if path.is_file() else releases.file_of(folder, stage) for stage, path in direct.items()}
     if found["vae"] is None:
         trained = folder / "vae" / "weights.safetensors"
         raise FileNotFoundError(f"{folder}: holds neither {cards.NAME} nor {direct['vae']} nor {trained}")
-    shared = {stage: path for stage, path in released.beside(folder).items() if stage in found}
+    shared = {stage: path for stage, path in releases.beside(folder).items() if stage in found}
     return shared | {stage: path for stage, path in found.items() if path is not None}
 
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from tsd.prepare.drawn.synthetic import make_corpus
 from tsd.prepare.recording import Recording
 from tsd.prepare.sources import lrs3
-from tsd.prepare.synthetic import make_corpus
 
 
 def find(root: str | Path, **corpus) -> list[Recording]:

@@ -1,0 +1,1 @@
+"""Command lines, one file each. The only place that knows Hydra."""

@@ -1,0 +1,171 @@
+"""Before Hydra builds or writes anything: every job's configuration composed and judged, all faults in one message."""
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from tsd.commands.errors import user_errors
+from tsd.training import check
+from tsd.training.check.values import nodes, show
+from tsd.weights import needs
+
+CONF = str(Path(__file__).resolve().parents[2] / "conf")
+HYDRA_TARGETS = {
+    "launcher": r"hydra\._internal\.core_plugins\.basic_launcher\.BasicLauncher"
+    r"|hydra_plugins\.hydra_joblib_launcher\.joblib_launcher\.JoblibLauncher"
+    r"|hydra_plugins\.hydra_submitit_launcher\.submitit_launcher\.(Local|Slurm)Launcher",
+    "sweeper": r"hydra\._internal\.core_plugins\.basic_sweeper\.BasicSweeper"
+    r"|hydra_plugins\.tsd_search\.optuna_sweeper\.OptunaSweeper",
+    "callbacks": r"tsd\.commands\.sweeps\.SweepTable",
+}
+"""What Hydra itself builds, before any job begins: these and nothing else."""
+
+REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, RecursionError)
+"""What composing raises against a mistake of the user."""
+
+LOG_CLASSES = {"logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "colorlog.ColoredFormatter"}
+SHELL_KEYS = ("setup", "srun_args", "additional_parameters", "env_set", "python", "command")
+"""Keys of Hydra's plugins that reach a shell: only from the command line, never from a file."""
+
+
+def plain(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
+    """The resolved values without Hydra's own, and the top-level keys that other keys refer to."""
+    cfg = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    texts = [value for _, value in nodes(OmegaConf.to_container(cfg, resolve=False)) if isinstance(value, str)]
+    references = set(re.findall(r"\$\{(\w+)", " ".join(texts)))
+    return OmegaConf.to_container(cfg, resolve=True), references
+
+
+def composed(config: str, overrides: list[str], folders: Sequence[str] = (), own: bool = True) -> DictConfig:
+    """The configuration of one job; ``own``: with Hydra's own part."""
+    GlobalHydra.instance().clear()
+    searched = [f"hydra.searchpath=[{','.join('file://' + os.path.abspath(f) for f in folders)}]"] if folders else []
+    try:
+        with initialize_config_dir(CONF, version_base="1.3", job_name=config):
+            return compose(config, [*overrides, *searched], return_hydra_config=own)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def call(command: str, overrides: list[str], config: str | None = None) -> Any:
+    """Run another command in this process, as its command line with these overrides would; returns what it returns.
+
+    ``config``: the configuration's name where it is not the command's.
+    """
+    return import_module(f"tsd.commands.{command}").run(composed(config or command, overrides, own=False))
+
+
+def override(key: str, value: str | Path | None) -> str:
+    """``key=value`` as Hydra's grammar reads it, whatever characters a path has; None is null."""
+    return f"{key}=null" if value is None else f"{key}='" + str(value).replace("'", r"\'") + "'"
+
+
+def jobs_of(overrides: list[str]) -> list[list[str]]:
+    """Overrides of jobs that between them have every value of a sweep: the first values, and each other one once."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    values = []
+    for override in parsed:
+        discrete = override.is_sweep_override() and override.is_discrete_sweep()
+        key = override.get_key_element()
+        swept = [f"{key}={v}" for v in override.sweep_string_iterator()] if discrete else [override.input_line]
+        if override.is_sweep_override() and not discrete:  # an interval: its ends
+            swept = [f"{key}={bound}" for bound in (override.value().start, override.value().end)]
+        values.append(swept)
+    first = [swept[0] for swept in values]
+    others = ([*first[:i], value, *first[i + 1 :]] for i, swept in enumerate(values) for value in swept[1:])
+    return [first, *others]
+
+
+def override_faults(config: str, overrides: list[str], folders: list[str]) -> list[str]:
+    """What Hydra says against each override, one by one; it would name only the first."""
+    found, good = [], []
+    for override in overrides:
+        try:
+            composed(config, [*good, override], folders)
+            good.append(override)
+        except REFUSALS as error:
+            found.append(f"{override}: {first_line(error)}")
+    return found
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first; two lines where the first one only announces."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    announces = "Could not find" in lines[0] or lines[0].endswith(":") or "while parsing" in lines[0]
+    return " ".join(lines[: 2 if announces else 1])
+
+
+def hydra_faults(cfg: DictConfig, overrides: list[str]) -> list[str]:
+    """What must not be in Hydra's own part: it is built before any job begins."""
+    hydra, found = OmegaConf.to_container(cfg.hydra, resolve=False), []
+    for path, value in nodes(hydra):
+        group, key = path.split(".")[0], path.rpartition(".")[2]
+        if key == "_target_" and not re.fullmatch(HYDRA_TARGETS.get(group, r"(?!)"), str(value)):
+            found.append(f"hydra.{path}={show(value)}: nothing but Hydra's own and tsd.commands.sweeps is built here")
+        if group.endswith("_logging") and ((key == "class" and value not in LOG_CLASSES) or key in ("()", "factory")):
+            found.append(f"hydra.{path}={show(value)}: must be one of {', '.join(sorted(LOG_CLASSES))}")
+        from_file = not any(override.lstrip("+~").startswith(f"hydra.{path}") for override in overrides)
+        if key in SHELL_KEYS and value and from_file:
+            found.append(f"hydra.{path}={show(value)}: reaches a shell; give it on the command line, not in a file")
+    return found
+
+
+def all_faults(config: str, overrides: list[str], folders: list[str]) -> list[str]:
+    """Faults of every job that a command line asks for."""
+    try:
+        jobs = jobs_of(overrides)
+    except REFUSALS as error:
+        return [first_line(error)]
+    found = []
+    for job in jobs:
+        try:
+            cfg = composed(config, job, folders)
+            found += hydra_faults(cfg, overrides) or check.faults(*plain(cfg))
+        except REFUSALS as error:
+            found += override_faults(config, job, folders) or [first_line(error)]
+    return list(dict.fromkeys(found))
+
+
+def judge(config: str) -> bool:
+    """Judge this process's command line; exit with 2 and every fault where there is one. False for a dry run or for
+    Hydra's own questions (--help, --cfg …), which begin no training."""
+    args = get_args_parser().parse_args()
+    if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+        return True
+    folders = [args.config_dir] if args.config_dir else []
+    config = args.config_name or config
+    if found := all_faults(config, args.overrides, folders):
+        many = f"{len(found)} faults in the configuration:"
+        print("error: " + "\n  ".join([many, *found] if found[1:] else found), file=sys.stderr)
+        raise SystemExit(2)
+    first = composed(config, jobs_of(args.overrides)[0], folders)
+    if first.print_config:
+        print(OmegaConf.to_yaml(OmegaConf.create(plain(first)[0])))
+    if first.dry_run:
+        say_plan(config, args.overrides, folders)
+    return not first.dry_run
+
+
+@user_errors
+def say_plan(config: str, overrides: list[str], folders: list[str]) -> None:
+    """What would be trained, on top of what; nothing is written."""
+    for job in jobs_of(overrides):
+        values, _ = plain(composed(config, job, folders))
+        below = needs.below(values) | needs.first_weights(values)
+        below = ", ".join(f"{name} {path}" for name, path in below.items()) or "nothing"
+        swept = " ".join(chain(override for override in job if override not in overrides))
+        print(f"{values['stage']['name']} {swept}: {values['trainer']['max_steps']} steps, on top of {below}")

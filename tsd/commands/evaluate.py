@@ -1,0 +1,206 @@
+"""Judge a chain of weights on held-out clips: ``python -m tsd.commands.evaluate`` (``make evaluate``)."""
+
+import logging
+import time
+from pathlib import Path
+
+import hydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from tsd.commands.compose import CONF
+from tsd.commands.errors import user_errors
+from tsd.data.dataset import ClipDataset
+from tsd.data.manifest import fingerprint
+from tsd.evaluation.clips import VERSION, Instruments, Judge, Plan, processor_seconds
+from tsd.evaluation.clips.choice import spread
+from tsd.evaluation.clips.long_run import WINDOW_SECONDS
+from tsd.evaluation.loading import INSTRUMENTS, NEEDED, SPLITS, load_chain, load_instruments, open_split
+from tsd.evaluation.page import write_page
+from tsd.evaluation.pairs.report import to_markdown as pairs_markdown
+from tsd.evaluation.pairs.run import Settings as PairSettings
+from tsd.evaluation.pairs.run import compare_folders
+from tsd.evaluation.report import Parts, add_frechet, nest, summarise_rows, to_markdown, verdicts, write_report
+from tsd.metrics.lpips import find_weights
+from tsd.weights import checkpoint, needs
+
+log = logging.getLogger(__name__)
+OPTIONAL = ("sync", "sync_loss", "lipreader")
+"""Stages that evaluation does without where the weights file does not exist."""
+PAIR_STAGES = ("mouth", "identity", "sync")
+"""What measures any videos: what was said, in visemes, is not known of them."""
+
+
+def check(cfg: DictConfig) -> None:
+    """All bad arguments in one error."""
+    wrong = [f"weights.{stage}=<file> is missing" for stage in NEEDED if not cfg.weights[stage]]
+    for stage, path in cfg.weights.items():
+        try:
+            if path and (stage not in OPTIONAL or Path(path).is_file()):
+                checkpoint.read_header(path, stage)
+        except (ValueError, FileNotFoundError) as error:
+            wrong.append(str(error))
+    if not wrong:
+        card = checkpoint.read_header(cfg.weights.student)["card"]
+        known = card.get("schedules", {})
+        wrong += [
+            f"schedules={name}: the student's weights hold no such schedule; they hold {', '.join(known) or 'none'}"
+            for name in cfg.schedules
+            if name not in known
+        ]
+        if cfg.weights.get("sync_loss") and "sync_loss" in card.get("stands_on", {}):
+            wrong += filter(None, [needs.not_apart(cfg.weights.sync_loss, cfg.weights.get("sync"))])
+    if cfg.split not in SPLITS:
+        wrong.append(f"split={cfg.split}: must be one of {', '.join(SPLITS)}")
+    if cfg.clips is not None and cfg.clips < 1:
+        wrong.append(f"clips={cfg.clips}: must be 1 or more, or null for all")
+    if cfg.control_clips is not None and cfg.control_clips < 1:
+        wrong.append(f"control_clips={cfg.control_clips}: must be 1 or more, or null for all")
+    if cfg.teacher_samples and (cfg.teacher_samples < 0 or not cfg.weights.teacher):
+        wrong.append(f"teacher_samples={cfg.teacher_samples}: must be 0 or more, and 0 without weights.teacher")
+    if not cfg.schedules:
+        wrong.append("schedules=[]: must name a schedule of the student, such as k2")
+    if cfg.long_seconds % WINDOW_SECONDS or not (cfg.long_seconds == 0 or cfg.long_seconds >= 2 * WINDOW_SECONDS):
+        least = 2 * WINDOW_SECONDS
+        wrong.append(f"long_seconds={cfg.long_seconds}: must be 0, or a multiple of {WINDOW_SECONDS} from {least} on")
+    if wrong := wrong + check_shared(cfg):
+        raise ValueError("; ".join(wrong))
+
+
+def check_shared(cfg: DictConfig) -> list[str]:
+    """What is wrong with the arguments that both kinds of evaluation have."""
+    wrong = []
+    if cfg.lpips.weights:
+        try:
+            find_weights(cfg.lpips.weights, cfg.lpips.backbone)
+        except (ValueError, FileNotFoundError) as error:
+            wrong.append(str(error))
+    if cfg.identity.weights and not Path(cfg.identity.weights).is_file():
+        wrong.append(f"identity.weights={cfg.identity.weights}: no such file; null takes weights.identity")
+    if cfg.mouth.weights and not Path(cfg.mouth.weights).is_file():
+        wrong.append(f"mouth.weights={cfg.mouth.weights}: no such file; null takes weights.mouth")
+    if cfg.workers < 1:
+        wrong.append(f"workers={cfg.workers}: must be 1 or more")
+    if not str(cfg.out).endswith(".json"):
+        wrong.append(f"out={cfg.out}: must end in .json")
+    return wrong
+
+
+def instruments_of(cfg: DictConfig, stages: tuple[str, ...]) -> tuple[Instruments, dict[str, str]]:
+    """``load_instruments`` with what the configuration names."""
+    lpips = {"lpips_weights": cfg.lpips.weights, "lpips_backbone": cfg.lpips.backbone}
+    return load_instruments(cfg.weights, stages, cfg.identity.weights, cfg.mouth.weights, **lpips)
+
+
+def open_dataset(cfg: DictConfig, resolution: int) -> ClipDataset:
+    """The split's clips with their sound, in the VAE's resolution."""
+    data = instantiate(cfg.data, resolution=resolution, window=2, mel=True, seed=cfg.seed, _convert_="all")
+    return open_split(data, cfg.split)
+
+
+def make_plan(cfg: DictConfig, num_clips: int) -> Plan:
+    """What is done to which of the split's clips."""
+    clips = spread(num_clips, cfg.clips)
+    by_teacher = [clips[i] for i in spread(len(clips), cfg.teacher_samples)] if cfg.teacher_samples else []
+    copied = {key: cfg[key] for key in ("noisy_psnr", "seed", "viseme_swap", "cross_identity", "long_seconds")}
+    with_controls = [clips[i] for i in spread(len(clips), cfg.control_clips)]
+    return Plan(clips, list(cfg.schedules), with_controls, by_teacher, **copied)
+
+
+def check_pairs(cfg: DictConfig) -> None:
+    """All bad arguments of a comparison of folders in one error; weights that do not exist are not needed there."""
+    wrong = [f"{key}=<folder> is missing: pairs= and real= go together" for key in ("pairs", "real") if not cfg[key]]
+    for stage in PAIR_STAGES:
+        try:
+            if cfg.weights.get(stage) and Path(cfg.weights[stage]).is_file():
+                checkpoint.read_header(cfg.weights[stage], stage)
+        except ValueError as error:
+            wrong.append(str(error))
+    if cfg.length_tolerance < 0:
+        wrong.append(f"length_tolerance={cfg.length_tolerance}: must be 0 or more seconds")
+    if wrong := wrong + check_shared(cfg):
+        raise ValueError("; ".join(wrong))
+
+
+def evaluate_pairs(cfg: DictConfig) -> dict:
+    """Score the videos of ``pairs`` against those of ``real`` and write the report; returns it."""
+    check_pairs(cfg)
+    instruments, hashes = instruments_of(cfg, PAIR_STAGES)
+    networks = {name: f"weights.{name}, hash {digest}" for name, digest in hashes.items() if name in PAIR_STAGES}
+    if "lpips" in hashes:
+        networks["lpips"] = f"{cfg.lpips.backbone}, hash {hashes['lpips']}"
+    if instruments.mouth is not None:
+        networks["mouth"] = instruments.mouth_reader
+    if instruments.identity is not None:
+        networks["identity"] = instruments.embedder
+        networks["fvd"] = f"mean and std over time of {instruments.embedder}"
+    settings = PairSettings(cfg.crop, cfg.length_tolerance, cfg.seed)
+    folders = Path(cfg.pairs), Path(cfg.real)
+    comparison = compare_folders(*folders, Path(cfg.out), instruments, networks, hashes, settings, cfg.workers)
+    write_report(Path(cfg.out), comparison.report, comparison.sheet, pairs_markdown)
+    write_page(Path(cfg.out), comparison.report, comparison.sheet)
+    comparison.parts.remove()
+    return comparison.report
+
+
+def evaluate_clips(cfg: DictConfig) -> dict:
+    """Run every protocol over the clips and write the report; returns it. Finished clips of a cut run are kept."""
+    begun = time.perf_counter()
+    check(cfg)
+    instruments, hashes = instruments_of(cfg, tuple(INSTRUMENTS))
+    chain = load_chain(cfg.weights, instruments)
+    dataset = open_dataset(cfg, chain.talker.vae.resolution)
+    plan = make_plan(cfg, len(dataset.entries))
+    others = (stage for stage in (*NEEDED, "teacher", "motion") if cfg.weights[stage])
+    hashes |= {stage: checkpoint.file_hash(cfg.weights[stage]) for stage in others}
+    settings = {"split": cfg.split, "version": VERSION} | vars(plan)
+    data = [str(cfg.data.root), fingerprint(dataset.entries)]
+    parts = Parts(Path(cfg.out), settings | {"data": data, "weights": hashes})
+    judge = Judge(chain, dataset, plan, parts, cfg.workers)
+    clips, long_runs = judge.run()
+
+    rows = [clip["rows"] for clip in clips]
+    statistics = summarise_rows(rows, cfg.seed)
+    features = [parts.read_arrays(f"{clip:06d}.features") for clip in plan.clips]
+    add_frechet(statistics, features)
+    tree = nest(statistics)
+    report = {
+        "clips": len(clips),
+        "identities": len({int(dataset.person[clip]) for clip in plan.clips}),
+        "split": cfg.split,
+        "denoise": {"strength": judge.strength} | tree.pop("denoise"),
+        **tree,
+        "long": long_runs,
+        "controls": verdicts(rows, statistics, cfg.seed, features),
+        "unavailable": instruments.unavailable,
+        "mouth_seen": sum(dataset.entries[clip].truth is None for clip in plan.clips) if instruments.mouth else 0,
+        "mouth_reader": instruments.mouth_reader,
+        "features": f"mean and std over time of {instruments.embedder}",
+        "statistics": statistics,
+        "weights": hashes,
+        "settings": settings,
+        "processor_seconds": processor_seconds(clips),
+        "seconds": time.perf_counter() - begun,
+    }
+    picture = judge.sheet()
+    write_report(Path(cfg.out), report, picture)
+    write_page(Path(cfg.out), report, picture)
+    parts.remove()
+    return report
+
+
+def run(cfg: DictConfig) -> dict:
+    """The report on clips of a chain, or on two folders of videos where ``pairs`` and ``real`` name them."""
+    return evaluate_pairs(cfg) if cfg.pairs or cfg.real else evaluate_clips(cfg)
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="evaluate")
+@user_errors
+def main(cfg: DictConfig) -> None:
+    report = run(cfg)
+    text = pairs_markdown(report) if cfg.pairs or cfg.real else to_markdown(report)
+    log.info("\n%s\n%s, tables, page and sheet.png beside it", text, cfg.out)
+
+
+if __name__ == "__main__":
+    main()

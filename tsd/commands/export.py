@@ -1,0 +1,179 @@
+"""A trained chain for applications: ``python -m tsd.commands.export weights=demo out=outputs/export``."""
+
+import json
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+
+import hydra
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from tsd.clip import FPS, MOTION, SAMPLE_RATE, VISEMES
+from tsd.commands.compose import CONF
+from tsd.commands.errors import user_errors
+from tsd.evaluation.clips import Chain, Subject
+from tsd.evaluation.loading import open_split
+from tsd.export.calibration import calibration_inputs
+from tsd.export.graphs import Graph, graphs_of, memory_shapes
+from tsd.export.int8 import QUANTISED, quantise
+from tsd.export.onnx import to_onnx
+from tsd.export.parity import TOLERANCE, largest_difference, noise_strength, quality
+from tsd.runtime.backends import available
+from tsd.runtime.card import FORMAT, NAME, sha256
+from tsd.runtime.hearing import look_ahead_ms
+from tsd.runtime.talker import Talker
+from tsd.weights import checkpoint
+
+log = logging.getLogger(__name__)
+STAGES = ("vae", "student", "visemes", "motion")
+
+
+def check(cfg: DictConfig) -> None:
+    """All bad arguments in one error."""
+    counts = ("calibration_clips", "calibration_frames", "judged_clips")
+    wrong = [f"{key}={cfg[key]}: must be 1 or more" for key in counts if cfg[key] < 1]
+    for stage in STAGES:
+        try:
+            if cfg.weights[stage]:
+                checkpoint.read_header(cfg.weights[stage], stage)
+            elif stage != "motion":
+                wrong.append(f"weights.{stage} is missing: a chain without it does not speak")
+        except (ValueError, FileNotFoundError) as error:
+            wrong.append(str(error))
+    out = Path(cfg.out)
+    if out.exists() and not (out / NAME).is_file():
+        wrong.append(f"out={out}: holds something else than an export; give another folder")
+    if wrong:
+        raise ValueError("; ".join(wrong))
+
+
+def make_card(talker: Talker, graphs: dict[str, Graph], hashes: dict[str, str]) -> dict:
+    """Everything that an application in any language has to know; documented in docs/export.md."""
+    vae, student = talker.vae, talker.student
+    return {
+        "format": FORMAT,
+        "resolution": vae.resolution,
+        "latents": {
+            "channels": vae.latent_channels,
+            "size": vae.latent_size,
+            "mean": vae.latent_mean.tolist(),
+            "std": vae.latent_std.tolist(),
+        },
+        "fps": FPS,
+        "sample_rate": SAMPLE_RATE,
+        "visemes": list(VISEMES),
+        "motion": list(MOTION),
+        "schedules": {name: list(schedule.strengths) for name, schedule in talker.schedules.items()},
+        "look_ahead": talker.recogniser.look_ahead,
+        "past": talker.recogniser.past,
+        "look_ahead_ms": look_ahead_ms(talker.recogniser),
+        "memory": memory_shapes(student),
+        "graphs": {name: {"inputs": graph.shapes, "outputs": graph.outputs} for name, graph in graphs.items()},
+        "weights": hashes,
+        "files": {},
+    }
+
+
+class Export:
+    """A folder being filled; ``card`` grows with it."""
+
+    def __init__(self, folder: Path, card: dict):
+        self.folder, self.card = folder, card
+
+    def add(self, name: str, content: bytes) -> None:
+        (self.folder / name).write_bytes(content)
+        self.card["files"][name] = sha256(content)
+        self.write_card()
+
+    def write_card(self) -> None:
+        (self.folder / NAME).write_text(json.dumps(self.card, indent=2) + "\n")
+
+
+def read_subjects(cfg: DictConfig, talker: Talker, split: str, count: int) -> list[Subject]:
+    """Clips of a split, evenly spread, made ready."""
+    data = instantiate(cfg.data, resolution=talker.vae.resolution, window=2, mel=True, seed=cfg.seed, _convert_="all")
+    dataset, chain = open_split(data, split), Chain(talker)
+    clips = np.unique(np.linspace(0, len(dataset.entries) - 1, min(count, len(dataset.entries))).astype(int))
+    read = tqdm(clips.tolist(), desc=f"reading {split} clips", unit="clip", delay=2)
+    return [Subject.of(chain, dataset.whole_clip(clip), None, cfg.seed) for clip in read]
+
+
+def fill(export: Export, cfg: DictConfig, talker: Talker, graphs: dict[str, Graph]) -> None:
+    """Weights, graphs, their int8 versions, and how near all of it is to what it came from."""
+    for stage in STAGES:
+        if cfg.weights[stage]:
+            export.add(f"{stage}.safetensors", Path(cfg.weights[stage]).read_bytes())
+    models, differences = {}, {}
+    for name, graph in tqdm(graphs.items(), desc="exporting", unit="graph"):
+        models[name] = to_onnx(graph)
+        export.add(f"{name}.onnx", models[name])
+        differences[name] = {
+            backend: largest_difference(graph, models[name], backend)
+            for backend in ("onnxruntime", "openvino")
+            if backend in available()
+        }
+        worst = max(differences[name].values())
+        if worst > TOLERANCE:
+            raise ValueError(f"{name}: its ONNX graph differs from the net by {worst:.1e}: please report this")
+    export.card["differences"] = differences
+    if not cfg.int8:
+        return export.write_card()
+    subjects = read_subjects(cfg, talker, "val", cfg.calibration_clips)
+    strength = noise_strength(talker, subjects)
+    exported, names = Talker.load(export.folder, "onnxruntime"), {name: list(graphs[name].shapes) for name in QUANTISED}
+    heard = calibration_inputs(exported, names, subjects, cfg.calibration_frames, strength, cfg.steps)
+    for name, inputs in tqdm(heard.items(), desc="quantising", unit="graph", delay=2):
+        export.add(f"{name}-int8.onnx", quantise(models[name], inputs))
+    mouth = cfg.weights.get("mouth")
+    net = checkpoint.load(mouth, "mouth") if mouth and Path(mouth).is_file() else None
+    judged = read_subjects(cfg, talker, "test", cfg.judged_clips)
+    backends = quality(export.folder, judged, net, strength, cfg.steps)
+    export.card["quality"] = {"split": "test", "clips": len(judged), "steps": cfg.steps, "backends": backends}
+    export.write_card()
+
+
+def run(cfg: DictConfig) -> Path:
+    """Write the export to ``cfg.out``, all of it or nothing, and return the folder."""
+    check(cfg)
+    weights = {stage: cfg.weights[stage] for stage in STAGES}
+    talker = Talker.load(weights)
+    graphs = graphs_of(talker.vae, talker.student, talker.recogniser)
+    out = Path(cfg.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    hashes = {stage: checkpoint.file_hash(path) for stage, path in weights.items() if path}
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".part-") as temporary:
+        work = Path(temporary) / "export"
+        work.mkdir()
+        fill(Export(work, make_card(talker, graphs, hashes)), cfg, talker, graphs)
+        if out.exists():
+            shutil.rmtree(out)
+        work.rename(out)
+    return out
+
+
+def describe(card: dict) -> str:
+    """One line per backend: what it costs in quality."""
+    worst = max(value for found in card["differences"].values() for value in found.values())
+    lines = [f"float32 graphs differ from PyTorch by at most {worst:.1e}"]
+    rows = card.get("quality", {}).get("backends", {})
+    for name, row in rows.items():
+        lips = "" if row["mouth_r"] is None else f", lips {row['mouth_r'] - rows['torch']['mouth_r']:+.3f}"
+        lines.append(f"{name}: {row['psnr_db'] - rows['torch']['psnr_db']:+.2f} dB{lips}")
+    return "\n".join(lines)
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="export")
+@user_errors
+def main(cfg: DictConfig) -> None:
+    torch.set_num_threads(cfg.threads)
+    out = run(cfg)
+    log.info("%s\n%s", describe(json.loads((out / NAME).read_text())), out)
+
+
+if __name__ == "__main__":
+    main()

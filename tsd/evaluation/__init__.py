@@ -1,0 +1,1 @@
+"""Measuring trained chains and folders of videos, and writing what was measured."""

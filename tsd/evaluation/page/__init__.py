@@ -1,0 +1,198 @@
+"""A report as one HTML page that opens without a network: tables, intervals, curves, and the contact sheet inside."""
+
+from html import escape
+from pathlib import Path
+
+from PIL import Image
+
+from tsd.evaluation.page.charts import figures, interval_chart, line_chart
+from tsd.evaluation.page.elements import (
+    document,
+    doubt,
+    finite,
+    html_table,
+    items,
+    picture,
+    plain_table,
+    section,
+    tag,
+    text_number,
+    value,
+)
+from tsd.evaluation.pairs.report import FACES, NOTES, PIXELS, TITLES, counted
+from tsd.evaluation.report import CONTROLS, DENOISE_COLUMNS, GENERATE_COLUMNS
+from tsd.evaluation.report.tables import FOLLOW_COLUMNS, LONG_COLUMNS
+from tsd.prepare.manifests import write_atomic
+
+LISTED = 50
+"""Rows of a long list that the page shows; the JSON has all."""
+
+
+def write_page(path: Path, report: dict, sheet: Image.Image | None) -> None:
+    """``page`` beside the report ``path``: the same name, .html."""
+    write_atomic(path.with_suffix(".html"), page(report, sheet).encode())
+
+
+def page(report: dict, sheet: Image.Image | None = None) -> str:
+    """The page of a report of either kind, new or read back from its JSON."""
+    return pairs_page(report, sheet) if report.get("kind") == "pairs" else chain_page(report, sheet)
+
+
+def chain_page(report: dict, sheet: Image.Image | None) -> str:
+    """A chain of weights on held-out clips."""
+    statistics = report["statistics"]
+    denoise = {name: title(name) for name in statistics if name.startswith("denoise.")}
+    generate = {name: title(name) for name in statistics if name.startswith("generate.")}
+    followed = {name: title(name) for name in statistics if name.startswith("follow.")}
+    controls = {name: name.replace("_", " ") for name in CONTROLS}
+    same_pose = {name: text for name, text in controls.items() if name != "other_speech"}
+    if own := denoise.pop("denoise.recon", None):  # the reconstruction of the very frames that were denoised
+        same_pose["denoise.recon"] = f"{own}, same frames"
+    return document(
+        "Evaluation",
+        f"{report['clips']} clips of {report['identities']} people, split {report['split']}. Grey rows are controls: "
+        "videos whose faults are known. Intervals of 95 %; a broken line marks the ideal of a ratio.",
+        section("Contact sheet", picture(sheet, "real above, generated below")),
+        section(
+            "Speaking, from pure noise",
+            html_table(report, generate | controls, GENERATE_COLUMNS, controls),
+            charts(report, GENERATE_COLUMNS, generate | controls, controls),
+        ),
+        section(
+            f"Denoising, from noise of strength {report['denoise']['strength']:.3f}",
+            html_table(report, denoise | same_pose, DENOISE_COLUMNS, same_pose),
+            charts(report, DENOISE_COLUMNS, denoise | same_pose, same_pose),
+        ),
+        section(
+            "Speaking, from pure noise, the head as in the clip",
+            html_table(report, followed, FOLLOW_COLUMNS, ["follow.recon"]) if followed else "",
+            charts(report, FOLLOW_COLUMNS, followed, ["follow.recon"]),
+        ),
+        section("Exchanged speech and faces", exchanged(report)),
+        *(long_run(name, run) for name, run in report.get("long", {}).items()),
+        verdicts(report),
+        provenance(report),
+    )
+
+
+def pairs_page(report: dict, sheet: Image.Image | None) -> str:
+    """Generated videos against real ones."""
+    titles = {name: text.strip("*") for name, text in TITLES.items()}
+    controls = [name for name in titles if name != "generated"]
+    rows = [
+        [item["name"], item["frames"], "{} x {}".format(*item["size"]), "{} x {}".format(*item["generated_size"])]
+        + [item["fps"], item["generated_fps"], *(item["scores"].get(name) for name in SCORES)]
+        + [item["crop"], item["sound"]]
+        for item in report["files"]
+    ]
+    left_out = [[item["folder"], item["file"], item["kind"], item["reason"]] for item in report["left_out"]["files"]]
+    return document(
+        "Generated videos against real ones",
+        f"{report['pairs']} pairs scored; left out: {counted(report['left_out'])}. Grey rows are controls made of the "
+        "real videos. Intervals of 95 %; faint dots are single videos, a broken line marks the ideal of a ratio.",
+        section("Contact sheet", picture(sheet, "real above, generated below")),
+        *(
+            section(
+                heading,
+                html_table(report, titles, columns, controls),
+                charts(report, columns, titles, controls),
+            )
+            for heading, columns in (("Pictures", PIXELS), ("Faces", FACES))
+        ),
+        section("Over time", over_time(report)),
+        section("Left out", listed(["folder", "file", "kind", "reason"], left_out)),
+        section("Videos", listed([*HEADS, *({**PIXELS, **FACES}[name] for name in SCORES), "crop", "sound"], rows)),
+        verdicts(report),
+        section("What the numbers are", items(NOTES)),
+        provenance(report),
+    )
+
+
+HEADS = ("name", "frames", "compared at", "generated at", "fps", "generated fps")
+SCORES = ("psnr_db", "ssim", "lpips", "motion_ratio", "sharpness_ratio", "id_cosine", "mouth_r", "sync_offset")
+"""Columns of the list of videos."""
+
+
+def title(row: str) -> str:
+    """generate.k2 -> student k2; denoise.student.k2 likewise."""
+    leaf = row.split(".")[-1]
+    if row == "denoise.noisy":
+        return "noisy latents"
+    return f"student {leaf}" if leaf[:1] == "k" and leaf[1:].isdigit() else leaf
+
+
+def charts(report: dict, columns: dict[str, str], rows: dict[str, str], controls) -> str:
+    """An interval chart for every column that some row has."""
+    made = {
+        escape(heading) + doubt(report, metric): interval_chart(report, metric, rows, controls)
+        for metric, heading in columns.items()
+    }
+    return figures(made)
+
+
+def exchanged(report: dict) -> str:
+    """Cross identity and viseme swap, a line each."""
+    lines = [
+        f"Another's picture with this clip's speech, student {name}: nearer to the picture's person in "
+        f"{value(row['correct']):.0%} of clips."
+        for name, row in report.get("cross_identity", {}).items()
+    ]
+    lines += [
+        f"Other speech, student {name}: per pixel the mouth changes {text_number('', row['ratio'])} times as much as "
+        "the rest."
+        for name, row in report.get("viseme_swap", {}).items()
+    ]
+    return items(lines)
+
+
+def long_run(name: str, run: dict) -> str:
+    """Curves of one long run over its windows."""
+    seconds, made = run["seconds"], {}
+    for column, heading in LONG_COLUMNS.items():
+        track = [window.get(column) for window in run["windows"]]
+        if column != "second" and finite(track):
+            made[escape(heading)] = line_chart({heading: ("main", track)}, seconds)
+    return section(f"{seconds:g} s from one picture, student {name}", figures(made))
+
+
+def over_time(report: dict) -> str:
+    """Curves of the shown pairs: the real video's in grey."""
+    made = {}
+    for tracks in report["tracks"]:
+        for track, heading in (("mouth_open", "mouth opening"), ("sharpness", "sharpness")):
+            if track in tracks:
+                found = {"real": ("control", tracks[track]["real"]), "generated": ("main", tracks[track]["generated"])}
+                seconds = len(tracks[track]["real"]) / tracks["fps"]
+                made[escape(f"{tracks['name']}: {heading}")] = line_chart(found, seconds)
+    return figures(made)
+
+
+def verdicts(report: dict) -> str:
+    """What could not be measured, and every expectation of a metric that is not usable."""
+    heads, rows = ["metric", "expected", "difference", "low", "high", "n"], []
+    known = {metric for summaries in report["statistics"].values() for metric in summaries}
+    judged = {metric: verdict for metric, verdict in report.get("controls", {}).items() if metric in known}
+    for metric, verdict in judged.items():
+        for check in verdict["checks"]:
+            if not check["holds"]:
+                rows.append([metric, check["expected"], check["difference"], check["low"], check["high"], check["n"]])
+    usable = ", ".join(metric for metric, verdict in judged.items() if verdict["usable"]) or "none"
+    missing = items(f"{metric}: {reason}" for metric, reason in report.get("unavailable", {}).items())
+    failed = tag("p", "Expectations that do not hold:", class_="warn") + plain_table(heads, rows) if rows else ""
+    return section("Can the metrics be believed?", tag("p", f"Rank their controls: {escape(usable)}."), failed, missing)
+
+
+def provenance(report: dict) -> str:
+    """What the report was made of."""
+    nets = report.get("networks") or {name: f"weights {digest}" for name, digest in report["weights"].items()}
+    lines = [f"{name}: {text}" for name, text in (nets | report["settings"]).items()]
+    return section("Made of", items([*lines, f"seconds: {report['seconds']}"]))
+
+
+def listed(heads: list[str], rows: list[list[object]]) -> str:
+    """A table of the first rows, and how many more there are; empty without rows."""
+    if not rows:
+        return ""
+    more = len(rows) - LISTED
+    note = tag("p", f"and {more} more, in the JSON", class_="soft") if more > 0 else ""
+    return plain_table(heads, rows[:LISTED]) + note

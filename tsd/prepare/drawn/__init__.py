@@ -1,0 +1,1 @@
+"""The drawn corpus: people drawn by a program who say synthesised sentences."""

@@ -1,1 +1,0 @@
-"""Many trainings at once: a folder per job, a search that remembers, and a table of what came out."""

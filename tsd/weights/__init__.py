@@ -1,0 +1,1 @@
+"""Weights files: one stage each, what each stage needs from others, and which are released."""
