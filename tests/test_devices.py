@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tiny_runs import arguments, begun, config, ground
 
 from tsd import devices, losses
-from tsd.commands.train import train
+from tsd.commands.train import run as train
 from tsd.training.loggers import read_rows
 from tsd.training.optimizers import Muon
 

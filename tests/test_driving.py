@@ -12,7 +12,7 @@ from test_talker import files, talker
 
 from tsd.clip import VISEME_PAST, VISEMES, viseme_windows
 from tsd.commands import sample
-from tsd.commands.chain import compose
+from tsd.commands.compose import composed
 from tsd.diffusion import Schedule
 from tsd.media import crops
 from tsd.media.audio import load_audio, write_wav
@@ -306,7 +306,7 @@ def given(clip, tmp_path_factory) -> list[str]:
 
 
 def run(given: list[str], out, *extra: str):
-    return sample.run(compose("sample", [*given, f"out={out}", *extra]))
+    return sample.run(composed("sample", [*given, f"out={out}", *extra]))
 
 
 def test_the_command_writes_a_video_with_the_new_sound(given, tmp_path, people):

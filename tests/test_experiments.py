@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tsd.commands.sweeps.report import numbers
+from tsd.commands.train import numbers
 
 from tsd.commands import compose
 from tsd.evaluation.report import GENERATE_COLUMNS
@@ -45,20 +45,20 @@ def test_pages_of_studies_begin_as_their_configurations_do():
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_value_that_is_swept_is_right(name):
-    params = compose.composed("train", [f"experiment={name}"], []).hydra.sweeper.get("params") or {}
+    params = compose.composed("train", [f"experiment={name}"], own=True).hydra.sweeper.get("params") or {}
     swept = [f"{key}={value}" for key, value in params.items()]
     for job in compose.jobs_of([f"experiment={name}", *swept]):
-        assert check.faults(*compose.plain(compose.composed("train", job, []))) == []
+        assert check.faults(*compose.plain(compose.composed("train", job, own=True))) == []
 
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "students"])
 def test_no_two_jobs_train_the_same(name):
     """``steps`` says what validation shows; jobs that differ in nothing else compare a student with itself."""
-    params = compose.composed("train", [f"experiment={name}"], []).hydra.sweeper.get("params") or {}
+    params = compose.composed("train", [f"experiment={name}"], own=True).hydra.sweeper.get("params") or {}
     swept = [f"{key}={value}" for key, value in params.items()]
     trained = []
     for job in compose.jobs_of([f"experiment={name}", *swept]):
-        essence = run_record.essence(compose.plain(compose.composed("train", job, []))[0])
+        essence = run_record.essence(compose.plain(compose.composed("train", job, own=True))[0])
         trained.append({k: v for k, v in essence.items() if not k.startswith(("steps.", "stage.module.schedule."))})
     assert all(one not in trained[:place] for place, one in enumerate(trained))
 
@@ -118,7 +118,7 @@ def test_the_table_of_p_mismatch_is_the_cross_identity_table():
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_names_figures_that_there_are(name):
-    if compose.composed("train", [f"experiment={name}"], []).hydra.sweeper.get("params"):
+    if compose.composed("train", [f"experiment={name}"], own=True).hydra.sweeper.get("params"):
         columns = [f"generate.k2.{metric}" for metric in GENERATE_COLUMNS] + ["val/psnr"]
         columns += [f"cross_identity.k2.{metric}" for metric in ("correct", "id_cosine", "id_cosine_speech", "mouth_r")]
         assert script("run").named(name, columns)

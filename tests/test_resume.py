@@ -13,7 +13,7 @@ import pytest
 import torch
 from tiny_runs import begun, config, ground
 
-from tsd.commands.train import train
+from tsd.commands.train import run as train
 from tsd.training import resume
 from tsd.training.loggers import CSVLog, read_rows
 from tsd.weights import checkpoint

@@ -24,7 +24,7 @@ from tiny_runs import begun, config, ground
 from tsd.clip import Clip
 from tsd.commands.compose import composed
 from tsd.commands.prepare import stream as stream_command
-from tsd.commands.train import train
+from tsd.commands.train import run as train
 from tsd.data import shards as shards_module
 from tsd.data.datamodule import ClipDataModule
 from tsd.data.dataset import collate

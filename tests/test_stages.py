@@ -10,7 +10,7 @@ from fakes import LATENT_CHANNELS, LATENT_SIDE, awake, fake_condition
 from tiny_runs import config, ground
 
 from tsd.commands.compose import plain
-from tsd.commands.train import train
+from tsd.commands.train import run as train
 from tsd.modules.base import ADDED_RATE
 from tsd.nets.vae import OF_LATENTS
 from tsd.training import run_record

@@ -12,7 +12,7 @@ from mini_corpus import disc_corpus
 from torch import nn
 
 from tsd.clip import MELS, MELS_PER_FRAME
-from tsd.commands.chain import compose
+from tsd.commands.compose import composed
 from tsd.data.datamodule import ClipDataModule
 from tsd.losses import LossWeights
 from tsd.metrics import Sync, sync_distances, sync_scores
@@ -296,7 +296,7 @@ def test_other_people_and_nobody_are_refused(root, tmp_path):
 
 
 def test_the_metrics_expert_is_configured_to_learn_from_even_people():
-    cfg = compose("train", ["stage=sync"])
+    cfg = composed("train", ["stage=sync"])
     assert (cfg.data.people, cfg.data.mel, cfg.out) == ("even", True, "outputs/sync")
-    assert compose("train", ["stage=teacher"]).data.people == "all"
-    assert all(cfg.weights.sync for cfg in (compose("train", [f"weights={name}"]) for name in ("demo", "trained")))
+    assert composed("train", ["stage=teacher"]).data.people == "all"
+    assert all(cfg.weights.sync for cfg in (composed("train", [f"weights={name}"]) for name in ("demo", "trained")))

@@ -13,9 +13,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from tsd.bench.boards import BOARDS
-from tsd.commands.bench import bench
-from tsd.commands.chain import compose
-from tsd.commands.evaluate import evaluate
+from tsd.commands.bench import run as bench
+from tsd.commands.compose import composed as compose
+from tsd.commands.evaluate import run as evaluate
 from tsd.evaluation.report import to_json
 from tsd.evaluation.report.figure import figure_png
 from tsd.prepare.manifests import write_atomic

@@ -16,8 +16,9 @@ from targets import STEPS, in_short, make_report, to_markdown
 from tqdm import tqdm
 
 from tsd.clip import to_uint8
-from tsd.commands.chain import compose
-from tsd.commands.evaluate import load_chain, load_instruments, open_dataset
+from tsd.commands.compose import composed as compose
+from tsd.commands.evaluate import open_dataset
+from tsd.evaluation.loading import load_chain, load_instruments
 from tsd.data.dataset import ClipDataset
 from tsd.evaluation.clips import Chain, Portrait, clip_seed, speak
 from tsd.evaluation.clips.choice import shown_clips
@@ -82,7 +83,7 @@ def make_sheet(chain: Finished, data: Path, count: int, moments: int) -> tuple[C
     cfg = compose(
         "evaluate", [*weights, f"data.root={data}", f"split={chain.report['split']}", f"seed={settings['seed']}"]
     )
-    nets = load_chain(cfg.weights, load_instruments(cfg, ())[0])
+    nets = load_chain(cfg.weights, load_instruments(cfg.weights, ())[0])
     dataset = open_dataset(cfg, nets.talker.vae.resolution)
     steps = [name for name in STEPS if name in chain.report["generate"]]
     faces = list(speakers(nets, dataset, settings["clips"], settings["seed"], steps, count, moments))

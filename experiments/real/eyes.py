@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tsd.clip import Clip, to_uint8, viseme_windows
-from tsd.commands.evaluate import load_chain
+from tsd.evaluation.loading import load_chain
 from tsd.commands.schedules import clip_of
 from tsd.data.datamodule import ClipDataModule
 from tsd.evaluation.clips import Chain, Instruments, Portrait, clip_seed

@@ -20,8 +20,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tsd.clip import MELS_PER_FRAME, Clip
-from tsd.commands.chain import compose
-from tsd.commands.train import build, train
+from tsd.commands.compose import composed as compose
+from tsd.commands.train import build
+from tsd.commands.train import run as train
 from tsd.evaluation.report import filled
 from tsd.evaluation.report.figure import figure_png
 from tsd.metrics import summarise_shifts, sync_distances

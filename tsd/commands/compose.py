@@ -50,7 +50,7 @@ def plain(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
     return OmegaConf.to_container(cfg, resolve=True), references
 
 
-def composed(config: str, overrides: list[str], folders: Sequence[str] = (), own: bool = True) -> DictConfig:
+def composed(config: str, overrides: list[str], folders: Sequence[str] = (), own: bool = False) -> DictConfig:
     """The configuration of one job; ``own``: with Hydra's own part."""
     GlobalHydra.instance().clear()
     searched = [f"hydra.searchpath=[{','.join('file://' + os.path.abspath(f) for f in folders)}]"] if folders else []
@@ -66,7 +66,7 @@ def call(command: str, overrides: list[str], config: str | None = None) -> Any:
 
     ``config``: the configuration's name where it is not the command's.
     """
-    return import_module(f"tsd.commands.{command}").run(composed(config or command, overrides, own=False))
+    return import_module(f"tsd.commands.{command}").run(composed(config or command, overrides))
 
 
 def override(key: str, value: str | Path | None) -> str:
@@ -95,7 +95,7 @@ def override_faults(config: str, overrides: list[str], folders: list[str]) -> li
     found, good = [], []
     for override in overrides:
         try:
-            composed(config, [*good, override], folders)
+            composed(config, [*good, override], folders, own=True)
             good.append(override)
         except REFUSALS as error:
             found.append(f"{override}: {first_line(error)}")
@@ -133,7 +133,7 @@ def all_faults(config: str, overrides: list[str], folders: list[str]) -> list[st
     found = []
     for job in jobs:
         try:
-            cfg = composed(config, job, folders)
+            cfg = composed(config, job, folders, own=True)
             found += hydra_faults(cfg, overrides) or check.faults(*plain(cfg))
         except REFUSALS as error:
             found += override_faults(config, job, folders) or [first_line(error)]
@@ -152,7 +152,7 @@ def judge(config: str) -> bool:
         many = f"{len(found)} faults in the configuration:"
         print("error: " + "\n  ".join([many, *found] if found[1:] else found), file=sys.stderr)
         raise SystemExit(2)
-    first = composed(config, jobs_of(args.overrides)[0], folders)
+    first = composed(config, jobs_of(args.overrides)[0], folders, own=True)
     if first.print_config:
         print(OmegaConf.to_yaml(OmegaConf.create(plain(first)[0])))
     if first.dry_run:
@@ -164,7 +164,7 @@ def judge(config: str) -> bool:
 def say_plan(config: str, overrides: list[str], folders: list[str]) -> None:
     """What would be trained, on top of what; nothing is written."""
     for job in jobs_of(overrides):
-        values, _ = plain(composed(config, job, folders))
+        values, _ = plain(composed(config, job, folders, own=True))
         below = needs.below(values) | needs.first_weights(values)
         below = ", ".join(f"{name} {path}" for name, path in below.items()) or "nothing"
         swept = " ".join(chain(override for override in job if override not in overrides))
