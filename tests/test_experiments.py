@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
-from tsd.commands.train import numbers
 
 from tsd.commands import compose
+from tsd.commands.train import numbers
 from tsd.evaluation.report import GENERATE_COLUMNS
 from tsd.training import check, run_record
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tsd.evaluation.protocols.long_run import windows
 
 from tsd.clip import FPS, VISEMES, Clip, to_frames, to_uint8, viseme_windows
 from tsd.diffusion import S_MAX
@@ -14,6 +13,7 @@ from tsd.evaluation import clips as protocols
 from tsd.evaluation.clips import Chain, Instruments, Subject, swaps
 from tsd.evaluation.clips.clock import clock
 from tsd.evaluation.clips.instruments import FEATURES, OPENED
+from tsd.evaluation.clips.long_run import windows
 from tsd.evaluation.clips.others_speech import against_others
 from tsd.evaluation.report import verdicts
 from tsd.evaluation.report.statistics import summarise_rows

@@ -18,11 +18,11 @@ from tqdm import tqdm
 from tsd.clip import to_uint8
 from tsd.commands.compose import composed as compose
 from tsd.commands.evaluate import open_dataset
-from tsd.evaluation.loading import load_chain, load_instruments
 from tsd.data.dataset import ClipDataset
 from tsd.evaluation.clips import Chain, Portrait, clip_seed, speak
 from tsd.evaluation.clips.choice import shown_clips
 from tsd.evaluation.clips.generate import runs
+from tsd.evaluation.loading import load_chain, load_instruments
 from tsd.evaluation.report import filled, sheet, to_json
 from tsd.prepare.manifests import write_atomic
 from tsd.weights import checkpoint

@@ -16,12 +16,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tsd.clip import Clip, to_uint8, viseme_windows
-from tsd.evaluation.loading import load_chain
 from tsd.commands.schedules import clip_of
 from tsd.data.datamodule import ClipDataModule
 from tsd.evaluation.clips import Chain, Instruments, Portrait, clip_seed
 from tsd.evaluation.clips.chain import appearance_along
 from tsd.evaluation.clips.generate import make_ready
+from tsd.evaluation.loading import load_chain
 from tsd.media.lids import BLINK, STIR, lightness
 from tsd.metrics import pearson
 from tsd.runtime.speaking import Speaking
