@@ -1,5 +1,5 @@
-from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import av
 import numpy as np
@@ -102,13 +102,51 @@ def test_a_broken_middle_is_named(tmp_path, monkeypatch, backend, damage):
         read_timeline(path)
 
 
-def test_a_video_shorter_than_its_header_says_is_broken(tmp_path, monkeypatch):
-    write_disc(tmp_path / "a.mp4", 10)
-    info = replace(video_info(tmp_path / "a.mp4"), num_frames=12)
-    monkeypatch.setattr(video, "video_info", lambda path: info)
-    monkeypatch.setattr(backends, "quickest", lambda: backends.read_pyav)
-    with pytest.raises(ValueError, match="broken: ends before frame 10"):
-        read_frames(tmp_path / "a.mp4")
+def trimmed(path: Path, frames: int, hidden: int) -> Path:
+    """A video whose first ``hidden`` of ``frames`` pictures an edit list hides: a trim without encoding again."""
+    write_disc(path.with_name("whole.mp4"), frames)
+    with av.open(str(path.with_name("whole.mp4"))) as whole, av.open(str(path), "w") as part:
+        source = whole.streams.video[0]
+        target = part.add_stream_from_template(source)
+        for packet in whole.demux(source):
+            if packet.size:
+                packet.pts, packet.dts = (t - hidden * packet.duration for t in (packet.pts, packet.dts))
+                packet.stream = target
+                part.mux(packet)
+    return path
+
+
+def test_what_an_edit_list_hides_is_not_counted(tmp_path):
+    path = trimmed(tmp_path / "a.mp4", 20, 7)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 20, "the header counts hidden pictures"
+    whole, shown = read_frames(tmp_path / "whole.mp4"), read_frames(path)
+    assert video_info(path).num_frames == len(shown) == len(read_timeline(path).times) == 13
+    assert np.array_equal(shown, whole[7:])
+    assert np.array_equal(read_frames(path, [12, 3]), whole[[19, 10]])
+
+
+def test_a_file_that_is_still_written_gives_what_is_there(tmp_path):
+    write_disc(tmp_path / "a.mp4", 60)
+    with (
+        av.open(str(tmp_path / "a.mp4")) as whole,
+        av.open(
+            str(tmp_path / "b.mp4"),
+            "w",
+            options={"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "200000"},
+        ) as part,
+    ):
+        source = whole.streams.video[0]
+        target = part.add_stream_from_template(source)
+        for packet in whole.demux(source):
+            if packet.size:
+                packet.stream = target
+                part.mux(packet)
+    data = (tmp_path / "b.mp4").read_bytes()
+    (tmp_path / "b.mp4").write_bytes(data[: len(data) * 2 // 3])
+    there = read_frames(tmp_path / "b.mp4")
+    assert 10 < len(there) < 60 and np.array_equal(there, read_frames(tmp_path / "a.mp4")[: len(there)])
+    assert len(read_timeline(tmp_path / "b.mp4").times) == len(there)
 
 
 def test_wrong_files_and_frames_are_named(tmp_path):

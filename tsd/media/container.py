@@ -1,5 +1,6 @@
 """The one door to media files: what is opened, and how large a stranger's file may make us."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,6 +45,41 @@ def open_media(path: str | Path):
             context.thread_count = 1  # whoever reads many files reads them side by side
             context.options = {"max_pixels": str(LARGEST_FRAME)}
         yield container
+
+
+def picture_stream(container, path: str | Path):
+    """The first video stream; ValueError where there is none. A cover of a sound file does not count."""
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            return stream
+    raise ValueError(f"{path}: holds no video; give a video file such as an mp4")
+
+
+def decode_pictures(container, path: str | Path) -> Iterator[av.VideoFrame]:
+    """The pictures of the first video stream, in the order they are shown.
+
+    What is decoded counts, not what a header says: an edit list hides pictures, a growing file has fewer. Raises
+    ValueError, with the time, where a picture cannot be decoded. A last picture that is not there whole is left out.
+    """
+    stream = picture_stream(container, path)
+    sent, made, time, whole = 0, 0, 0.0, True
+    try:
+        for packet in container.demux(stream):
+            whole = not packet.is_corrupt
+            sent += packet.size > 0 and whole and not packet.is_discard
+            for frame in packet.decode():
+                made, time = made + 1, frame.time if frame.time is not None else time
+                yield frame
+    except av.error.FFmpegError as error:
+        if whole:
+            raise ValueError(f"{path}: the video is broken at {time:.2f} s; write or copy it again") from error
+    if not made:
+        raise ValueError(f"{path}: the video holds no picture that can be decoded; write or copy it again")
+    # Only containers that count their pictures have one in each packet; some codecs send packets that show none.
+    if stream.frames and made < sent:
+        raise ValueError(
+            f"{path}: the video is broken: {sent - made} of {sent} pictures cannot be decoded; write or copy it again"
+        )
 
 
 def upright(frame: av.VideoFrame, aspect: float = 1.0) -> np.ndarray:

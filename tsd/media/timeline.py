@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import av
 import numpy as np
 
 from tsd.clip import FPS
-from tsd.media.container import LONGEST, open_media, pixel_aspect, upright
+from tsd.media.container import LONGEST, decode_pictures, open_media, picture_stream, pixel_aspect, upright
 
 BLOCK = 12
 """Frames held at a time while a video is read backwards."""
@@ -61,11 +60,9 @@ def read_timeline(path: str | Path) -> Timeline:
     """
     times, durations, coded = [], [], None
     with open_media(path) as container:
-        if not container.streams.video:
-            raise ValueError(f"{path}: holds no video; give a video file such as an mp4")
-        stream = container.streams.video[0]
+        stream = picture_stream(container, path)
         usual = 1 / float(stream.average_rate or stream.guessed_rate or FPS)
-        for frame in _decode(container, path):
+        for frame in decode_pictures(container, path):
             time = frame.time
             if time is None:  # containers without time stamps: frames follow each other at the stated rate
                 time = times[-1] + usual if times else 0.0
@@ -83,11 +80,6 @@ def read_timeline(path: str | Path) -> Timeline:
                 raise ValueError(f"{path}: the video is longer than {LONGEST:g} s; cut it into parts")
             times.append(time)
             durations.append(float((frame.duration or 0) * (frame.time_base or 0)))
-        if not times or len(times) < stream.frames:
-            raise ValueError(
-                f"{path}: the video is broken after frame {len(times)} of {stream.frames or 'an unknown number'}; "
-                "write or copy it again"
-            )
     last = durations[-1] if 0 < durations[-1] <= LONGEST_STILL else usual
     stamps = np.array(times) - times[0]
     return Timeline(stamps, float(stamps[-1] + last), *shape)
@@ -100,8 +92,8 @@ def resampled_frames(path: str | Path, timeline: Timeline) -> Iterator[np.ndarra
     """
     counts = np.bincount(timeline.numbers(), minlength=len(timeline.times))
     with open_media(path) as container:
-        aspect = pixel_aspect(container.streams.video[0])
-        for count, frame in zip(counts, _decode(container, path), strict=False):
+        aspect = pixel_aspect(picture_stream(container, path))
+        for count, frame in zip(counts, decode_pictures(container, path), strict=False):
             if count:
                 picture = upright(frame, aspect)
                 yield from (picture for _ in range(count))
@@ -138,8 +130,8 @@ def _read_from(path, timeline: Timeline, numbers: np.ndarray, seek: bool) -> dic
     """{number in the file: picture} of those of ``numbers`` (rising) that come by, after a jump or from the start."""
     wanted, found = set(numbers.tolist()), {}
     with open_media(path) as container:
-        stream = container.streams.video[0]
-        aspect, frames = pixel_aspect(stream), enumerate(_decode(container, path))
+        stream = picture_stream(container, path)
+        aspect, frames = pixel_aspect(stream), enumerate(decode_pictures(container, path))
         if seek:
             begin = next(frames)[1].time
             if begin is None:
@@ -147,7 +139,7 @@ def _read_from(path, timeline: Timeline, numbers: np.ndarray, seek: bool) -> dic
             container.seek(
                 int((begin + max(0.0, timeline.times[numbers[0]] - BEFORE)) / stream.time_base), stream=stream
             )
-            stamped = ((frame.time - begin, frame) for frame in _decode(container, path))
+            stamped = ((frame.time - begin, frame) for frame in decode_pictures(container, path))
             frames = ((int(np.abs(timeline.times - time).argmin()), frame) for time, frame in stamped)
         for number, frame in frames:
             if number in wanted:
@@ -155,11 +147,3 @@ def _read_from(path, timeline: Timeline, numbers: np.ndarray, seek: bool) -> dic
             if number >= numbers[-1]:
                 break
     return found
-
-
-def _decode(container, path) -> Iterator[av.VideoFrame]:
-    """Decoded frames in the order they are shown."""
-    try:
-        yield from container.decode(video=0)
-    except av.error.FFmpegError as error:
-        raise ValueError(f"{path}: the video is broken and cannot be decoded; write or copy it again") from error

@@ -14,12 +14,12 @@ import torch
 from tsd.clip import FPS, SAMPLE_RATE
 from tsd.media import backends
 from tsd.media.atomic import replacing
-from tsd.media.container import open_media
+from tsd.media.container import decode_pictures, open_media, picture_stream, upright
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file's header says."""
+    """Size, rate and length of a video. ``num_frames``: pictures that are shown, counted; headers miscount them."""
 
     num_frames: int
     fps: float
@@ -34,15 +34,12 @@ def video_info(path: str | Path) -> VideoInfo:
     Raises FileNotFoundError, or ValueError for a file that is not a video.
     """
     with open_media(path) as container:
-        if not container.streams.video:
-            raise ValueError(f"{path}: holds no video; give a video file such as an mp4")
-        stream = container.streams.video[0]
-        num_frames = stream.frames
-        if not num_frames:  # containers such as mkv do not say: count packets, which needs no decoding
-            try:
-                num_frames = sum(packet.size > 0 for packet in container.demux(stream))
-            except av.error.FFmpegError as error:
-                raise broken(path) from error
+        stream = picture_stream(container, path)
+        # Counted from packets, which needs no decoding: headers count what an edit list hides, too, and empty packets.
+        try:
+            num_frames = sum(packet.size > 0 and not packet.is_discard for packet in container.demux(stream))
+        except av.error.FFmpegError as error:
+            raise broken(path) from error
         return VideoInfo(
             num_frames=num_frames,
             fps=float(stream.average_rate or 0),
@@ -59,14 +56,17 @@ def read_frames(path: str | Path, indices: Sequence[int] | None = None, size: in
     resampled. Raises FileNotFoundError, or ValueError for no video, a frame that does not exist or a
     stream that cannot be decoded.
     """
-    info = video_info(path)
-    numbers = range(info.num_frames) if indices is None else [int(i) for i in indices]
-    if wrong := [i for i in numbers if not 0 <= i < info.num_frames]:
-        raise ValueError(f"{path}: has {info.num_frames} frames, so frame {wrong[0]} does not exist")
-    try:
-        frames = backends.quickest()(Path(path), numbers)
-    except ValueError as error:
-        raise broken(path, f": {error}") from error
+    if indices is None:
+        with open_media(path) as container:
+            frames = np.stack([upright(frame) for frame in decode_pictures(container, path)])
+    else:
+        numbers, count = [int(i) for i in indices], video_info(path).num_frames
+        if wrong := [i for i in numbers if not 0 <= i < count]:
+            raise ValueError(f"{path}: has {count} frames, so frame {wrong[0]} does not exist")
+        try:
+            frames = backends.quickest()(Path(path), numbers)
+        except ValueError as error:
+            raise broken(path, f": {error}") from error
     return frames if size is None else resize_square(frames, size)
 
 
