@@ -151,6 +151,36 @@ def test_visemes_of_a_wave_are_probabilities_at_25_fps(samples):
     assert torch.allclose(visemes.sum(-1), torch.ones(len(visemes)), atol=1e-5)
 
 
+def test_samples_of_other_types_and_scales():
+    """int16 says what float32 says; other types, shapes and scales are refused by name, before anything is heard."""
+    t, wave = talker(), np.random.default_rng(0).uniform(-0.5, 0.5, 4000).astype(np.float32)
+    t.reference = t.speaker(portrait(), fake_motion(1)[0].numpy())
+    quantised = (wave * 32768).astype(np.int16)
+    own = t.video(quantised.astype(np.float32) / 32768)
+    assert np.array_equal(t.video(quantised), own) and np.array_equal(t.video(wave.astype(np.float64)), t.video(wave))
+    for wrong, says in (
+        (np.stack([wave, wave], 1), r"shape \[N\], got \[4000, 2\]"),
+        (wave[:0], "empty"),
+        (quantised.astype(np.int32), "got int32"),
+        (wave.astype(complex), "got complex"),
+        (wave * 32768, r"\[-1, 1\], got a peak"),
+        (np.array(0.5), r"got \[\]"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            t.video(wrong)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_no_numbers_are_silence(wrong):
+    """In the middle of a stream: the frames after it are those after silence."""
+    t, wave = talker(), np.random.default_rng(0).uniform(-0.5, 0.5, 9000).astype(np.float32)
+    t.reference = t.speaker(portrait(), fake_motion(1)[0].numpy())
+    hurt, silent = wave.copy(), wave.copy()
+    hurt[3000:3100], silent[3000:3100] = wrong, 0
+    made = np.concatenate(list(t.stream(np.split(hurt, [2500, 3050, 7000]))))
+    assert np.array_equal(made, np.concatenate(list(t.stream([silent]))))
+
+
 def test_motion_is_natural_from_the_speakers_own_or_still():
     t, motion = talker(), fake_motion().numpy()
     speaker = t.speaker(portrait(), motion)

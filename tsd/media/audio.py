@@ -20,6 +20,10 @@ WINDOW = 400
 SILENCE = 1e-4
 """Peak amplitude (-80 dB) below which a file is taken to be silent."""
 
+LOUDEST = 8.0
+"""Peak of float samples from a program above which their scale is taken to be another than [-1, 1]: filters and mixers
+overshoot, but not 18 dB (our choice)."""
+
 GAP = 0.04
 """Seconds that time stamps may run ahead of the samples before silence is put between: coarse clocks stay below."""
 
@@ -134,6 +138,26 @@ def log_mel(wave: np.ndarray) -> np.ndarray:
     mel = (torch.from_numpy(power) @ torch.from_numpy(_mel_filters())).numpy()
     log = np.log10(np.maximum(mel, FLOOR))
     return ((log - LOG_MEAN) / LOG_STD).astype(np.float32)
+
+
+def as_samples(piece: np.ndarray) -> np.ndarray:
+    """A piece of sound from a program: float32 or float64 [N] in [-1, 1], or int16 [N] -> float32 [N] in [-1, 1].
+
+    Values that are no numbers become silence. Raises ValueError for another type or shape, or another scale.
+    """
+    piece = np.asarray(piece)
+    if piece.ndim != 1:
+        raise ValueError(f"sound must be one channel of shape [N], got {list(piece.shape)}; mix the channels first")
+    if piece.dtype == np.int16:
+        return piece.astype(np.float32) / 32768
+    if piece.dtype not in (np.float32, np.float64):
+        raise ValueError(f"sound must be float32 in [-1, 1] or int16, got {piece.dtype}; convert it")
+    wave = piece.astype(np.float32, copy=False)
+    if not np.isfinite(wave).all():
+        wave = np.nan_to_num(wave, nan=0.0, posinf=0.0, neginf=0.0)
+    if len(wave) and (peak := np.abs(wave).max()) > LOUDEST:
+        raise ValueError(f"sound must lie in [-1, 1], got a peak of {peak:.4g}; divide 16-bit samples by 32768")
+    return np.clip(wave, -1, 1)
 
 
 def speech_share(wave: np.ndarray) -> float:

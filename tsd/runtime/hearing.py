@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tsd.clip import FPS, MELS, MELS_PER_FRAME, SAMPLE_RATE, VISEME_FUTURE, VISEME_PAST, VISEMES, viseme_windows
-from tsd.media.audio import HOP, SAMPLES_PER_FRAME, WINDOW, log_mel
+from tsd.media.audio import HOP, SAMPLES_PER_FRAME, WINDOW, as_samples, log_mel
 
 MARGIN = (WINDOW - HOP) // 2
 """Samples beyond a frame's own that its last log-mel column hears."""
@@ -101,7 +101,7 @@ def heard(hearing: Hearing, audio: Iterable[np.ndarray], chunk: int) -> Iterator
     the sound for more is there already, or has to be waited for."""
     samples = -(-AT_ONCE // chunk) * chunk * SAMPLES_PER_FRAME
     for piece in audio:
-        piece = np.asarray(piece, np.float32)
+        piece = as_samples(piece)
         for begin in range(0, len(piece), samples):
             end = begin + samples
             yield hearing.push(piece[begin:end]), end < len(piece)

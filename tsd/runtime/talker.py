@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tsd.clip import MELS_PER_FRAME, MOTION, VISEMES, to_frames, to_uint8, viseme_windows
 from tsd.diffusion import Schedule
-from tsd.media.audio import SAMPLES_PER_FRAME, load_audio, log_mel
+from tsd.media.audio import SAMPLES_PER_FRAME, as_samples, load_audio, log_mel
 from tsd.media.faces import crop_face, find_face, load_picture
 from tsd.nets.denoiser import Condition
 from tsd.nets.vae import Appearance
@@ -104,7 +104,7 @@ class Talker:
         """Frames uint8 [<= chunk, R, R, 3] as soon as the sound for them is there; mode ``e2``: latents float32
         [<= chunk, C, h, w], to be decoded later.
 
-        audio: pieces of any size, float32 [N] at 16 kHz; a file's pieces give the frames that the whole file gives,
+        audio: pieces of any size, float32 [N] in [-1, 1] or int16 [N] at 16 kHz (``as_samples``); a file's pieces give the frames that the whole file gives,
         whatever ``chunk`` is: larger ones cost less per frame and are ready later. Memory does not grow with time.
         Graphs are compiled when they first meet a shape, for longer than a frame lasts: unless all sound is there
         already (a list), the first stream of a kind speaks some silence to itself before it asks for sound.
@@ -136,8 +136,7 @@ class Talker:
 
     def video(self, audio: str | Path | np.ndarray, steps: str = "k2", chunk: int = 8, **options) -> np.ndarray:
         """All frames uint8 [T, R, R, 3] (mode ``e2``: latents) of a file or float32 [N] at 16 kHz; see ``stream``."""
-        wave = audio if isinstance(audio, np.ndarray) else load_audio(audio)
-        return np.concatenate(list(self.stream([wave], steps, chunk, **options)))
+        return np.concatenate(list(self.stream([waveform(audio)], steps, chunk, **options)))
 
     def dub(
         self,
@@ -160,7 +159,7 @@ class Talker:
         self.schedule(steps)
         if length not in LENGTHS:
             raise ValueError(f"length={length}: must be one of {', '.join(LENGTHS)}")
-        wave = audio if isinstance(audio, np.ndarray) else load_audio(audio)
+        wave = waveform(audio)
         speech = -(-len(wave) // SAMPLES_PER_FRAME)
         if not isinstance(video, DrivingVideo):
             video = DrivingVideo.read(video, None if length == "video" else speech)
@@ -254,3 +253,11 @@ class Talker:
     def decode(self, z: Tensor, appearance: Appearance) -> np.ndarray:
         """Latents [T, C, h, w] of a speaker of this appearance -> frames uint8 [T, H, W, 3]."""
         return to_uint8(self.vae.decode(z, appearance))
+
+
+def waveform(audio: str | Path | np.ndarray) -> np.ndarray:
+    """A sound file or samples (``as_samples``) -> float32 [N] at 16 kHz, N > 0; ValueError where nothing is there."""
+    wave = as_samples(audio) if isinstance(audio, np.ndarray) else load_audio(audio)
+    if not len(wave):
+        raise ValueError("the sound is empty (0 samples); give a recording of speech")
+    return wave
