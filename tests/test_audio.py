@@ -1,14 +1,17 @@
 import os
 import subprocess
 import sys
+from fractions import Fraction
+from pathlib import Path
 
+import av
 import librosa
 import numpy as np
 import pytest
 import soundfile
 from mini_corpus import write_disc
 
-from tsd.media.audio import FLOOR, LOG_MEAN, LOG_STD, load_audio, log_mel
+from tsd.media.audio import FLOOR, LOG_MEAN, LOG_STD, load_audio, log_mel, mix
 
 
 def _speechlike(seconds: float = 1.0, rate: int = 16000) -> np.ndarray:
@@ -48,6 +51,73 @@ def test_sound_that_cannot_be_used_is_named(tmp_path):
 
 
 @pytest.mark.untraced
+def ticks(rate: int) -> np.ndarray:
+    """float32 [2 s]: three short tones at moments that have no common distance."""
+    wave, tone = np.zeros(2 * rate, np.float32), np.arange(int(0.03 * rate)) / rate
+    for second in (0.5, 1.1, 1.6):
+        wave[int(second * rate) :][: len(tone)] = 0.8 * np.sin(2 * np.pi * 800 * tone) * np.hanning(len(tone))
+    return wave
+
+
+def encode(path: Path, tracks: list[np.ndarray], codec: str, rate: int, default: int | None = None) -> Path:
+    """A file of sound tracks [channels, N]; ``default`` marks one of them."""
+    with av.open(str(path), "w") as container:
+        streams = []
+        for number, wave in enumerate(tracks):
+            stream = container.add_stream(codec, rate=rate, layout="stereo" if len(wave) == 2 else "mono")
+            if default is not None:
+                stream.disposition = av.stream.Disposition.default if number == default else 0
+            streams.append(stream)
+        for stream, wave in zip(streams, tracks, strict=True):
+            context = stream.codec_context
+            frame = av.AudioFrame.from_ndarray(wave.astype(np.float32), format="fltp", layout=context.layout.name)
+            frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+            size = context.frame_size or None
+            sized = av.AudioResampler(context.format.name, context.layout.name, rate, size)
+            for part in [*sized.resample(frame), *sized.resample(None)]:
+                container.mux(stream.encode(part))
+            container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [("aac", "aac"), ("ts", "aac"), ("flv", "aac"), ("m4a", "aac"), ("mkv", "aac"), ("mp2", "mp2"), ("avi", "mp3")]
+    + [("mp3", "mp3"), ("ogg", "libopus"), ("flac", "flac")],
+)
+def test_no_container_is_late(tmp_path, suffix, codec, rate):
+    heard = load_audio(encode(tmp_path / f"a.{suffix}", [ticks(rate)[None]], codec, rate))
+    true = ticks(16_000)
+    size = 2 * max(len(heard), len(true))
+    both = np.fft.irfft(np.fft.rfft(np.abs(heard), size) * np.conj(np.fft.rfft(np.abs(true), size)))
+    late = (int(both.argmax()) + size // 2) % size - size // 2
+    assert abs(late) <= 0.02 * 16_000
+
+
+def test_channels_that_cancel_each_other_are_not_mixed(tmp_path):
+    wave = ticks(16_000)
+    for second, factor in ((-wave, 1), (-0.9 * wave, 1), (0 * wave, 0.5), (wave, 1), (0.5 * wave, 0.75)):
+        heard = load_audio(encode(tmp_path / "a.wav", [np.stack([wave, second])], "pcm_s16le", 16_000))
+        assert np.abs(heard - factor * wave).max() < 1e-3
+    assert np.array_equal(mix(np.stack([wave, -wave])), wave)
+
+
+def test_the_default_track_is_heard_and_a_silent_one_passed_over(tmp_path):
+    one, two, nothing = ticks(16_000)[None], ticks(16_000)[None, ::-1], np.zeros((1, 32_000), np.float32)
+    path = tmp_path / "a.mkv"
+    for tracks, default, heard in (
+        ([one, two], None, one),
+        ([one, two], 1, two),
+        ([nothing, two], None, two),
+        ([nothing, one, two], 0, one),
+        ([two, nothing], 1, two),
+    ):
+        assert np.abs(load_audio(encode(path, tracks, "flac", 16_000, default)) - heard[0]).max() < 1e-3
+    with pytest.raises(ValueError, match="silent"):
+        load_audio(encode(path, [nothing, nothing], "flac", 16_000))
+
+
 def test_log_mel_equals_librosa():
     wave = _speechlike(0.4)
     mel = librosa.feature.melspectrogram(

@@ -20,6 +20,23 @@ WINDOW = 400
 SILENCE = 1e-4
 """Peak amplitude (-80 dB) below which a file is taken to be silent."""
 
+CANCELS = 0.1
+"""Power of the mean of two channels, over the louder one's, below which they cancel each other; 0.25 where one of them
+is silent."""
+
+PRIMING = {"aac": 1024, "mp2": 481, "mp2float": 481, "mp3": 1105, "mp3float": 1105}
+"""Samples that decoders of these codecs give before the first of the recording."""
+
+UNTOLD = {
+    "aac": ("aac",),
+    "avi": ("aac", "mp2", "mp2float", "mp3", "mp3float"),
+    "flv": ("aac",),
+    "mp3": ("mp2", "mp2float"),
+    "mpegts": ("aac", "mp2", "mp2float"),
+}
+"""Containers that do not say how many, with the codecs of which they do not. Time stamps of pictures in the same file
+make up for it, but in an avi. A LAME header of mp3 is heeded by the decoder."""
+
 LOUDEST = 8.0
 """Peak of float samples from a program above which their scale is taken to be another than [-1, 1]: filters and mixers
 overshoot, but not 18 dB (our choice)."""
@@ -44,13 +61,10 @@ def load_audio(path: str | Path, silent_ok: bool = False) -> np.ndarray:
     path = Path(path)
     if path.is_file() and path.stat().st_size == 0:
         raise ValueError(f"{path}: the file is empty; record or copy it again")
-    with open_media(path) as container:
-        if not container.streams.audio:
-            raise ValueError(f"{path}: holds no sound; give a file with an audio track")
-        try:
-            wave = _decode(path, container)
-        except av.error.FFmpegError as error:
-            raise ValueError(f"{path}: the sound is broken and cannot be decoded; replace the file") from error
+    for track in _tracks(path):
+        wave = _decode(path, track)
+        if len(wave) and not np.abs(wave).max() < SILENCE:  # a camera's unused track is silent
+            break
     if not np.isfinite(wave).all():
         raise ValueError(f"{path}: the sound holds values that are no numbers; replace the file")
     if not len(wave):
@@ -60,15 +74,51 @@ def load_audio(path: str | Path, silent_ok: bool = False) -> np.ndarray:
     return wave
 
 
-def _decode(path: Path, container) -> np.ndarray:
+def _tracks(path: Path) -> list[int]:
+    """Numbers of the sound tracks: those marked as default first, then in the order of the file."""
+    with open_media(path) as container:
+        tracks = container.streams.audio
+        if not tracks:
+            raise ValueError(f"{path}: holds no sound; give a file with an audio track")
+        return sorted(range(len(tracks)), key=lambda i: not tracks[i].disposition & av.stream.Disposition.default)
+
+
+def _decode(path: Path, track: int) -> np.ndarray:
     """Samples by their time stamps: where a recorder dropped some there is silence, so that nothing drifts."""
-    stream = container.streams.audio[0]
-    context = stream.codec_context
-    if context is None:
-        raise ValueError(f"{path}: the sound's codec is not known; convert it to wav or m4a")
-    if not LOWEST_RATE <= (context.sample_rate or 0) <= HIGHEST_RATE:
-        raise ValueError(f"{path}: sound of {context.sample_rate} samples a second cannot be; record or copy it again")
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+    with open_media(path) as container:
+        stream = container.streams.audio[track]
+        context = stream.codec_context
+        if context is None:
+            raise ValueError(f"{path}: the sound's codec is not known; convert it to wav or m4a")
+        rate = context.sample_rate or 0
+        if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+            raise ValueError(f"{path}: sound of {rate} samples a second cannot be; record or copy it again")
+        try:
+            channels, begin = _resample(path, container, stream)
+        except av.error.FFmpegError as error:
+            raise ValueError(f"{path}: the sound is broken and cannot be decoded; replace the file") from error
+        wave = mix(channels)
+        if stream.duration:  # codecs fill their last block up with zeros
+            num_samples = round(float(stream.duration * stream.time_base) * SAMPLE_RATE)
+            if 0 < len(wave) - num_samples <= 2048:
+                wave = wave[:num_samples]
+        late = 0.0 if begin >= 0 else begin  # without pictures, what is stamped before 0 is not meant to be heard
+        if container.streams.video:
+            video = container.streams.video[0]
+            late = begin - float((video.start_time or 0) * video.time_base)
+        kind = container.format.name
+        if context.name in UNTOLD.get(kind, ()) and (not container.streams.video or kind == "avi"):
+            late -= PRIMING[context.name] / rate
+        lead = round(late * SAMPLE_RATE)
+        _bounded(path, len(wave) + abs(lead))
+        wave = np.pad(wave, (lead, 0)) if lead > 0 else wave[-lead:]
+    return np.clip(wave, -1, 1)
+
+
+def _resample(path: Path, container, stream) -> tuple[np.ndarray, float]:
+    """float32 [channels, N] at 16 kHz, two channels of stereo and one of anything else, and the first time stamp, s."""
+    layout = "stereo" if stream.codec_context.layout.nb_channels == 2 else "mono"
+    resampler = av.AudioResampler(format="fltp", layout=layout, rate=SAMPLE_RATE)
     pieces, begin, num_samples = [], None, 0
     for frame in container.decode(stream):
         if begin is None:
@@ -76,26 +126,24 @@ def _decode(path: Path, container) -> np.ndarray:
         gap = round((frame.time - begin) * SAMPLE_RATE) - num_samples if frame.time is not None else 0
         if gap > GAP * SAMPLE_RATE:
             _bounded(path, num_samples + gap)
-            pieces.append(np.zeros(gap, np.float32))
+            pieces.append(np.zeros((len(pieces[0]), gap), np.float32))
             num_samples += gap
         for out in resampler.resample(frame):
-            pieces.append(out.to_ndarray()[0])
-            num_samples += len(pieces[-1])
+            pieces.append(out.to_ndarray())
+            num_samples += pieces[-1].shape[1]
         _bounded(path, num_samples)
     if begin is None:
-        return np.zeros(0, np.float32)
-    pieces += [out.to_ndarray()[0] for out in resampler.resample(None)]
-    wave = np.concatenate(pieces).astype(np.float32, copy=False)
-    if stream.duration:  # codecs fill their last block up with zeros
-        num_samples = round(float(stream.duration * stream.time_base) * SAMPLE_RATE)
-        if 0 < len(wave) - num_samples <= 2048:
-            wave = wave[:num_samples]
-    if container.streams.video:
-        video = container.streams.video[0]
-        lead = round((begin - float((video.start_time or 0) * video.time_base)) * SAMPLE_RATE)
-        _bounded(path, len(wave) + abs(lead))
-        wave = np.pad(wave, (lead, 0)) if lead > 0 else wave[-lead:]
-    return np.clip(wave, -1, 1)
+        return np.zeros((1, 0), np.float32), 0.0
+    pieces += [out.to_ndarray() for out in resampler.resample(None)]
+    return np.concatenate(pieces, 1).astype(np.float32, copy=False), begin
+
+
+def mix(channels: np.ndarray) -> np.ndarray:
+    """float32 [C, N] -> [N]: the mean, or the louder channel alone where the mean cancels (one is turned over)."""
+    mean, loudness = channels.mean(0), np.square(channels).mean(1) if channels.size else np.zeros(len(channels))
+    if len(channels) > 1 and channels.size and np.square(mean).mean() < CANCELS * loudness.max():
+        return channels[loudness.argmax()]
+    return mean
 
 
 def _bounded(path: Path, num_samples: int) -> None:
