@@ -4,10 +4,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import soundfile
 from mini_corpus import disc_frames, write_disc
 
 from tsd.media import backends, video
 from tsd.media.audio import load_audio
+from tsd.media.sound import Sound
 from tsd.media.timeline import read_timeline
 from tsd.media.video import read_frames, resize_square, video_info, write_video
 
@@ -158,6 +160,30 @@ def test_wrong_files_and_frames_are_named(tmp_path):
     write_disc(tmp_path / "a.mp4", 5)
     with pytest.raises(ValueError, match="has 5 frames, so frame 5 does not exist"):
         read_frames(tmp_path / "a.mp4", [0, 5])
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "written"), [(48_000, 2, 48_000), (44_100, 1, 44_100), (8_000, 2, 16_000)]
+)
+def test_the_sound_of_a_result_is_as_it_was_given(tmp_path, rate, channels, written):
+    """Rate, channels and quality; cut or followed by silence to the length of the pictures, in step with them."""
+    t = np.arange(rate) / rate
+    wave = np.stack([0.5 * np.sin(2 * np.pi * 440 * t), 0.5 * np.sin(2 * np.pi * 660 * t)], 1)[:, :channels]
+    soundfile.write(tmp_path / "a.wav", wave, rate)
+    for num_frames in (12, 40):
+        write_video(tmp_path / "a.mp4", iter(disc_frames(num_frames)[:, None]), Sound.of(tmp_path / "a.wav"))
+        with av.open(str(tmp_path / "a.mp4")) as container:
+            context = container.streams.audio[0].codec_context
+            assert (context.sample_rate, context.layout.nb_channels) == (written, channels)
+            assert container.streams.audio[0].duration * container.streams.audio[0].time_base == pytest.approx(
+                num_frames / 25, abs=0.001
+            )
+        heard, given = load_audio(tmp_path / "a.mp4"), load_audio(tmp_path / "a.wav")
+        length = min(len(heard), len(given)) - 400
+        assert np.abs(heard[:length] - given[:length])[400:].std() < 0.01
+        assert np.abs(heard[len(given) + 2048 :]).max(initial=0) < 1e-3
+    write_video(tmp_path / "b.mp4", disc_frames(50), Sound.of(tmp_path / "a.mp4"))
+    assert np.abs(load_audio(tmp_path / "b.mp4")[400:length] - given[400:length]).std() < 0.02
 
 
 def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):

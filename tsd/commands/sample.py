@@ -21,6 +21,7 @@ from tsd.clip import FPS, to_frames, to_uint8
 from tsd.commands.compose import CONF
 from tsd.commands.errors import user_errors
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio
+from tsd.media.sound import Sound
 from tsd.media.video import write_video
 from tsd.runtime.dubbing import LENGTHS, Dubbing
 from tsd.runtime.talker import Talker
@@ -158,25 +159,41 @@ def filling(folder: Path) -> Iterator[Path]:
         work.rename(folder)
 
 
+class Pictures:
+    """Frames uint8 [n, H, W, 3] that pass through on their way into a video, kept as ``<folder>/000000.png`` …; an hour
+    of them is never in memory. ``count``: how many have passed."""
+
+    def __init__(self, pieces: Iterator[np.ndarray], folder: Path):
+        self.pieces, self.folder, self.count = pieces, folder, 0
+        folder.mkdir()
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for piece in self.pieces:
+            for frame in piece:
+                Image.fromarray(frame).save(self.folder / f"{self.count:06d}.png", compress_level=PNG_LEVEL)
+                self.count += 1
+            yield piece
+
+
 def write_face(work: Path, cfg: DictConfig, talker: Talker) -> dict:
     """latents.npz with mode=e2, else sample.mp4 and frames/; what sample.json shall say of them."""
-    pieces = decode(talker, *read_latents(cfg.latents, talker.vae)) if cfg.mode == "decode" else speak(cfg, talker)
-    made = np.concatenate(list(pieces))
     if cfg.mode == "e2":
-        np.savez(work / "latents.npz", latents=made, **face_of(talker, len(made), cfg))
+        z = np.concatenate(list(speak(cfg, talker)))
+        count = len(z)
+        np.savez(work / "latents.npz", latents=z, **face_of(talker, count, cfg))
     else:
-        write_video(work / "sample.mp4", made, load_audio(cfg.audio) if cfg.audio else None)
-        (work / "frames").mkdir()
-        for i, frame in enumerate(made):
-            Image.fromarray(frame).save(work / "frames" / f"{i:06d}.png", compress_level=PNG_LEVEL)
+        made = decode(talker, *read_latents(cfg.latents, talker.vae)) if cfg.mode == "decode" else speak(cfg, talker)
+        pictures = Pictures(made, work / "frames")
+        write_video(work / "sample.mp4", iter(pictures), Sound.of(cfg.audio) if cfg.audio else None)
+        count = pictures.count
     keys = ("reference", "audio", "latents", "mode", "start", "motion", "seed")
-    return {key: cfg[key] for key in keys} | {"frames": len(made)}
+    return {key: cfg[key] for key in keys} | {"frames": count}
 
 
 def write_dubbed(work: Path, cfg: DictConfig, talker: Talker) -> dict:
     """sample.mp4, written while it is made: a video may be long and its pictures large."""
     dubbing = talker.dub(cfg.video, cfg.audio, steps_of(cfg), CHUNK, cfg.seed, cfg.length, cfg.reference)
-    write_video(work / "sample.mp4", even(dubbing), dubbing.wave)
+    write_video(work / "sample.mp4", even(dubbing), Sound.of(cfg.audio))
     keys = ("video", "reference", "audio", "mode", "start", "length", "seed")
     return {key: cfg[key] for key in keys} | {
         "reference_frame": dubbing.reference_frame,

@@ -1,6 +1,7 @@
 """Sound: any file to 16 kHz mono, and the log-mel columns that the recogniser hears."""
 
 import wave as wavfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def load_audio(path: str | Path, silent_ok: bool = False) -> np.ndarray:
     path = Path(path)
     if path.is_file() and path.stat().st_size == 0:
         raise ValueError(f"{path}: the file is empty; record or copy it again")
-    for track in _tracks(path):
+    for track in sound_tracks(path):
         wave = _decode(path, track)
         if len(wave) and not np.abs(wave).max() < SILENCE:  # a camera's unused track is silent
             break
@@ -74,7 +75,7 @@ def load_audio(path: str | Path, silent_ok: bool = False) -> np.ndarray:
     return wave
 
 
-def _tracks(path: Path) -> list[int]:
+def sound_tracks(path: Path) -> list[int]:
     """Numbers of the sound tracks: those marked as default first, then in the order of the file."""
     with open_media(path) as container:
         tracks = container.streams.audio
@@ -84,58 +85,69 @@ def _tracks(path: Path) -> list[int]:
 
 
 def _decode(path: Path, track: int) -> np.ndarray:
-    """Samples by their time stamps: where a recorder dropped some there is silence, so that nothing drifts."""
+    """float32 [N] at 16 kHz of one track, from the moment that counts as its start (``lateness``)."""
     with open_media(path) as container:
         stream = container.streams.audio[track]
-        context = stream.codec_context
-        if context is None:
-            raise ValueError(f"{path}: the sound's codec is not known; convert it to wav or m4a")
-        rate = context.sample_rate or 0
-        if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-            raise ValueError(f"{path}: sound of {rate} samples a second cannot be; record or copy it again")
-        try:
-            channels, begin = _resample(path, container, stream)
-        except av.error.FFmpegError as error:
-            raise ValueError(f"{path}: the sound is broken and cannot be decoded; replace the file") from error
-        wave = mix(channels)
+        layout = "stereo" if sound_decoder(path, stream).layout.nb_channels == 2 else "mono"
+        pieces = [np.zeros((1 + (layout == "stereo"), 0), np.float32), *sound_blocks(path, container, stream, layout)]
+        wave = mix(np.concatenate(pieces, 1))
         if stream.duration:  # codecs fill their last block up with zeros
             num_samples = round(float(stream.duration * stream.time_base) * SAMPLE_RATE)
             if 0 < len(wave) - num_samples <= 2048:
                 wave = wave[:num_samples]
-        late = 0.0 if begin >= 0 else begin  # without pictures, what is stamped before 0 is not meant to be heard
-        if container.streams.video:
-            video = container.streams.video[0]
-            late = begin - float((video.start_time or 0) * video.time_base)
-        kind = container.format.name
-        if context.name in UNTOLD.get(kind, ()) and (not container.streams.video or kind == "avi"):
-            late -= PRIMING[context.name] / rate
-        lead = round(late * SAMPLE_RATE)
-        _bounded(path, len(wave) + abs(lead))
-        wave = np.pad(wave, (lead, 0)) if lead > 0 else wave[-lead:]
-    return np.clip(wave, -1, 1)
+    lead = round(lateness(path, track) * SAMPLE_RATE)
+    _bounded(path, len(wave) + abs(lead))
+    return np.clip(np.pad(wave, (lead, 0)) if lead > 0 else wave[-lead:], -1, 1)
 
 
-def _resample(path: Path, container, stream) -> tuple[np.ndarray, float]:
-    """float32 [channels, N] at 16 kHz, two channels of stereo and one of anything else, and the first time stamp, s."""
-    layout = "stereo" if stream.codec_context.layout.nb_channels == 2 else "mono"
-    resampler = av.AudioResampler(format="fltp", layout=layout, rate=SAMPLE_RATE)
-    pieces, begin, num_samples = [], None, 0
-    for frame in container.decode(stream):
-        if begin is None:
-            begin = frame.time or 0.0
-        gap = round((frame.time - begin) * SAMPLE_RATE) - num_samples if frame.time is not None else 0
-        if gap > GAP * SAMPLE_RATE:
-            _bounded(path, num_samples + gap)
-            pieces.append(np.zeros((len(pieces[0]), gap), np.float32))
-            num_samples += gap
-        for out in resampler.resample(frame):
-            pieces.append(out.to_ndarray())
-            num_samples += pieces[-1].shape[1]
-        _bounded(path, num_samples)
-    if begin is None:
-        return np.zeros((1, 0), np.float32), 0.0
-    pieces += [out.to_ndarray() for out in resampler.resample(None)]
-    return np.concatenate(pieces, 1).astype(np.float32, copy=False), begin
+def sound_decoder(path: Path, stream):
+    """The decoder of a track; ValueError where there is none or its rate cannot be."""
+    if stream.codec_context is None:
+        raise ValueError(f"{path}: the sound's codec is not known; convert it to wav or m4a")
+    if not LOWEST_RATE <= (rate := stream.codec_context.sample_rate or 0) <= HIGHEST_RATE:
+        raise ValueError(f"{path}: sound of {rate} samples a second cannot be; record or copy it again")
+    return stream.codec_context
+
+
+def sound_blocks(path: Path, container, stream, layout: str, rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
+    """float32 [channels, n] one after the other, by their time stamps: where a recorder dropped some there is silence,
+    so that nothing drifts."""
+    resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
+    begin, num_samples = None, 0
+    try:
+        for frame in container.decode(stream):
+            if begin is None:
+                begin = frame.time or 0.0
+            gap = round((frame.time - begin) * rate) - num_samples if frame.time is not None else 0
+            made = [out.to_ndarray() for out in resampler.resample(frame)]
+            if gap > GAP * rate and made:
+                _bounded(path, (num_samples + gap) * SAMPLE_RATE // rate)
+                made.insert(0, np.zeros((len(made[0]), gap), np.float32))
+            num_samples += sum(piece.shape[1] for piece in made)
+            _bounded(path, num_samples * SAMPLE_RATE // rate)
+            yield from made
+        if begin is not None:
+            yield from (out.to_ndarray() for out in resampler.resample(None))
+    except av.error.FFmpegError as error:
+        raise ValueError(f"{path}: the sound is broken and cannot be decoded; replace the file") from error
+
+
+def lateness(path: Path, track: int) -> float:
+    """Seconds from sample 0, which is the start of the first picture, or of the recording, to the first decoded sample;
+    below 0 where samples come before that."""
+    with open_media(path) as container:
+        stream, videos, kind = container.streams.audio[track], container.streams.video, container.format.name
+        try:
+            begin = next((frame.time or 0.0 for frame in container.decode(stream)), 0.0)
+        except av.error.FFmpegError as error:
+            raise ValueError(f"{path}: the sound is broken and cannot be decoded; replace the file") from error
+        late = min(begin, 0.0)  # without pictures, what is stamped below 0 is not meant to be heard
+        if videos:
+            late = begin - float((videos[0].start_time or 0) * videos[0].time_base)
+        codec = stream.codec_context
+        if codec.name in UNTOLD.get(kind, ()) and (not videos or kind == "avi"):
+            late -= PRIMING[codec.name] / codec.sample_rate
+    return late
 
 
 def mix(channels: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 
 import av
@@ -15,6 +15,10 @@ from tsd.clip import FPS, SAMPLE_RATE
 from tsd.media import backends
 from tsd.media.atomic import replacing
 from tsd.media.container import decode_pictures, open_media, picture_stream, upright
+from tsd.media.sound import Samples, Sound
+
+BIT_RATE, LOW_BIT_RATE = "192k", "96k"
+"""Of the sound of a result, and of one channel of 16 kHz, which needs less."""
 
 
 @dataclass(frozen=True)
@@ -85,22 +89,24 @@ def resize_square(frames: np.ndarray, size: int) -> np.ndarray:
 def write_video(
     path: str | Path,
     frames: np.ndarray | Iterator[np.ndarray],
-    audio: np.ndarray | None = None,
+    audio: np.ndarray | Sound | None = None,
     fps: int | Fraction = FPS,
     keyframe_every: int = 250,
 ) -> None:
-    """Write an mp4: H.264 (yuv420p, crf 18) and, with ``audio``, AAC 16 kHz mono.
+    """Write an mp4: H.264 (yuv420p, crf 18) and, with ``audio``, AAC of its rate and channels.
 
     Args:
         frames: uint8 [T, H, W, 3] RGB, even H and W; or an iterator of such pieces, of which one is held at a time.
-        audio: float32 [N] in [-1, 1] at 16 kHz; cut or padded with silence to exactly T / fps seconds.
+        audio: float32 [N] in [-1, 1] at 16 kHz, or what ``Sound.of`` says of a file; cut or padded with silence to
+            exactly T / fps seconds.
         keyframe_every: frames; few make a window out of the middle quick to read, and the file larger.
 
     The file appears under its name only when it is complete.
     """
     pieces = frames if isinstance(frames, Iterator) else iter([np.asarray(frames)])
+    sound = Samples(audio) if isinstance(audio, np.ndarray) else audio
     with replacing(path) as temporary:
-        _encode(str(temporary), _checked(path, pieces), audio, Fraction(fps), keyframe_every)
+        _encode(str(temporary), _checked(path, pieces), sound, Fraction(fps), keyframe_every)
 
 
 def _checked(path: str | Path, pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -120,7 +126,7 @@ def _checked(path: str | Path, pieces: Iterator[np.ndarray]) -> Iterator[np.ndar
 
 
 def _encode(
-    path: str, pieces: Iterator[np.ndarray], audio: np.ndarray | None, fps: Fraction, keyframe_every: int
+    path: str, pieces: Iterator[np.ndarray], sound: Sound | Samples | None, fps: Fraction, keyframe_every: int
 ) -> None:
     first, count = next(pieces), 0
     with av.open(path, "w", format="mp4") as container:
@@ -130,23 +136,45 @@ def _encode(
             options["x264-params"] = "asm=AVX2"
         video = container.add_stream("libx264", rate=fps, options=options)
         video.height, video.width, video.pix_fmt = first.shape[1], first.shape[2], "yuv420p"
-        if audio is not None:
-            sound = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono", options={"b": "96k"})
+        track = None if sound is None else _Track(container, sound)
         for frames in chain([first], pieces):
             count += len(frames)
             for picture in frames:
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
                 container.mux(video.encode(frame))
+            if track:
+                track.encode(round(count / fps * sound.rate))
         container.mux(video.encode(None))
-        if audio is not None:
-            num_samples = round(count / fps * SAMPLE_RATE)
-            wave = np.zeros(num_samples, np.float32)
-            audio = np.asarray(audio, np.float32).reshape(-1)[:num_samples]
-            wave[: len(audio)] = np.clip(audio, -1, 1)
-            frame = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
-            frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, 0, Fraction(1, SAMPLE_RATE)
-            container.mux(sound.encode(frame))
-            container.mux(sound.encode(None))
+        if track:
+            track.close()
+
+
+class _Track:
+    """The sound of a file being written, which keeps up with its pictures: the container holds nothing back."""
+
+    def __init__(self, container, sound: Sound | Samples):
+        quiet = sound.channels == 1 and sound.rate <= SAMPLE_RATE
+        options = {"b": LOW_BIT_RATE if quiet else BIT_RATE}
+        self.container, self.sound, self.done = container, sound, 0
+        self.stream = container.add_stream("aac", rate=sound.rate, layout=sound.layout, options=options)
+        self.blocks = chain(sound.blocks(), repeat(np.zeros((sound.channels, sound.rate), np.float32)))
+        self.block = np.zeros((sound.channels, 0), np.float32)
+
+    def encode(self, num_samples: int) -> None:
+        """Go on to this many samples; beyond its end the sound is silence."""
+        while self.done < num_samples:
+            if not self.block.shape[1]:
+                self.block = next(self.blocks)
+            part, self.block = np.split(self.block, [num_samples - self.done], 1)
+            if part.shape[1]:
+                frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(part), format="fltp", layout=self.sound.layout)
+                frame.sample_rate, frame.pts = self.sound.rate, self.done
+                frame.time_base = Fraction(1, self.sound.rate)
+                self.container.mux(self.stream.encode(frame))
+                self.done += part.shape[1]
+
+    def close(self) -> None:
+        self.container.mux(self.stream.encode(None))
 
 
 def broken(path: str | Path, detail: str = "") -> ValueError:
