@@ -240,12 +240,15 @@ def test_memory_does_not_grow_with_time(video):
 def test_the_best_frame_is_frontal_and_usual(video):
     turned = np.repeat(POINTS[None], 9, 0)
     turned[:, 2, 0] += np.linspace(-0.08, 0.12, 9)
-    fake = DrivingVideo(video.path, video.timeline, np.ones((9, 3)), turned)
+    fake = DrivingVideo(video.path, video.timeline, np.ones((9, 3)), turned, np.zeros(9, int))
     assert fake.best_frame() == 3
     away = np.repeat(POINTS[None], 9, 0)
     away[7] += 0.1
     away[:7, 2, 0] += 0.01
-    assert DrivingVideo(video.path, video.timeline, np.ones((9, 3)), away).best_frame() != 7
+    spans = np.zeros(9, int)
+    assert DrivingVideo(video.path, video.timeline, np.ones((9, 3)), away, spans).best_frame() != 7
+    spans[:6] = -1
+    assert DrivingVideo(video.path, video.timeline, np.ones((9, 3)), turned, spans).best_frame() == 6
 
 
 def test_the_face_is_framed_as_in_training(video):
@@ -269,8 +272,8 @@ def test_a_reference_may_be_another_picture(video, people):
         ("text.mp4", "text.mp4: not a readable media file"),
         ("sound.wav", "sound.wav: holds no video"),
         ("wall.mp4", "wall.mp4: no face is found"),
-        ("two.mp4", "two.mp4: shows 2 faces; cut out the one that shall speak"),
-        ("cut.mp4", r"cut.mp4: the face is seen from 0.0 s to 0.6 s of 1.0 s only; cut the video"),
+        ("two.mp4", "two.mp4: .* the video shows 2 faces; say which one with face=largest, left or right"),
+        ("late.mp4", r"late.mp4: a face that can speak is seen in 0.4 s of 1.0 s only: cut the video"),
     ],
 )
 def test_videos_that_cannot_be_dubbed(people, tmp_path, name, words):
@@ -280,12 +283,79 @@ def test_videos_that_cannot_be_dubbed(people, tmp_path, name, words):
         "sound.wav": lambda path: write_wav(path, noise(20)),
         "wall.mp4": lambda path: encode(path, [frame[:64, :64] for frame in scene]),
         "two.mp4": lambda path: encode(path, people.scene(who=(0, 1), width=400)[:15]),
-        "cut.mp4": lambda path: encode(path, scene + people.scene(who=(1,))[:10]),
+        "late.mp4": lambda path: encode(path, [np.zeros_like(f) for f in scene] + people.scene()[:10]),
     }
     make.get(name, lambda path: None)(tmp_path / name)
     with pytest.raises((ValueError, FileNotFoundError), match=words) as error:
         talker().dub(tmp_path / name, noise(30))
     assert "\n" not in str(error.value)
+
+
+# Ends of shots, several shots, several people, other rates
+
+
+def black(scene: list) -> list:
+    return [np.zeros_like(frame) for frame in scene]
+
+
+def changed(source: list[np.ndarray], made: np.ndarray) -> list[bool]:
+    return [not np.array_equal(a, b) for a, b in zip(source, made, strict=True)]
+
+
+def left_alone(path, num_frames: int, **options) -> list[bool]:
+    """Of each frame, whether dubbing leaves it as it is; the same whatever the chunk."""
+    source = list(resampled_frames(path, read_timeline(path)))[:num_frames]
+    made = dubbed(talker(), path, noise(num_frames), chunk=8, **options)
+    np.testing.assert_allclose(made.astype(int), dubbed(talker(), path, noise(num_frames), chunk=3, **options), atol=1)
+    return [not c for c in changed(source, made)]
+
+
+def test_frames_without_the_face_stay_as_they_are(people, tmp_path):
+    scene = people.scene()[:30]
+    for name, frames, unseen in (
+        ("late", black(scene[:4]) + scene[:20], range(4)),
+        ("early", scene[:20] + black(scene[:5]), range(20, 25)),
+        ("dark", scene[:12] + black(scene[:3]) + scene[12:25], range(12, 15)),
+    ):
+        path = encode(tmp_path / f"{name}.mp4", frames)
+        left = left_alone(path, len(frames))
+        # Faces are looked for on every third frame: up to two frames beside a cut may be on the other side of it.
+        assert all(left[i] for i in unseen) and sum(left) <= len(unseen) + 2
+
+
+def test_a_fade_in_is_no_fault(people, tmp_path):
+    scene = people.scene()[:30]
+    faded = [(frame * min(1, (i + 1) / 8)).astype(np.uint8) for i, frame in enumerate(scene)]
+    video = DrivingVideo.read(encode(tmp_path / "fade.mp4", faded))
+    assert set(np.unique(video.spans)) <= {-1, 0} and (video.spans[8:] == 0).all()
+
+
+def test_every_shot_is_dubbed_from_its_own_best_frame(people, tmp_path):
+    path = encode(tmp_path / "cut.mp4", people.scene()[:15] + people.scene(who=(1,))[:15])
+    video = DrivingVideo.read(path)
+    assert video.spans.tolist() == [0] * 15 + [1] * 15
+    assert video.best_frame(0) < 15 <= video.best_frame(1)
+    assert not any(left_alone(path, 30))
+
+
+@pytest.mark.parametrize(("face", "at"), [("left", 0.25), ("right", 0.75), ("largest", None)])
+def test_one_of_two_faces_is_chosen(people, tmp_path, face, at):
+    path = encode(tmp_path / "two.mp4", people.scene(who=(0, 1), width=400)[:15])
+    video = DrivingVideo.read(path, face=face)
+    middle = (video.squares[:, 0] + video.squares[:, 2] / 2).mean() / video.timeline.width
+    assert at is None or abs(middle - at) < 0.2
+    with pytest.raises(ValueError, match="face=top: must be one of largest, left, right"):
+        DrivingVideo.read(path, face="top")
+
+
+@pytest.mark.parametrize("every", [2, 3])
+def test_repeated_frames_are_no_cuts(people, tmp_path, every):
+    """12 and 8 frames a second brought to 25: repeats in between, and jumps that are larger than at 25."""
+    scene = [np.roll(frame, round(24 * np.sin(i / 4)), 1) for i, frame in enumerate(people.scene()[:36])]
+    video = DrivingVideo.read(encode(tmp_path / "low.mp4", [scene[i // every * every] for i in range(36)]))
+    assert (video.spans == 0).all()
+    low = DrivingVideo.read(encode(tmp_path / "rate.mp4", scene[::every], None, 25 / every))
+    assert (low.spans == 0).all() and len(low) == 36
 
 
 def test_a_talker_that_cannot_stream_cannot_dub(video):

@@ -192,13 +192,20 @@ def write_face(work: Path, cfg: DictConfig, talker: Talker) -> dict:
 
 def write_dubbed(work: Path, cfg: DictConfig, talker: Talker) -> dict:
     """sample.mp4, written while it is made: a video may be long and its pictures large."""
-    dubbing = talker.dub(cfg.video, cfg.audio, steps_of(cfg), CHUNK, cfg.seed, cfg.length, cfg.reference)
+    dubbing = talker.dub(cfg.video, cfg.audio, steps_of(cfg), CHUNK, cfg.seed, cfg.length, cfg.reference, cfg.face)
     write_video(work / "sample.mp4", even(dubbing), Sound.of(cfg.audio))
-    keys = ("video", "reference", "audio", "mode", "start", "length", "seed")
+    left, fps = dubbing.num_left, dubbing.video.timeline.fps
+    if left:
+        log.info("%d of %d frames do not show the face and stay as they are", left, dubbing.num_frames)
+    if abs(fps - FPS) > 0.01:
+        log.info("the video has %.2f frames a second, the result has %d", fps, FPS)
+    keys = ("video", "reference", "audio", "mode", "start", "length", "face", "seed")
     return {key: cfg[key] for key in keys} | {
         "reference_frame": dubbing.reference_frame,
         "video_frames": len(dubbing.video),
         "frames": dubbing.num_frames,
+        "frames_left": left,
+        "video_fps": round(fps, 3),
     }
 
 

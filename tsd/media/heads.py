@@ -44,6 +44,11 @@ class Head:
         return float(np.median([max(f.box[2] - f.box[0], f.box[3] - f.box[1]) for f in self.faces]))
 
     @property
+    def middle(self) -> float:
+        """Median place of the face's box, x in pixels."""
+        return float(np.median([(f.box[0] + f.box[2]) / 2 for f in self.faces]))
+
+    @property
     def turned(self) -> float:
         """Share of the seen frames on which the head is turned away."""
         points = np.stack([face.points for face in self.faces])

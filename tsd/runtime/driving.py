@@ -22,9 +22,20 @@ MAX_RIVAL = 0.2
 """Share of the time in which a second face of comparable size may be seen."""
 
 
+CHOICES = {
+    "largest": lambda head: head.size,
+    "left": lambda head: -head.middle,
+    "right": lambda head: head.middle,
+}
+"""Which face of several speaks: the one of the greatest value."""
+
+LEAST = 0.5
+"""Share of a video's frames that must show the face."""
+
+
 @dataclass(frozen=True)
 class DrivingVideo:
-    """The first T frames of a video, at 25 frames a second, and the one face they show."""
+    """The first T frames of a video, at 25 frames a second, and the face in them that is to speak."""
 
     path: Path
     timeline: Timeline
@@ -32,14 +43,19 @@ class DrivingVideo:
     """[T, 3], see ``crops.squares``: what is cut out of every frame."""
     points: np.ndarray
     """float32 [T, 5, 2], landmarks in units of the squares."""
+    spans: np.ndarray
+    """int [T]: number of the stretch in which the face is seen without a cut, -1 where it is not seen."""
 
     @classmethod
-    def read(cls, path: str | Path, num_frames: int | None = None) -> "DrivingVideo":
+    def read(cls, path: str | Path, num_frames: int | None = None, face: str | None = None) -> "DrivingVideo":
         """Follow the face through the first ``num_frames`` frames (None: all).
 
-        Raises FileNotFoundError, or ValueError for what is no video, shows no face, several, or one that comes or goes,
-        is too small or is mostly turned away.
+        face: one of CHOICES, by which the face is chosen in every shot; None: every shot shows one.
+        Raises FileNotFoundError, or ValueError for what is no video, shows no face, several (without ``face``), or one
+        that is seen in less than half of the time, is too small or is mostly turned away.
         """
+        if face is not None and face not in CHOICES:
+            raise ValueError(f"face={face}: must be one of {', '.join(CHOICES)}")
         path, timeline = Path(path), read_timeline(path)
         count = min(num_frames or timeline.num_frames, timeline.num_frames)
         looked, changes, before = [], [], None
@@ -51,10 +67,17 @@ class DrivingVideo:
             changes += [] if before is None else [change(before, small)]
             before = small
         frames.close()
-        head = the_one_head(path, follow(looked, find_cuts(np.array(changes)), count, LOOK_EVERY), count)
-        points, boxes = head.landmarks(count)
+        heads = chosen_heads(path, follow(looked, find_cuts(np.array(changes)), count, LOOK_EVERY), count, face)
+        points, boxes, spans = np.zeros((count, 5, 2), np.float32), np.zeros((count, 4), np.float32), np.full(count, -1)
+        for number, head in enumerate(heads):
+            here = slice(head.first, head.end)
+            points[here], boxes[here] = head.landmarks()
+            spans[here] = number
+        seen = np.flatnonzero(spans >= 0)
+        nearest = seen[np.abs(seen[None] - np.arange(count)[:, None]).argmin(1)]  # unseen: never looked at
+        points, boxes = points[nearest], boxes[nearest]
         places = squares(points)
-        return cls(path, timeline, places, in_squares(points, boxes, places)[0])
+        return cls(path, timeline, places, in_squares(points, boxes, places)[0], spans)
 
     def __len__(self) -> int:
         return len(self.squares)
@@ -73,40 +96,52 @@ class DrivingVideo:
         picture = frames_between(self.path, self.timeline, number, number + 1)[0]
         return crop(picture, self.squares[number], size)
 
-    def best_frame(self) -> int:
-        """The frame that shows the face most from the front, and nearest to where it usually is.
+    def best_frame(self, span: int = 0) -> int:
+        """The frame of a span that shows the face most from the front, and nearest to where it usually is.
 
         What has to be invented of the others is least then: a frontal face hides no cheek, and a usual one is moved
         least. Whether its eyes are shut does not matter, for eyes stay the video's.
         """
-        eyes, nose = self.points[:, :2], self.points[:, 2]
+        here = np.flatnonzero(self.spans == span)
+        points = self.points[here]
+        eyes, nose = points[:, :2], points[:, 2]
         apart = eyes[:, 1] - eyes[:, 0]
         distance = np.maximum(np.linalg.norm(apart, axis=1), 1e-6)
         turned = np.abs(((nose - eyes.mean(1)) * apart).sum(1)) / distance**2
         leaning = np.abs(np.arctan2(apart[:, 1], apart[:, 0]))
-        away = np.linalg.norm(self.points - np.median(self.points, 0), axis=2).mean(1) / np.median(distance)
-        return int((turned + leaning + away).argmin())
+        away = np.linalg.norm(points - np.median(points, 0), axis=2).mean(1) / np.median(distance)
+        return int(here[(turned + leaning + away).argmin()])
 
 
-def the_one_head(path: Path, heads: list[Head], num_frames: int) -> Head:
-    """The head that is seen from the first frame to the last, or a ValueError that says what is seen instead."""
+def chosen_heads(path: Path, heads: list[Head], num_frames: int, face: str | None) -> list[Head]:
+    """The heads that speak, one after the other, or a ValueError that says why there are too few frames of them."""
     if not heads:
         raise ValueError(f"{path}: no face is found; give a video of one person looking at the camera")
-    head = max(heads, key=lambda h: (h.end - h.first, h.size))
-    if rivals(head, heads) > MAX_RIVAL:
+    value = CHOICES[face or "largest"]
+    chosen, reasons = [], {}
+    for head in sorted(heads, key=value, reverse=True):
+        if any(head.first < other.end and other.first < head.end for other in chosen):
+            continue
+        if reason := fault(head, heads, face):
+            reasons.setdefault(reason, head)
+        else:
+            chosen.append(head)
+    usable = sum(head.end - head.first for head in chosen)
+    if usable < LEAST * num_frames:
+        why = next(iter(reasons), "cut the video to the shots that show the face")
+        raise ValueError(
+            f"{path}: a face that can speak is seen in {usable / FPS:.1f} s of {num_frames / FPS:.1f} s only: {why}"
+        )
+    return sorted(chosen, key=lambda head: head.first)
+
+
+def fault(head: Head, heads: list[Head], face: str | None) -> str:
+    """Why a head cannot speak; empty where it can."""
+    if face is None and rivals(head, heads) > MAX_RIVAL:
         count = 1 + sum(h is not head and h.size > RIVAL * head.size for h in heads)
-        raise ValueError(f"{path}: shows {count} faces; cut out the one that shall speak")
-    if head.first > 0 or head.end < num_frames:
-        raise ValueError(
-            f"{path}: the face is seen from {head.first / FPS:.1f} s to {head.end / FPS:.1f} s of "
-            f"{num_frames / FPS:.1f} s only; cut the video to one shot that shows it throughout"
-        )
+        return f"the video shows {count} faces; say which one with face=largest, left or right"
     if head.size < SMALLEST:
-        raise ValueError(
-            f"{path}: the face is only {head.size:.0f} pixels across; give a video where it has {SMALLEST}"
-        )
+        return f"the face is only {head.size:.0f} pixels across; give a video where it has {SMALLEST}"
     if head.turned > MAX_TURNED:
-        raise ValueError(
-            f"{path}: the face is turned away in {head.turned:.0%} of the time; give one seen from the front"
-        )
-    return head
+        return f"the face is turned away in {head.turned:.0%} of the time; give one seen from the front"
+    return ""

@@ -37,35 +37,70 @@ class Dubbing:
     """
 
     talker: object
-    speaker: Speaker
+    reference: Speaker | None
+    """Whose mouth it is; None: in every span, as its best frame shows it."""
     video: DrivingVideo
     wave: np.ndarray
     num_frames: int
     steps: str
     chunk: int
     seed: int
-    reference_frame: int | None
+
+    def __post_init__(self):
+        self.speakers: dict[int, Speaker] = {}
+
+    @property
+    def num_left(self) -> int:
+        """Frames of the result that stay as they are, for the face is not seen in them."""
+        order = there_and_back_order(len(self.video), self.num_frames)
+        return int((self.video.spans[order] < 0).sum())
+
+    @property
+    def reference_frame(self) -> int | None:
+        return None if self.reference is not None else self.video.best_frame()
+
+    def speaker(self, span: int) -> Speaker:
+        """Who speaks in a span."""
+        if self.reference is not None:
+            return self.reference
+        if span not in self.speakers:
+            frame = self.video.best_frame(span)
+            crop = self.video.crop(frame, self.talker.vae.resolution)
+            self.speakers[span] = self.talker.speaker(crop, self.video.motion[frame])
+        return self.speakers[span]
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        talker, video, speaker = self.talker, self.video, self.speaker
-        size, motion = talker.vae.resolution, torch.from_numpy(video.motion)
+        talker, video = self.talker, self.video
+        motion, schedule = torch.from_numpy(video.motion), talker.schedule(self.steps)
         hearing = Hearing(talker.recogniser, self.chunk)
-        speaking = Speaking(talker.student, speaker, talker.schedule(self.steps), self.seed)
         order, pictures, done = there_and_back_order(len(video), self.num_frames), video.frames(), 0
+        speaking, before = None, -1
         for windows, _ in heard(hearing, [self.wave], self.chunk):
             for part in windows.split(self.chunk) if len(windows) else ():
                 here = order[done : done + len(part)]
                 done += len(part)
-                shown = [next(pictures) for _ in here]
-                faces = np.stack([crop(p, video.squares[i], size) for p, i in zip(shown, here, strict=True)])
-                masks = mouth_masks(video.points[here], size)
-                with torch.inference_mode():
-                    seen = talker.vae.appearance(to_frames(faces))
-                known = Known(seen.latent, latent_masks(masks, talker.vae.latent_size))
-                # Each frame is decoded with itself as the picture to be moved: all but the mouth is already in place.
-                made = talker.decode(speaking(part, motion[here], known=known), seen)
-                layers = zip(shown, video.squares[here], made, masks, strict=True)
-                yield np.stack([paste(*layer) for layer in layers])
+                edges = np.flatnonzero(np.diff(video.spans[here])) + 1
+                for some, run in zip(np.split(here, edges), np.split(np.arange(len(here)), edges), strict=True):
+                    shown, span = [next(pictures) for _ in some], int(video.spans[some[0]])
+                    if span >= 0 and span != before:  # nothing of another shot is remembered
+                        speaking = Speaking(talker.student, self.speaker(span), schedule, self.seed)
+                    before = span
+                    yield np.stack(shown) if span < 0 else self.dub(speaking, part[run], motion[some], some, shown)
+
+    def dub(
+        self, speaking: Speaking, part: Tensor, motion: Tensor, numbers: np.ndarray, shown: list[np.ndarray]
+    ) -> np.ndarray:
+        """The pictures ``shown``, which are the frames ``numbers`` of the video, with the mouth of windows ``part``."""
+        talker, video, size = self.talker, self.video, self.talker.vae.resolution
+        faces = np.stack([crop(p, video.squares[i], size) for p, i in zip(shown, numbers, strict=True)])
+        masks = mouth_masks(video.points[numbers], size)
+        with torch.inference_mode():
+            seen = talker.vae.appearance(to_frames(faces))
+        known = Known(seen.latent, latent_masks(masks, talker.vae.latent_size))
+        # Each frame is decoded with itself as the picture to be moved: all but the mouth is already in place.
+        made = talker.decode(speaking(part, motion, known=known), seen)
+        layers = zip(shown, video.squares[numbers], made, masks, strict=True)
+        return np.stack([paste(*layer) for layer in layers])
 
 
 def latent_masks(masks: np.ndarray, size: int) -> Tensor:

@@ -104,8 +104,8 @@ class Talker:
         """Frames uint8 [<= chunk, R, R, 3] as soon as the sound for them is there; mode ``e2``: latents float32
         [<= chunk, C, h, w], to be decoded later.
 
-        audio: pieces of any size, float32 [N] in [-1, 1] or int16 [N] at 16 kHz (``as_samples``); a file's pieces give the frames that the whole file gives,
-        whatever ``chunk`` is: larger ones cost less per frame and are ready later. Memory does not grow with time.
+        audio: pieces of any size, float32 [N] in [-1, 1] or int16 [N] at 16 kHz (``as_samples``); a file's pieces give
+        the frames that the whole file gives, whatever ``chunk`` is: larger ones cost less per frame and are ready later. Memory does not grow with time.
         Graphs are compiled when they first meet a shape, for longer than a frame lasts: unless all sound is there
         already (a list), the first stream of a kind speaks some silence to itself before it asks for sound.
         motion: ``natural``, or ``still``. start: ``noise``, or ``reference``.
@@ -147,12 +147,14 @@ class Talker:
         seed: int = 0,
         length: str = "speech",
         reference: str | Path | np.ndarray | None = None,
+        face: str | None = None,
     ) -> Dubbing:
         """A video of one face whose mouth says other words: iterate for its frames uint8 [<= chunk, H, W, 3] at 25
         frames a second. Head, eyes and everything else stay the video's.
 
         video: a file, or what was read of one. audio: a file or float32 [N] at 16 kHz. length: see
-        ``dubbing.LENGTHS``. reference: a picture of the face, instead of the frame of the video that shows it best.
+        ``dubbing.LENGTHS``. reference: a picture of the face, instead of the frames of the video that show it best.
+        face: which of several faces, one of ``driving.CHOICES``. Frames that do not show it stay as they are.
         Raises ValueError or FileNotFoundError for what cannot be dubbed.
         """
         self.require_stream()
@@ -162,15 +164,10 @@ class Talker:
         wave = waveform(audio)
         speech = -(-len(wave) // SAMPLES_PER_FRAME)
         if not isinstance(video, DrivingVideo):
-            video = DrivingVideo.read(video, None if length == "video" else speech)
-        frame = None
-        if reference is None:
-            frame = video.best_frame()
-            speaker = self.speaker(video.crop(frame, self.vae.resolution), video.motion[frame])
-        else:
-            speaker = self.face(reference)
+            video = DrivingVideo.read(video, None if length == "video" else speech, face)
         num_frames = common_length(length, speech, len(video))
-        return Dubbing(self, speaker, video, speech_of(wave, num_frames), num_frames, steps, chunk, seed, frame)
+        speaker = None if reference is None else self.face(reference)
+        return Dubbing(self, speaker, video, speech_of(wave, num_frames), num_frames, steps, chunk, seed)
 
     def require_stream(self) -> None:
         """Raises ValueError where frames cannot be made one after the other."""
