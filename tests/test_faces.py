@@ -12,7 +12,6 @@ from tsd.media.faces import (
     detect_faces,
     find_face,
     landmarks_to_motion,
-    load_picture,
 )
 from tsd.media.video import read_frames
 from tsd.prepare.drawn.synthetic import make_corpus

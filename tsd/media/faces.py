@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 EYES_AT = (0.5, 0.42)
 """Where the point between the eyes lies in a framed picture, in units of its side."""
@@ -35,23 +35,6 @@ class Landmarks:
     box: np.ndarray
     """float32 [4] x0 y0 x1 y1 in pixels."""
     probability: float
-
-
-def load_picture(path: str | Path) -> np.ndarray:
-    """Any picture that Pillow reads, as uint8 [H, W, 3] RGB, upright (EXIF), transparency on white.
-
-    Raises FileNotFoundError, or ValueError for a file that is not a picture.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such picture")
-    try:
-        with Image.open(path) as picture:
-            picture = ImageOps.exif_transpose(picture).convert("RGBA")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a picture that can be read; give a png or jpg") from error
-    white = Image.new("RGBA", picture.size, "white")
-    return np.asarray(Image.alpha_composite(white, picture).convert("RGB"))
 
 
 @cache

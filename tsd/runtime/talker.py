@@ -12,7 +12,8 @@ from torch import Tensor
 from tsd.clip import MELS_PER_FRAME, MOTION, VISEMES, to_frames, to_uint8, viseme_windows
 from tsd.diffusion import Schedule
 from tsd.media.audio import SAMPLES_PER_FRAME, as_samples, load_audio, log_mel
-from tsd.media.faces import crop_face, find_face, load_picture
+from tsd.media.faces import crop_face, find_face
+from tsd.media.pictures import load_picture
 from tsd.nets.denoiser import Condition
 from tsd.nets.vae import Appearance
 from tsd.runtime import loading
@@ -105,8 +106,8 @@ class Talker:
         [<= chunk, C, h, w], to be decoded later.
 
         audio: pieces of any size, float32 [N] in [-1, 1] or int16 [N] at 16 kHz (``as_samples``); a file's pieces give
-        the frames that the whole file gives, whatever ``chunk`` is: larger ones cost less per frame and are ready later.
-        Memory does not grow with time.
+        the frames that the whole file gives, whatever ``chunk`` is: larger ones cost less per frame and are ready
+        later. Memory does not grow with time.
         Graphs are compiled when they first meet a shape, for longer than a frame lasts: unless all sound is there
         already (a list), the first stream of a kind speaks some silence to itself before it asks for sound.
         motion: ``natural``, or ``still``. start: ``noise``, or ``reference``.
