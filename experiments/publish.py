@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from tsd.evaluation.report import filled
-from tsd.prepare.manifests import write_atomic
+from tsd.media.atomic import write_file
 
 REPO = Path(__file__).resolve().parent.parent
 STUDY = REPO / "experiments" / "demo"
@@ -59,7 +59,7 @@ def main() -> None:
         sheet.convert("RGB").save(STUDY / "sheet.jpg", quality=80, subsampling=0)  # a fifth of the PNG
     block = numbers(json.loads((STUDY / "report.json").read_text()))
     for page in (REPO / "README.md", STUDY / "README.md"):
-        write_atomic(page, filled(page.read_text(), "make readme", block).encode())
+        write_file(page, filled(page.read_text(), "make readme", block).encode())
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ from tsd.bench.machine import pinned
 from tsd.bench.tables import to_markdown
 from tsd.clip import FPS, SAMPLE_RATE
 from tsd.commands import bench, export
+from tsd.media.atomic import write_file
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio, write_wav
-from tsd.prepare.manifests import write_atomic
 from tsd.runtime.talker import Talker
 from tsd.weights import checkpoint
 
@@ -252,13 +252,13 @@ def main() -> None:
         "there, the next block is begun before this one is decoded"
     )
     report["asked"] = verdicts(flat, report)
-    write_atomic(given.out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
+    write_file(given.out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
     note = (
         f"Milliseconds depend on the machine and on what else it does, their ratio to a product of matrices timed at "
         f"the same moment hardly. On a machine whose product gives {REFERENCE_GFLOPS} GFLOP/s, 0.5 GFLOP are 2.5 ms."
     )
     text = f"# What is asked\n\n{summary(report)}\n\n{note}\n\n" + "\n".join(texts)
-    write_atomic(given.out / "report.md", text.encode())
+    write_file(given.out / "report.md", text.encode())
     print(summary(report))
 
 

@@ -18,7 +18,7 @@ from tsd.commands.compose import composed as compose
 from tsd.commands.evaluate import run as evaluate
 from tsd.evaluation.report import to_json
 from tsd.evaluation.report.figure import figure_png
-from tsd.prepare.manifests import write_atomic
+from tsd.media.atomic import write_file
 
 STUDY = Path(__file__).resolve().parent
 REPO = STUDY.parents[1]
@@ -96,7 +96,7 @@ def figure_4(report: dict, costs: dict, path: Path) -> None:
         "paper's student, other data", (1, 4.26), xycoords=("axes fraction", "data"), ha="right", va="top"
     )
     figure.suptitle(f"Figure 4: quality against latency, {report['clips']} held-out clips (grey: 25 fps)")
-    write_atomic(path, figure_png(figure, dpi=130))
+    write_file(path, figure_png(figure, dpi=130))
 
 
 def to_markdown(report: dict, costs: dict, estimates: dict) -> str:
@@ -130,8 +130,8 @@ def main() -> None:
     estimates = costs["board_ms_estimated"]
     figure_4(report, costs, STUDY / "figure4.png")
     kept = {"evaluation": report, "costs": costs, "board_ms_estimated": estimates}
-    write_atomic(STUDY / "paper.md", to_markdown(report, costs, estimates).encode())
-    write_atomic(STUDY / "paper.json", to_json(kept).encode())
+    write_file(STUDY / "paper.md", to_markdown(report, costs, estimates).encode())
+    write_file(STUDY / "paper.json", to_json(kept).encode())
     print((STUDY / "paper.md").read_text())
 
 

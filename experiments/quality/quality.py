@@ -24,7 +24,7 @@ from tsd.evaluation.clips.choice import shown_clips
 from tsd.evaluation.clips.generate import runs
 from tsd.evaluation.loading import load_chain, load_instruments
 from tsd.evaluation.report import filled, sheet, to_json
-from tsd.prepare.manifests import write_atomic
+from tsd.media.atomic import write_file
 from tsd.weights import checkpoint
 from tsd.weights.releases import Finished, read_finished
 
@@ -117,17 +117,17 @@ def main() -> None:
     table = to_markdown(report)
     draw, side = make_sheet(chain, data, given.faces, given.moments)
     if ours:
-        write_atomic(study / "sheet.png", small_png(draw, side))
+        write_file(study / "sheet.png", small_png(draw, side))
     with Image.open(given.chain / "sheet.png") as faces:
-        write_atomic(study / "faces.jpg", jpeg(faces if ours else draw(side)))
-    write_atomic(study / "report.md", f"# Quality\n\n{table}".encode())
+        write_file(study / "faces.jpg", jpeg(faces if ours else draw(side)))
+    write_file(study / "report.md", f"# Quality\n\n{table}".encode())
     for name, here in SHOWN.items() if ours else [("sample.mp4", "sample.mp4")]:
-        write_atomic(study / here, (given.chain / name).read_bytes())
+        write_file(study / here, (given.chain / name).read_bytes())
     pages = [(study / "README.md", table)]
     pages += [(REPO / "README.md", in_short(report))] if ours else []
     for page, block in pages:
-        write_atomic(page, filled(page.read_text(), "make quality", block).encode())
-    write_atomic(study / "report.json", to_json(report).encode())
+        write_file(page, filled(page.read_text(), "make quality", block).encode())
+    write_file(study / "report.json", to_json(report).encode())
     print(table)
 
 

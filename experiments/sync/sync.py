@@ -25,9 +25,9 @@ from tsd.commands.train import build
 from tsd.commands.train import run as train
 from tsd.evaluation.report import filled
 from tsd.evaluation.report.figure import figure_png
+from tsd.media.atomic import write_file
 from tsd.metrics import summarise_shifts, sync_distances
 from tsd.metrics.sync import MAX_SHIFT
-from tsd.prepare.manifests import write_atomic
 from tsd.weights import checkpoint
 
 STUDY = Path(__file__).resolve().parent
@@ -47,7 +47,7 @@ def trained(corpus: Path, people: str, out: Path) -> Path:
     arguments = ["experiment=demo", "stage=sync", f"data.root={corpus}", f"data.people={people}", f"out={out}"]
     weights = train(compose("train", [*arguments, "trainer.val_check_interval=50"]))
     if not seconds.exists():
-        write_atomic(seconds, json.dumps(round(time.process_time() - begun)).encode())
+        write_file(seconds, json.dumps(round(time.process_time() - begun)).encode())
     return weights
 
 
@@ -159,7 +159,7 @@ def draw(curves: dict[str, dict], found: dict[str, Tensor], path: Path) -> None:
     valley.legend(frameon=False, fontsize=8, loc="lower left")
     for pane in (loss, valley):
         pane.spines[["top", "right"]].set_visible(False)
-    write_atomic(path, figure_png(figure, dpi=90))
+    write_file(path, figure_png(figure, dpi=90))
 
 
 def tables(report: dict) -> str:
@@ -232,9 +232,9 @@ def main() -> None:
         sync_distances(nets[EXPERTS[0]], clip.frames, clip.mel)
     report["cpu_seconds_per_clip"] = (time.process_time() - begun) / len(clips)
     draw(curves, found[EXPERTS[0]], STUDY / "curve.png")
-    write_atomic(STUDY / "sync.json", (json.dumps(report, indent=2) + "\n").encode())
+    write_file(STUDY / "sync.json", (json.dumps(report, indent=2) + "\n").encode())
     page = STUDY / "README.md"
-    write_atomic(page, filled(page.read_text(), "sync.py", tables(report)).encode())
+    write_file(page, filled(page.read_text(), "sync.py", tables(report)).encode())
     print(tables(report))
 
 

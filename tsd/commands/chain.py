@@ -3,7 +3,6 @@ report."""
 
 import json
 import logging
-import shutil
 import time
 from pathlib import Path
 
@@ -15,9 +14,9 @@ from PIL import Image
 from tsd.commands.compose import CONF, call, override
 from tsd.commands.errors import user_errors
 from tsd.data.manifest import manifest_path, read_manifest
+from tsd.media.atomic import write_file
 from tsd.media.audio import load_audio, write_wav
 from tsd.media.video import read_frames
-from tsd.prepare.manifests import write_atomic
 from tsd.weights import checkpoint
 from tsd.weights.releases import CARD
 
@@ -62,7 +61,7 @@ class Chain:
             work()
         finally:
             self.seconds[name] = round(self.seconds.get(name, 0) + time.perf_counter() - begun, 1)
-            write_atomic(self.clock, json.dumps(self.seconds).encode())
+            write_file(self.clock, json.dumps(self.seconds).encode())
 
     def weights(self, stage: str) -> Path:
         return self.out / stage / "weights.safetensors"
@@ -128,7 +127,7 @@ class Chain:
         source, target = self.begun(stage), self.weights(stage)
         checkpoint.read_header(source, stage)
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(target, source.read_bytes())
+        write_file(target, source.read_bytes())
         self.seconds[stage] = self.before(stage)
 
     def before(self, stage: str) -> float:
@@ -159,8 +158,7 @@ class Chain:
         args += ["steps=k2", "name=demo"]
         args += self.overrides("vae", "visemes", "student", "motion")
         folder = call("sample", args)
-        shutil.copyfile(folder / "sample.mp4", self.out / ".sample.part")
-        (self.out / ".sample.part").replace(self.out / "sample.mp4")
+        write_file(self.out / "sample.mp4", (folder / "sample.mp4").read_bytes())
 
     def evaluate(self) -> None:
         args = [override("out", self.out / "report.json"), override("data.root", self.root("held_out"))]
@@ -168,7 +166,7 @@ class Chain:
         call("evaluate", [*args, *self.cfg.evaluate])
         report = self.out / "report.json"
         content = json.loads(report.read_text()) | {"seconds": self.seconds}
-        write_atomic(report, json.dumps(content, indent=2).encode())
+        write_file(report, json.dumps(content, indent=2).encode())
 
     def run(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,6 @@
 
 import json
 import logging
-import shutil
-import tempfile
 from pathlib import Path
 
 import hydra
@@ -23,6 +21,7 @@ from tsd.export.graphs import Graph, graphs_of, memory_shapes
 from tsd.export.int8 import QUANTISED, quantise
 from tsd.export.onnx import to_onnx
 from tsd.export.parity import TOLERANCE, largest_difference, noise_strength, quality
+from tsd.media.atomic import filling, replaceable
 from tsd.runtime.backends import available
 from tsd.runtime.card import FORMAT, NAME, sha256
 from tsd.runtime.hearing import look_ahead_ms
@@ -46,7 +45,7 @@ def check(cfg: DictConfig) -> None:
         except (ValueError, FileNotFoundError) as error:
             wrong.append(str(error))
     out = Path(cfg.out)
-    if out.exists() and not (out / NAME).is_file():
+    if not replaceable(out, NAME):
         wrong.append(f"out={out}: holds something else than an export; give another folder")
     if wrong:
         raise ValueError("; ".join(wrong))
@@ -144,15 +143,9 @@ def run(cfg: DictConfig) -> Path:
     talker = Talker.load(weights)
     graphs = graphs_of(talker.vae, talker.student, talker.recogniser)
     out = Path(cfg.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
     hashes = {stage: checkpoint.file_hash(path) for stage, path in weights.items() if path}
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".part-") as temporary:
-        work = Path(temporary) / "export"
-        work.mkdir()
+    with filling(out, NAME) as work:
         fill(Export(work, make_card(talker, graphs, hashes)), cfg, talker, graphs)
-        if out.exists():
-            shutil.rmtree(out)
-        work.rename(out)
     return out
 
 

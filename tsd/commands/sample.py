@@ -3,10 +3,7 @@ other words: ``start=driving video=clip.mp4 audio=speech.wav``."""
 
 import json
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -20,6 +17,7 @@ from tqdm import tqdm
 from tsd.clip import FPS, to_frames, to_uint8
 from tsd.commands.compose import CONF
 from tsd.commands.errors import user_errors
+from tsd.media.atomic import filling
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio
 from tsd.media.video import write_video
 from tsd.runtime.dubbing import LENGTHS, Dubbing
@@ -143,21 +141,6 @@ def face_of(talker: Talker, num_frames: int, cfg: DictConfig) -> dict[str, np.nd
     return {"reference": to_uint8(speaker.appearance.picture[0]), "maps": maps.numpy()}
 
 
-@contextmanager
-def filling(folder: Path) -> Iterator[Path]:
-    """A folder to write into that takes the place of ``folder`` when the block ends well: all of it or nothing."""
-    if folder.exists() and not (folder / "sample.json").is_file():
-        raise ValueError(f"name={folder.name}: {folder} holds something else than a sample; give another name")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".part-") as temporary:
-        work = Path(temporary) / "run"
-        work.mkdir()
-        yield work
-        if folder.exists():
-            shutil.rmtree(folder)
-        work.rename(folder)
-
-
 def write_face(work: Path, cfg: DictConfig, talker: Talker) -> dict:
     """latents.npz with mode=e2, else sample.mp4 and frames/; what sample.json shall say of them."""
     pieces = decode(talker, *read_latents(cfg.latents, talker.vae)) if cfg.mode == "decode" else speak(cfg, talker)
@@ -199,7 +182,7 @@ def run(cfg: DictConfig) -> Path:
     check(cfg)
     stem = "_".join(Path(cfg[key]).stem for key in FILES if cfg[key])
     folder = Path(cfg.out) / (cfg.name or f"{stem}_{steps_of(cfg)}_{cfg.mode}")
-    with filling(folder) as work:
+    with filling(folder, "sample.json") as work:
         talker = load(cfg)
         said = (write_dubbed if cfg.start == "driving" else write_face)(work, cfg, talker)
         card = said | {"steps": steps_of(cfg), "fps": FPS, "backends": talker.backends}

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from tsd.prepare.manifests import write_atomic
+from tsd.media.atomic import write_file
 from tsd.training import run_record
 from tsd.weights import checkpoint
 
@@ -63,8 +63,8 @@ def cell(value: Any) -> str:
 def write(sweep: str | Path) -> list[dict[str, Any]]:
     """``jobs.csv`` and ``jobs.md`` in the sweep's folder; returns the rows."""
     jobs = rows(sweep)
-    write_atomic(Path(sweep) / "jobs.csv", as_csv(jobs).encode())
-    write_atomic(Path(sweep) / "jobs.md", as_markdown(jobs).encode())
+    write_file(Path(sweep) / "jobs.csv", as_csv(jobs).encode())
+    write_file(Path(sweep) / "jobs.md", as_markdown(jobs).encode())
     return jobs
 
 

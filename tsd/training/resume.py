@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from tsd.media.atomic import replacing
+
 
 class Requeue(SystemExit):
     """SIGTERM came and the checkpoint is written: the process ends with 75 (EX_TEMPFAIL), start it again."""
@@ -23,19 +25,13 @@ class SafeCheckpointIO(TorchCheckpointIO):
     """Checkpoints are written under another name and then renamed, and reading one never runs code."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options=None) -> None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            with temporary.open("wb") as file:
+            with replacing(path) as temporary, temporary.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             raise OSError(f"{path}: the checkpoint was not written and the one before it is whole ({error})") from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: str | Path, map_location=None, weights_only=None) -> dict[str, Any]:
         return read_checkpoint(path)

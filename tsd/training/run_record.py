@@ -12,7 +12,7 @@ from typing import Any
 from tsd import losses
 from tsd.data.manifest import manifest_path
 from tsd.data.shards import read_card
-from tsd.prepare.manifests import write_atomic
+from tsd.media.atomic import write_file
 from tsd.training import check
 from tsd.training.check.values import nodes, show
 from tsd.weights import checkpoint
@@ -92,7 +92,7 @@ def update(folder: str | Path, **values: Any) -> None:
     """Write values into ``run.json``, whole or not at all."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "run.json", json.dumps((read(folder) or {}) | values, indent=1).encode())
+    write_file(folder / "run.json", json.dumps((read(folder) or {}) | values, indent=1).encode())
 
 
 def check_same(folder: str | Path, now: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from tsd.evaluation.page.elements import (
 from tsd.evaluation.pairs.report import FACES, NOTES, PIXELS, TITLES, counted
 from tsd.evaluation.report import CONTROLS, DENOISE_COLUMNS, GENERATE_COLUMNS
 from tsd.evaluation.report.tables import FOLLOW_COLUMNS, LONG_COLUMNS
-from tsd.prepare.manifests import write_atomic
+from tsd.media.atomic import write_file
 
 LISTED = 50
 """Rows of a long list that the page shows; the JSON has all."""
@@ -30,7 +30,7 @@ LISTED = 50
 
 def write_page(path: Path, report: dict, sheet: Image.Image | None) -> None:
     """``page`` beside the report ``path``: the same name, .html."""
-    write_atomic(path.with_suffix(".html"), page(report, sheet).encode())
+    write_file(path.with_suffix(".html"), page(report, sheet).encode())
 
 
 def page(report: dict, sheet: Image.Image | None = None) -> str:

@@ -15,9 +15,9 @@ from tsd.data.manifest import Entry, Manifest, manifest_path, read_manifest
 from tsd.data.tracks import load_tracks
 from tsd.evaluation.page.charts import figures
 from tsd.evaluation.page.elements import document, items, picture, plain_table, section, tag
+from tsd.media.atomic import write_file
 from tsd.media.audio import load_audio
 from tsd.media.video import read_frames, video_info
-from tsd.prepare.manifests import write_atomic
 
 SHOWN, EXAMPLES, COUNTED = 40, 10, 500
 """Clips on the contact sheet, clips drawn with their sound, clips whose visemes are counted."""
@@ -39,7 +39,7 @@ def write_corpus_page(root: Path, folder: str = "manifests", seed: int = 0) -> P
     rejected = root / folder / "rejected.jsonl"
     lines = rejected.read_text(encoding="utf-8").splitlines() if rejected.is_file() else []
     target = root / folder / "report.html"
-    write_atomic(target, page(root.name, splits, [json.loads(line) for line in lines], seed).encode())
+    write_file(target, page(root.name, splits, [json.loads(line) for line in lines], seed).encode())
     return target
 
 

@@ -20,7 +20,7 @@ from tsd.evaluation.report.tables import (
     to_json,
     to_markdown,
 )
-from tsd.prepare.manifests import write_atomic
+from tsd.media.atomic import write_file
 
 __all__ = [
     "CONTROLS",
@@ -54,6 +54,6 @@ def write_report(
     if picture is not None:
         buffer = BytesIO()
         picture.save(buffer, "PNG")
-        write_atomic(path.with_name("sheet.png"), buffer.getvalue())
-    write_atomic(path.with_suffix(".md"), markdown(report).encode())
-    write_atomic(path, to_json(report).encode())
+        write_file(path.with_name("sheet.png"), buffer.getvalue())
+    write_file(path.with_suffix(".md"), markdown(report).encode())
+    write_file(path, to_json(report).encode())
