@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from tsd.bench.counting import made_up_speaker
 from tsd.bench.machine import pinned
 from tsd.bench.tables import to_markdown
 from tsd.clip import FPS, SAMPLE_RATE
-from tsd.commands import bench, export
 from tsd.media.atomic import write_file
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio, write_wav
 from tsd.runtime.talker import Talker
@@ -46,25 +46,29 @@ ASKED = {
 """Per frame, best backend; milliseconds on a machine of REFERENCE_GFLOPS as the product that takes as long there."""
 
 
-def composed(command: str, *overrides: str):
-    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        return compose(command, list(overrides))
+def told(command: str, *overrides: str) -> None:
+    """Run a command; ends as it does where it fails."""
+    run = subprocess.run([sys.executable, "-m", f"tsd.commands.{command}", *overrides])
+    if run.returncode:
+        raise SystemExit(run.returncode)
 
 
 def made_up(model: str, folder: Path) -> Path:
     """An export, without int8, of a chain of conf/model/<model> with random weights."""
     if (folder / model / "card.json").is_file():
         return folder / model
-    cfg, overrides = composed("train", "stage=student", f"model={model}"), []
+    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        nets, overrides = compose("train", [f"model={model}"]).model, []
     torch.manual_seed(0)
     for stage in ("vae", "student", "visemes"):
-        net = instantiate(cfg.model[stage], _convert_="all")
-        arguments = {key: value for key, value in cfg.model[stage].items() if key != "_target_"}
-        arguments = {key: list(v) if hasattr(v, "__iter__") else v for key, v in arguments.items()}
+        net = instantiate(nets[stage], _convert_="all")
+        arguments = OmegaConf.to_container(nets[stage], resolve=True)
+        del arguments["_target_"]
         path = folder / f"{model}_{stage}.safetensors"
         checkpoint.save(path, stage, net, arguments, {"schedules": SCHEDULES} if stage == "student" else {})
         overrides.append(f"weights.{stage}={path}")
-    return export.run(composed("export", *overrides, "weights.motion=null", "int8=false", f"out={folder / model}"))
+    told("export", *overrides, "weights.motion=null", "int8=false", f"out={folder / model}")
+    return folder / model
 
 
 WATCH = """
@@ -232,7 +236,8 @@ def main() -> None:
         out = given.out / f"bench{side}.json"
         sizes = [f"{key}={getattr(given, key)}" for key in ("threads", "frames", "rounds")]
         sizes.append(f"schedules=[{','.join(given.schedules)}]")
-        costs = bench.bench(composed("bench", f"export={folder}", *sizes, f"out={out}"))
+        told("bench", f"export={folder}", *sizes, f"out={out}")
+        costs = json.loads(out.read_text())
         out.with_suffix(".md").unlink()
         kept = {
             key: costs[key] for key in ("machine", "product_gflops", "peak_gflops", "gflop", "auto", "look_ahead_ms")

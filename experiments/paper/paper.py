@@ -5,6 +5,9 @@ Figure 4 (quality against latency), each beside what the paper prints, into this
 """
 
 import argparse
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -13,9 +16,6 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from tsd.bench.boards import BOARDS
-from tsd.commands.bench import run as bench
-from tsd.commands.compose import composed as compose
-from tsd.commands.evaluate import run as evaluate
 from tsd.evaluation.report import to_json
 from tsd.evaluation.report.figure import figure_png
 from tsd.media.atomic import write_file
@@ -115,6 +115,14 @@ def to_markdown(report: dict, costs: dict, estimates: dict) -> str:
     )
 
 
+def told(command: str, out: Path, *overrides: str) -> dict:
+    """The report that a command writes to ``out``; ends as the command does where it fails."""
+    run = subprocess.run([sys.executable, "-m", f"tsd.commands.{command}", *overrides, f"out={out}"])
+    if run.returncode:
+        raise SystemExit(run.returncode)
+    return json.loads(out.read_text())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("overrides", nargs="*", help="weights=…, data.root=…, clips=…; the default is the demo's chain")
@@ -124,9 +132,8 @@ def main() -> None:
     if not any(item.startswith("data.root=") for item in others):
         others.append(f"data.root={REPO / 'outputs/demo/corpus'}")
     out = REPO / "outputs" / "paper"
-    arguments = [*weights, *others, f"teacher_samples={TEACHER_SAMPLES}", f"out={out / 'eval_report.json'}"]
-    report = evaluate(compose("evaluate", arguments))
-    costs = bench(compose("bench", [*weights, f"out={out / 'bench.json'}"]))
+    report = told("evaluate", out / "eval_report.json", *weights, *others, f"teacher_samples={TEACHER_SAMPLES}")
+    costs = told("bench", out / "bench.json", *weights)
     estimates = costs["board_ms_estimated"]
     figure_4(report, costs, STUDY / "figure4.png")
     kept = {"evaluation": report, "costs": costs, "board_ms_estimated": estimates}

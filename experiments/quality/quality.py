@@ -16,13 +16,11 @@ from targets import STEPS, in_short, make_report, to_markdown
 from tqdm import tqdm
 
 from tsd.clip import to_uint8
-from tsd.commands.compose import composed as compose
-from tsd.commands.evaluate import open_dataset
 from tsd.data.dataset import ClipDataset
 from tsd.evaluation.clips import Chain, Portrait, clip_seed, speak
 from tsd.evaluation.clips.choice import shown_clips
 from tsd.evaluation.clips.generate import runs
-from tsd.evaluation.loading import load_chain, load_instruments
+from tsd.evaluation.loading import load_chain, load_instruments, open_split
 from tsd.evaluation.report import filled, sheet, to_json
 from tsd.media.atomic import write_file
 from tsd.weights import checkpoint
@@ -79,12 +77,9 @@ def make_sheet(chain: Finished, data: Path, count: int, moments: int) -> tuple[C
     """``count`` held-out people at ``moments`` moments, drawn by the report's seed: the sheet for pictures of any side,
     and the side that they have."""
     settings = chain.report["settings"]
-    weights = [f"weights.{stage}={chain.weights.get(stage, 'null')}" for stage in checkpoint.NETS]
-    cfg = compose(
-        "evaluate", [*weights, f"data.root={data}", f"split={chain.report['split']}", f"seed={settings['seed']}"]
-    )
-    nets = load_chain(cfg.weights, load_instruments(cfg.weights, ())[0])
-    dataset = open_dataset(cfg, nets.talker.vae.resolution)
+    weights = {stage: chain.weights.get(stage) for stage in checkpoint.NETS}
+    nets = load_chain(weights, load_instruments(weights, ())[0])
+    dataset = open_split(chain.report["split"], nets.talker.vae.resolution, str(data), seed=settings["seed"])
     steps = [name for name in STEPS if name in chain.report["generate"]]
     faces = list(speakers(nets, dataset, settings["clips"], settings["seed"], steps, count, moments))
     rows = {"real": "real", "teacher": "teacher"} | {k: f"K={k[1:]}" for k in STEPS}

@@ -1,5 +1,7 @@
-"""A whole chain (``make demo``, ``make chain NAME=release``): corpora, every stage, a held-out face that speaks, and the
-report. Its recipe is a file of conf/chain."""
+"""A whole chain (``make demo``, ``make chain NAME=release``): corpora, every stage, a sample and the report.
+
+Its recipe is a file of conf/chain.
+"""
 
 import json
 import logging
@@ -217,7 +219,9 @@ def check(cfg: DictConfig) -> None:
     known = [step.name for step in chain.steps()]
     wrong = [f"only={name}: must be some of {', '.join(known)}" for name in cfg.only or () if name not in known]
     if not cfg.get("videos", True):
-        wrong.append("videos=<folder> is missing: a folder for each person in it (docs/data.md), VIDEOS=<folder> of make")
+        wrong.append(
+            "videos=<folder> is missing: VIDEOS=<folder> of make, a folder for each person in it (docs/data.md)"
+        )
     for stage in (*cfg.taken, *filter(chain.goes_on, cfg.stages)):
         try:
             checkpoint.read_header(chain.begun(stage), stage)

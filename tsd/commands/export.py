@@ -7,7 +7,6 @@ from pathlib import Path
 import hydra
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from tqdm import tqdm
 
@@ -95,8 +94,7 @@ class Export:
 
 def read_subjects(cfg: DictConfig, talker: Talker, split: str, count: int) -> list[Subject]:
     """Clips of a split, evenly spread, made ready."""
-    data = instantiate(cfg.data, resolution=talker.vae.resolution, window=2, mel=True, seed=cfg.seed, _convert_="all")
-    dataset, chain = open_split(data, split), Chain(talker)
+    dataset, chain = open_split(split, talker.vae.resolution, seed=cfg.seed, **cfg.data), Chain(talker)
     clips = np.unique(np.linspace(0, len(dataset.entries) - 1, min(count, len(dataset.entries))).astype(int))
     read = tqdm(clips.tolist(), desc=f"reading {split} clips", unit="clip", delay=2)
     return [Subject.of(chain, dataset.whole_clip(clip), None, cfg.seed) for clip in read]

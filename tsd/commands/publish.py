@@ -161,7 +161,7 @@ def make_card(chain: Finished, chosen: list[str], shared: dict[str, str], cfg: D
     }
 
 
-def publish(cfg: DictConfig) -> Path:
+def run(cfg: DictConfig) -> Path:
     """Write the folder ``cfg.out``, all of it or nothing, and return it."""
     check(cfg)
     chain = read_finished(cfg.chain)
@@ -173,19 +173,17 @@ def publish(cfg: DictConfig) -> Path:
     with filling(out, CARD) as work:
         for stage in chosen:
             shutil.copyfile(chain.weights[stage], work / f"{stage}.safetensors")
-            if (
-                hashlib.sha256((work / f"{stage}.safetensors").read_bytes()).hexdigest()
-                != card["weights"][stage]["sha256"]
-            ):
+            copied = hashlib.sha256((work / f"{stage}.safetensors").read_bytes()).hexdigest()
+            if copied != card["weights"][stage]["sha256"]:
                 raise ValueError(f"{chain.weights[stage]} changed while it was copied: start again")
         (work / CARD).write_text(json.dumps(card, indent=1, allow_nan=False) + "\n")
     return out
 
 
-@hydra.main(version_base="1.3", config_path=CONF, config_name="publish")
+@hydra.main(version_base="1.3", config_path=CONF, config_name="publish/drawn")
 @user_errors
 def main(cfg: DictConfig) -> None:
-    out = publish(cfg)
+    out = run(cfg)
     card = json.loads((out / CARD).read_text())
     for stage, made in card["weights"].items():
         log.info("%-10s %5.2f MB", stage, made["bytes"] / 1e6)
