@@ -1,4 +1,4 @@
-"""What the nets reach on recorded people they have never seen: ``python experiments/real/real.py`` after the recipe real.
+"""What the nets reach on recorded people never seen: ``python experiments/real/real.py`` after the recipe real.
 
 Reads the evaluation's report in the finished chain's folder; writes report.json and the table in README.md. No picture
 of the people is kept here.
