@@ -33,6 +33,7 @@ def test_only_what_stands_between_the_markers_is_replaced():
 def test_targets_and_files_exist():
     text = (REPO / "README.md").read_text()
     targets = set(re.findall(r"^([a-z_-]+):", (REPO / "Makefile").read_text(), re.M))
+    targets |= {f"train-{stage.stem}" for stage in (REPO / "conf" / "stage").glob("*.yaml")}
     named = set(re.findall(r"(?:`|^)make ([a-z][a-z_-]*)", text, re.M)) | set(re.findall(r"`(train-[a-z_]+)`", text))
     assert named - {"demo"} and named <= targets
 
