@@ -32,7 +32,7 @@ def in_short(report: dict) -> str:
     """The README's paragraph, from a report."""
     speech, denoise = report["generate"]["k2"], report["denoise"]
     return (
-        f"The demo took {minutes(report):.1f} minutes on two cores. On {report['clips']} clips of unseen people, at K=2: "
+        f"The demo took {minutes(report):.1f} minutes on two cores. On {report['clips']} clips of unseen people, K=2: "
         f"lips follow the sound at {speech['mouth_r']:.2f} (real frames {report['real']['mouth_r']:.2f}, another "
         f"clip's speech {speech['mouth_r_shuffled']:.2f}), denoising gains {denoise['teacher']['psnr_gain_db']:.2f} dB "
         f"(teacher) and {denoise['student']['k2']['psnr_gain_db']:.2f} dB (student).\n"
