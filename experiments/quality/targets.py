@@ -10,8 +10,8 @@ from tsd.weights.releases import Finished
 STEPS = ("k1", "k2", "k4", "k8")
 MAIN = "k2"
 
-HELD, MORE = 0.9, "its 95 % interval"
-"""K=1 keeps so much of what K=2 has; K=4 and K=8 may fall short of K=2 by no more than their interval."""
+HELD, MORE = 0.9, "their 95 % interval"
+"""K=1 must keep this share of K=2's figure; K=4 and K=8 may be worse than K=2 by no more than their interval."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def to_markdown(report: dict) -> str:
         f"{report['clips']} clips of {report['identities']} people, split {report['split']}: {counts['reached']} of "
         f"{counts['asked']} targets reached, {counts['not_measured']} not measured.",
         "",
-        "| | asked | reached is | 95 % | clips | reached |",
+        "| | target | measured | 95 % interval | clips | reached |",
         "|---|---|---|---|---|---|",
     ]
     for row in report["targets"]:
@@ -194,7 +194,7 @@ def to_markdown(report: dict) -> str:
         interval = "" if row["n"] is None else f"{shown(name, row['low'])} to {shown(name, row['high'])}"
         cells = [row["words"], row["target"], value, interval, str(row["n"] or ""), WORDS[row["reached"]]]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", f"K=1 keeps {HELD:.0%} of what K=2 has; K=4 and K=8 fall short of it by no more than {MORE}:", ""]
+    lines += ["", f"Targets: K=1 keeps {HELD:.0%} of K=2's figure; K=4 and K=8 are worse by at most {MORE}:", ""]
     lines += ["| from pure noise | K=1 | K=2 | K=4 | K=8 |", "|---|---|---|---|---|"]
     for row in report["steps"]:
         said = {k: f" ({WORDS[held]})" for k, held in row["not_worse"].items()}
@@ -212,7 +212,7 @@ def in_short(report: dict) -> str:
     lines = [
         f"The weights in `weights/drawn`, measured on {report['clips']} clips of people never seen, from pure noise:",
         "",
-        "| | K=1 | K=2 | K=4 | K=8 | asked at K=2 |",
+        "| | K=1 | K=2 | K=4 | K=8 | target at K=2 |",
         "|---|---|---|---|---|---|",
     ]
     for name in (SHORT[0], "mouth_r_shuffled", *SHORT[1:]):

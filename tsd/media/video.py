@@ -126,7 +126,7 @@ def _encode(
     with av.open(path, "w", format="mp4") as container:
         options = {"crf": "18", "preset": "veryfast", "threads": "1", "g": str(keyframe_every)}
         if torch.backends.cpu.get_cpu_capability() == "AVX512":
-            # x264's AVX-512 code gives other bits now and then on a busy machine (docs/decisions.md)
+            # x264's AVX-512 code gives other bits now and then on a busy machine (docs/design/preparation.md)
             options["x264-params"] = "asm=AVX2"
         video = container.add_stream("libx264", rate=fps, options=options)
         video.height, video.width, video.pix_fmt = first.shape[1], first.shape[2], "yuv420p"

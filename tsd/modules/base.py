@@ -14,8 +14,8 @@ from tsd.diffusion import draw_noise
 from tsd.nets.lower_face import LOWER_FACE
 
 ADDED_RATE = 30.0
-"""Parts that a trained net is given to go on with learn so many times faster than what is trained: at its rate, lids
-did not learn to shut in 2000 steps (docs/decisions.md)."""
+"""Factor on the learning rate of parts that are added to a trained net: at the net's own rate, lids did not learn to
+shut in 2000 steps (docs/design/eyelids.md)."""
 WARMUP = 0.05
 """Fraction of the steps in which the learning rate rises; afterwards it falls as a cosine to a 20th. Our choice."""
 

@@ -162,5 +162,5 @@ class VAEModule(WeightedStage):
 
 def roughness(z: Tensor) -> Tensor:
     """How unlike neighbouring cells of normalised latents [..., h, w] are: their mean squared difference, 2 for white
-    noise. The smoother latents are, the less there is for a denoiser to guess (docs/decisions.md). Our choice."""
+    noise. A denoiser has less to guess where latents are smooth (docs/design/vae-training.md). Our choice."""
     return (z.diff(dim=-1).square().mean() + z.diff(dim=-2).square().mean()) / 2

@@ -23,7 +23,7 @@ def similarity_between(source: Tensor, target: Tensor) -> Tensor:
     [N, 2, 3].
 
     Two points and not three: the nose stands out of the face, so an affine map through it shears cheeks and mouth as
-    soon as the head turns (see docs/decisions.md).
+    soon as the head turns (see docs/design/head-motion.md).
     """
     a, b = source[:, :2].float().unbind(1)
     ta, tb = target[:, :2].float().unbind(1)

@@ -28,7 +28,7 @@ ADDED = ("eye_shapes", "mean_reaches")
 
 @dataclass
 class Condition:
-    """What Eq. 1 conditions on, and the motion of the head (our addition, see docs/decisions.md).
+    """What Eq. 1 conditions on, and the motion of the head (our addition, see docs/design/head-motion.md).
 
     visemes [B, T, W, V]; motion [B, T, M]; motion_known [B] bool; reference_latent [B, C, h, w];
     reference_motion [B, M].

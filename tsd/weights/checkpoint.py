@@ -39,7 +39,7 @@ NETS = {
 }
 MEMORY_FORMAT = torch.channels_last
 """How the weights of convolutions lie in memory, in training and after: on a processor the nets are up to a quarter
-faster so than in the usual layout (docs/decisions.md)."""
+faster so than in the usual layout (docs/design/training-speed.md)."""
 
 LARGEST_ARGUMENT, MAX_ARGUMENTS = 1024, 64
 """A card that asks for wider, deeper or more than this is refused before anything is built."""
