@@ -9,13 +9,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tsd.clip import EYES_OPEN, MELS, MELS_PER_FRAME, MOTION, VISEME_WINDOW, VISEMES, Clip, flip_motion
+from tsd.data.features import log_mel
 from tsd.data.flows import Flows, read_flows
 from tsd.data.latents import LatentCache
 from tsd.data.manifest import Entry, Manifest
 from tsd.data.memory import Memory
 from tsd.data.tracks import Tracks, load_tracks
 from tsd.flow import optical_flow
-from tsd.media.audio import SAMPLES_PER_FRAME, load_audio, log_mel
+from tsd.media.audio import SAMPLES_PER_FRAME, load_audio
 from tsd.media.video import read_frames, video_info
 
 REFERENCE_GAP = 5
