@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tsd.evaluation.report import filled
+from tsd.evaluation.report import filled, markdown_table
 from tsd.media.atomic import write_file
 
 REPO = Path(__file__).resolve().parent.parent
@@ -45,13 +45,13 @@ def numbers(report: dict) -> str:
     lines = [
         f"Measured on {report['clips']} clips of held-out people, voices and sentences, from pure noise:",
         "",
-        "| | K=1 | K=2 | K=4 | K=8 | target at K=2 |",
-        "|---|---|---|---|---|---|",
     ]
-    for key, (words, target) in TARGETS.items():
-        cells = " | ".join(f"{report['generate'][k][key]:.2f}" for k in ("k1", "k2", "k4", "k8"))
-        lines.append(f"| {words} | {cells} | {target} |")
+    rows = [
+        [words, *(f"{report['generate'][k][key]:.2f}" for k in ("k1", "k2", "k4", "k8")), target]
+        for key, (words, target) in TARGETS.items()
+    ]
     lines += [
+        markdown_table(["", "K=1", "K=2", "K=4", "K=8", "target at K=2"], rows),
         "",
         f"The metric itself gives, on real held-out frames, {report['real']['mouth_r']:.2f}. Denoising at the "
         f"paper's noise (noisy decode {report['denoise']['noisy']['psnr_db']:.2f} dB): teacher "

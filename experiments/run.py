@@ -18,7 +18,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from tsd.evaluation.report import filled, markers
+from tsd.evaluation.report import filled, markdown_table, markers
 from tsd.evaluation.report.figure import figure_png
 from tsd.media.atomic import write_file
 
@@ -57,7 +57,7 @@ def table(name: str, jobs: list[dict[str, str]]) -> str:
     """A row per job: its state, and what the experiment is about."""
     heads = ["job", "state", *named(name, list(jobs[0]))]
     cells = [[short(job[head]) for head in heads] for job in jobs]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *cells]) + "\n"
+    return markdown_table(heads, cells) + "\n"
 
 
 def short(cell: str) -> str:

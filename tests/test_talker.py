@@ -222,6 +222,24 @@ def test_the_runtime_imports_no_training_code():
     assert seen.stdout.strip() == "[]"
 
 
+def test_talking_imports_neither_training_code_nor_librosa(tmp_path):
+    paths = {stage: str(path) for stage, path in files(tmp_path).items()}
+    heavy = {"lightning", "pytorch_lightning", "hydra", "omegaconf", "librosa", "numba", "pydantic", "jinja2"}
+    code = f"""
+import sys
+import numpy as np
+from tsd.clip import MOTION
+from tsd.runtime.talker import Talker
+talker = Talker.load({paths})
+side = talker.vae.resolution
+talker.reference = talker.speaker(np.zeros((side, side, 3), np.uint8), np.zeros(len(MOTION), np.float32))
+print(sum(map(len, talker.stream([np.zeros(6400, np.float32)], next(iter(talker.schedules))))))
+print(sorted({heavy} & set(sys.modules)))
+"""
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert seen.stdout.split("\n")[:2] == ["10", "[]"]
+
+
 def test_loading_weights_loads_neither_compilers_nor_other_backends(tmp_path):
     """Each would cost the start of every process a second or more."""
     paths = {stage: str(path) for stage, path in files(tmp_path).items()}

@@ -24,6 +24,7 @@ from tsd.bench.counting import made_up_speaker
 from tsd.bench.machine import pinned
 from tsd.bench.tables import to_markdown
 from tsd.clip import FPS, SAMPLE_RATE
+from tsd.evaluation.report import markdown_table
 from tsd.media.atomic import write_file
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio, write_wav
 from tsd.runtime.talker import Talker
@@ -188,11 +189,11 @@ def verdicts(flat: dict[str, dict], report: dict) -> list[dict]:
 
 
 def summary(report: dict) -> str:
-    lines = ["| figure | found | at most | |", "|---|---|---|---|"]
+    rows = []
     for line in report["asked"]:
         found = "not measured" if line["found"] is None else f"{line['found']:.3g}"
-        lines.append(f"| {line['figure']} | {found} | {line['at_most']:g} | {'' if line['holds'] else 'no'} |")
-    return "\n".join(lines)
+        rows.append([line["figure"], found, f"{line['at_most']:g}", "" if line["holds"] else "no"])
+    return markdown_table(["figure", "found", "at most", ""], rows)
 
 
 def quality_table(card: dict) -> str:
@@ -201,11 +202,10 @@ def quality_table(card: dict) -> str:
     if not found:
         return "No quality beside it: random weights, or exported without int8."
     rows = found["backends"]
-    lines = ["| backend | PSNR dB | lips (mouth_r) |", "|---|---|---|"]
-    for name, row in rows.items():
-        lips = "–" if row["mouth_r"] is None else f"{row['mouth_r']:.3f}"
-        lines.append(f"| {name} | {row['psnr_db']:.2f} | {lips} |")
-    return f"Quality on {found['clips']} {found['split']} clips, {found['steps']}:\n\n" + "\n".join(lines)
+    lips = {name: "–" if row["mouth_r"] is None else f"{row['mouth_r']:.3f}" for name, row in rows.items()}
+    cells = [(name, f"{row['psnr_db']:.2f}", lips[name]) for name, row in rows.items()]
+    shown = markdown_table(["backend", "PSNR dB", "lips (mouth_r)"], cells)
+    return f"Quality on {found['clips']} {found['split']} clips, {found['steps']}:\n\n{shown}"
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from tsd.bench.boards import BOARDS
-from tsd.evaluation.report import to_json
+from tsd.evaluation.report import markdown_table, to_json
 from tsd.evaluation.report.figure import figure_png
 from tsd.media.atomic import write_file
 
@@ -39,11 +39,9 @@ def table_1(report: dict) -> str:
     rows = {"noisy": report["denoise"]["noisy"], "teacher": report["denoise"]["teacher"]}
     rows |= {f"student K={name[1:]}": report["denoise"]["student"][name] for name in STEPS}
     printed = {"noisy": "25.71", "teacher": "30.95 (+5.24)", "student K=2": "29.97 (+4.26), K not said"}
-    lines = ["| | PSNR dB | gain dB | paper |", "|---|---|---|---|"]
-    for name, row in rows.items():
-        gain = f"+{row['psnr_gain_db']:.2f}" if "psnr_gain_db" in row else "–"
-        lines.append(f"| {name} | {row['psnr_db']:.2f} | {gain} | {printed.get(name, '–')} |")
-    return "\n".join(lines)
+    gains = {name: f"+{row['psnr_gain_db']:.2f}" if "psnr_gain_db" in row else "–" for name, row in rows.items()}
+    cells = [(name, f"{row['psnr_db']:.2f}", gains[name], printed.get(name, "–")) for name, row in rows.items()]
+    return markdown_table(["", "PSNR dB", "gain dB", "paper"], cells)
 
 
 def one_by_one(costs: dict, mode: str) -> dict[str, dict]:
@@ -53,23 +51,21 @@ def one_by_one(costs: dict, mode: str) -> dict[str, dict]:
 
 def table_2(costs: dict) -> str:
     """Milliseconds per frame, one frame at a time, frames out."""
-    lines = ["| K | p50 ms | p95 ms | fps | paper mean ms | paper p95 ms |", "|---|---|---|---|---|---|"]
+    rows = []
     for name, row in one_by_one(costs, "e1").items():
         printed = [f"{value:.2f}" for value in PAPER["cpu_ms"].get(name, ())] or ["–", "–"]
-        ours = f"{row['p50_ms']:.2f} | {row['p95_ms']:.2f} | {row['fps']:.0f}"
-        lines.append(f"| {name[1:]} | {ours} | {printed[0]} | {printed[1]} |")
-    return "\n".join(lines)
+        rows.append([name[1:], f"{row['p50_ms']:.2f}", f"{row['p95_ms']:.2f}", f"{row['fps']:.0f}", *printed])
+    return markdown_table(["K", "p50 ms", "p95 ms", "fps", "paper mean ms", "paper p95 ms"], rows)
 
 
 def table_3(estimates: dict) -> str:
     """Estimated milliseconds per frame on a board."""
-    lines = [f"| | {' | '.join(BOARDS)} | paper |", "|---" * (len(BOARDS) + 2) + "|"]
+    rows = []
     for name, row in estimates.items():
         mode, steps = name.split()
         printed = PAPER["board_ms"].get((mode, steps))
-        cells = " | ".join(f"{row[board]:.1f}" for board in BOARDS)
-        lines.append(f"| {mode.upper()} K={steps[1:]} | {cells} | {printed or '–'} |")
-    return "\n".join(lines)
+        rows.append([f"{mode.upper()} K={steps[1:]}", *(f"{row[board]:.1f}" for board in BOARDS), printed or "–"])
+    return markdown_table(["", *BOARDS, "paper"], rows)
 
 
 def figure_4(report: dict, costs: dict, path: Path) -> None:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from tsd.clip import MELS_PER_FRAME, Clip
 from tsd.data.datamodule import ClipDataModule
-from tsd.evaluation.report import filled
+from tsd.evaluation.report import filled, markdown_table
 from tsd.evaluation.report.figure import figure_png
 from tsd.media.atomic import write_file
 from tsd.metrics import summarise_shifts, sync_distances
@@ -174,34 +174,35 @@ def tables(report: dict) -> str:
     """The README's block."""
     lines = [f"{report['clips']} held-out clips of {report['identities']} people, real frames of "
              f"{report['side']} x {report['side']}.", ""]  # fmt: skip
-    lines += [
-        "| expert | people | CPU seconds | loss / chance | accuracy / chance | offset 0 within 1 | 3 within 1 "
-        "| on the other expert's people |"
-    ]
-    lines += ["|---" * 8 + "|"]
+    rows = []
     for people, e in report["experts"].items():
         zero, three = e["shifts"]["0"]["within_1"], e["shifts"]["3"]["within_1"]
-        lines.append(
-            f"| {people} | {e['people']} | {e['cpu_seconds']} | {e['val_loss']:.2f} / {e['chance']:.2f} | "
-            f"{e['val_accuracy']:.2f} / {e['chance_accuracy']:.2f} | {zero:.0%} | {three:.0%} | "
-            f"{e['others']['0']:.1%}, {e['others']['3']:.1%} of {e['others']['n']} |"
-        )
+        learnt = [f"{e['val_loss']:.2f} / {e['chance']:.2f}", f"{e['val_accuracy']:.2f} / {e['chance_accuracy']:.2f}"]
+        others = f"{e['others']['0']:.1%}, {e['others']['3']:.1%} of {e['others']['n']}"
+        rows.append([people, e["people"], e["cpu_seconds"], *learnt, f"{zero:.0%}", f"{three:.0%}", others])
+    heads = ["expert", "people", "CPU seconds", "loss / chance", "accuracy / chance", "offset 0 within 1", "3 within 1"]
+    lines.append(markdown_table([*heads, "on the other expert's people"], rows))
     expert = report["experts"][EXPERTS[0]]
     lines += ["", "Shifts put in, picture against sound, either way (expert of even people):", ""]
-    lines += ["| frames | n | found within 1 | exactly | distance above that in step | farther than in step |"]
-    lines += ["|---" * 6 + "|"]
+    rows = []
     for size, r in expert["shifts"].items():
-        apart = f"{r['distance_above_in_step']:.3f} | {r['farther_than_in_step']:.0%}" if size != "0" else "– | –"
-        lines.append(f"| {size} | {r['n']} | {r['within_1']:.0%} | {r['exact']:.0%} | {apart} |")
+        apart = (
+            [f"{r['distance_above_in_step']:.3f}", f"{r['farther_than_in_step']:.0%}"] if size != "0" else ["–", "–"]
+        )
+        rows.append([size, r["n"], f"{r['within_1']:.0%}", f"{r['exact']:.0%}", *apart])
+    heads = ["frames", "n", "found within 1", "exactly", "distance above that in step", "farther than in step"]
+    lines.append(markdown_table(heads, rows))
     accident = f"{3 / (2 * MAX_SHIFT + 1):.0%}"
     lines += [
         "",
         f"The same clips in other states; in the last two is nothing to be found ({accident} by accident):",
         "",
     ]
-    lines += ["| | offset 0 within 1 | distance | confidence |", "|---|---|---|---|"]
-    for what, r in expert["variants"].items():
-        lines.append(f"| {what} | {r['in_step']:.0%} | {r['distance']:.3f} | {r['confidence']:.3f} |")
+    rows = [
+        [what, f"{r['in_step']:.0%}", f"{r['distance']:.3f}", f"{r['confidence']:.3f}"]
+        for what, r in expert["variants"].items()
+    ]
+    lines.append(markdown_table(["", "offset 0 within 1", "distance", "confidence"], rows))
     return "\n".join([*lines, "", f"A clip costs {report['cpu_seconds_per_clip']:.3f} CPU seconds.", ""])
 
 

@@ -19,7 +19,7 @@ from tsd.diffusion import Schedule
 from tsd.evaluation.clips import Chain, Instruments
 from tsd.evaluation.clips.choice import spread
 from tsd.evaluation.loading import NEEDED, clip_of, load_chain, open_split
-from tsd.evaluation.report import Parts, number, write_report
+from tsd.evaluation.report import Parts, markdown_table, number, write_report
 from tsd.evaluation.schedules.rollout import Probe, cost, mean_terms, roll_out
 from tsd.evaluation.schedules.search import most_costs, search, uniform_schedule, usual_schedule
 from tsd.weights import checkpoint
@@ -174,16 +174,16 @@ def to_markdown(report: dict) -> str:
     lines = [
         f"# Schedules, searched on {searched} validation clips, judged by {judged} others",
         "",
-        f"| K | | {' | '.join(heads.values())} | cost | strengths |",
-        "|---" * (len(heads) + 4) + "|",
     ]
+    rows = []
     for name, row in report["schedules"].items():
         for kind, schedule in row["schedules"].items():
             title = f"**{kind}**" if kind == ("found" if row["better"] else "trained") else kind
             cells = [*(number("", schedule[key]) for key in heads), number("", schedule["cost"])]
             strengths = ", ".join(f"{s:.4g}" for s in schedule["strengths"])
-            lines.append(f"| {name[1:]} | {title} | {' | '.join(cells)} | {strengths} |")
+            rows.append([name[1:], title, *cells, strengths])
     lines += [
+        markdown_table(["K", "", *heads.values(), "cost", "strengths"], rows),
         "",
         "Bold: what the student's weights hold. latents: pseudo-Huber distance from the clip's. movement and ",
     ]

@@ -52,19 +52,21 @@ def video_info(path: str | Path) -> VideoInfo:
         )
 
 
-def read_frames(path: str | Path, indices: Sequence[int] | None = None, size: int | None = None) -> np.ndarray:
+def read_frames(
+    path: str | Path, indices: Sequence[int] | None = None, size: int | None = None, decoder: str = "auto"
+) -> np.ndarray:
     """Frames as uint8 [T, H, W, 3] RGB: all of them, or those of ``indices`` in that order.
 
     ``size``: side of a square; the middle square is cut out of a frame that is not square, then area
-    resampled. Raises FileNotFoundError, or ValueError for no video, a frame that does not exist or a
-    stream that cannot be decoded.
+    resampled. ``decoder``: one of ``backends.DECODERS``. Raises FileNotFoundError, or ValueError for no video, a frame
+    that does not exist, a stream that cannot be decoded or a decoder that is not installed.
     """
-    info = video_info(path)
+    info, read = video_info(path), backends.backend(decoder)
     numbers = range(info.num_frames) if indices is None else [int(i) for i in indices]
     if wrong := [i for i in numbers if not 0 <= i < info.num_frames]:
         raise ValueError(f"{path}: has {info.num_frames} frames, so frame {wrong[0]} does not exist")
     try:
-        frames = backends.quickest()(Path(path), numbers)
+        frames = read(Path(path), numbers)
     except ValueError as error:
         raise broken(path, f": {error}") from error
     return frames if size is None else resize_square(frames, size)
