@@ -74,7 +74,7 @@ RULES = {
     r"model\.\w+\.latent_(channels|size)": whole(1, checkpoint.LARGEST_ARGUMENT),
     r"model\.windows\.\w+": SIZE,
     r"model\.resolution": whole(16, checkpoint.LARGEST_ARGUMENT),
-    r"stage\.module\.(own_steps_from|generated_share|carried_share)": number(0, 1),
+    r"stage\.module\.(own_steps_from|carried_share)": number(0, 1),
     r"stage\.module\.shared_from": (
         lambda v: v is None or number(0, S_MAX)[0](v),
         f"null or a number of 0 to {S_MAX:g}",
