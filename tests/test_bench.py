@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from fake_talkers import files, talker
+from fakes import CONF
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from test_config import CONF
-from test_talker import files, talker
 from torch import nn
 
 from tsd.bench.boards import BOARDS, board_ms
