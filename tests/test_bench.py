@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from fake_talkers import files, talker
 from hydra.utils import instantiate
-from test_talker import files, talker
 from torch import nn
 
 from tsd.bench.boards import BOARDS, board_ms

@@ -2,10 +2,10 @@
 
 import functools
 import re
-from pathlib import Path
 
 import pytest
 import torch
+from fakes import CONF
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -21,7 +21,6 @@ from tsd.weights import checkpoint
 
 pytestmark = pytest.mark.untraced
 
-CONF = Path(__file__).parents[1] / "conf"
 TOP = sorted(path.stem for path in CONF.glob("*.yaml"))
 COMMANDS = TOP + [
     f"{group}/{path.stem}" for group in ("bench", "chain", "publish") for path in CONF.glob(f"{group}/*.yaml")

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from fakes import LATENT_CHANNELS, LATENT_SIDE, SIDE, awake
+from fakes import CONF, LATENT_CHANNELS, LATENT_SIDE, SIDE, awake
 from hydra import compose, initialize_config_dir
 from mini_corpus import disc_frames, motion_of
 from omegaconf import DictConfig
 from PIL import Image
 from safetensors.torch import save_file
-from test_config import CONF
 
 from tsd.commands import evaluate
 from tsd.diffusion import many_steps

@@ -3,7 +3,7 @@
 import importlib.util
 
 import pytest
-from test_config import CONF
+from fakes import CONF
 
 from tsd.bench import training
 from tsd.clip import Clip

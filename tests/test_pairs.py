@@ -11,9 +11,8 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
-from fakes import awake
+from fakes import CONF, awake
 from hydra import compose, initialize_config_dir
-from test_config import CONF
 
 from tsd import metrics
 from tsd.clip import to_frames

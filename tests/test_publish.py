@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from fakes import CONF
 from finished import ARGUMENTS, SCHEDULES, finished_chain, place, write_report, write_weights
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from test_config import CONF
 
 from tsd.commands import publish, sample
 from tsd.runtime.talker import Talker

@@ -5,10 +5,10 @@ import math
 
 import pytest
 import torch
+from fakes import CONF
 from finished import SCHEDULES, finished_chain, place
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from test_config import CONF
 
 from tsd.commands import schedules
 from tsd.diffusion import S_MAX, Schedule

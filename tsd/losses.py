@@ -96,17 +96,6 @@ def energy(z0_hat: Tensor, z: Tensor, region: Tensor, weight: Tensor) -> Tensor:
     return mean_where(error, region.amax((1, 2)) * expand(weight, error))
 
 
-def anchor(faces: Tensor, reference: Tensor, region: Tensor, weight: Tensor) -> Tensor:
-    """The identity anchor: the face as it is on average over a window against the reference's, where ``region`` counts.
-
-    faces [B, T, C, h, w] and reference [B, C, h, w]: latents carried to the canonical face, so that a position
-    is the same part of a face in all; region [h, w] in 0..1; weight [B]. A mean over time, so that a moment may
-    differ (a blink, a turned head) and what drifts away may not. Pseudo-Huber, mean over clips.
-    """
-    error = huber(faces.mean(1) - reference.detach()) * region * expand(weight, reference)
-    return error.sum() / (region.sum() * reference.shape[:2].numel()).clamp(min=1)
-
-
 def consistency(z0_hat: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Estimates of the same clean latent from two strengths of one noise path agree: pseudo-Huber, [B, ...] twice,
     weight [B]. ``target`` is the one of less noise, which is nearer to the truth and is not moved (Song et al. 2023,
@@ -187,7 +176,7 @@ def kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
 
 
-OF_TEACHER = {"noise", "mouth", "eyes", "mouth_motion", "anchor", "identity", "temporal", "sync", "denoised"}
+OF_TEACHER = {"noise", "mouth", "eyes", "mouth_motion", "identity", "temporal", "sync", "denoised"}
 TERMS = {
     "vae": {"reconstruction", "edges", "moved", "kl", "mouth"},
     "teacher": OF_TEACHER,
@@ -198,8 +187,8 @@ TERMS = {
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The ``loss`` group: name of a term -> weight. A term of weight 0 costs nothing and is not computed,
-    unless it comes for free, in which case it is logged all the same."""
+    """The ``loss`` group: name of a term -> weight. A term without a weight is not computed, unless it costs nothing;
+    then it is logged all the same. The weights that we train with stand in conf/loss/default.yaml."""
 
     noise: float = 0.0
     distill: float = 0.0
@@ -211,15 +200,14 @@ class LossWeights:
     temporal: float = 0.0
     picture: float = 0.0
     sync: float = 0.0
-    anchor: float = 0.0
     mouth_motion: float = 0.0
     energy: float = 0.0
     consistency: float = 0.0
     denoised: float = 0.0
-    reconstruction: float = 1.0
-    edges: float = 0.5
-    moved: float = 0.5
-    kl: float = 1e-4
+    reconstruction: float = 0.0
+    edges: float = 0.0
+    moved: float = 0.0
+    kl: float = 0.0
 
     def __post_init__(self):
         wrong = {name: value for name, value in asdict(self).items() if not 0 <= value < float("inf")}

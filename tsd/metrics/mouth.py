@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-from tsd.metrics.statistics import PerClip
-
 CONSTANT = 1e-6
 """A track whose std is below this does not move: one millionth of the picture's side."""
 
@@ -39,30 +37,3 @@ def viseme_accuracy(read: Tensor, true: Tensor) -> Tensor:
     known = true.sum(-1) > 0
     right = (read.argmax(-1) == true.argmax(-1)) & known
     return right.sum(1) / known.sum(1)
-
-
-class MouthCorrelation(PerClip):
-    """``pearson`` of the measured and the true mouth opening, per clip. ``update(measured [B, T], true [B, T])``.
-
-    The mean of ``mouth_constant`` is the share of clips where either track does not move.
-    """
-
-    columns = ("mouth_r", "mouth_constant")
-    higher_is_better = True
-
-    def score(self, measured: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
-        return pearson(measured, true)
-
-
-class VisemeAccuracy(PerClip):
-    """``viseme_accuracy`` on generated mouths, on the real ones, and their ratio (ideal 1).
-
-    ``update(read, read_real, true)``, all [B, T, V]: the reader's own mistakes cancel in the ratio.
-    """
-
-    columns = ("viseme_accuracy", "viseme_accuracy_real")
-    ratios = {"viseme_ratio": columns}
-    higher_is_better = True
-
-    def score(self, read: Tensor, read_real: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
-        return viseme_accuracy(read, true), viseme_accuracy(read_real, true)

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from tsd.clip import MELS, MELS_PER_FRAME
-from tsd.metrics.statistics import PerClip
 
 MAX_SHIFT = 15
 """Frames to either side (0.6 s), as in SyncNet's evaluation."""
@@ -77,20 +76,3 @@ def sync_scores(net: nn.Module, frames: Tensor, mel: Tensor, max_shift: int = MA
     return SyncScores(
         *(score[0] for score in summarise_shifts(sync_distances(net, frames[None], mel[None], max_shift)))
     )
-
-
-class Sync(PerClip):
-    """``sync_scores`` per clip, by the expert ``net``. ``update(frames [B, T, 3, H, W], mel)`` with the real sound.
-
-    ``sync_in_step`` is the share of clips whose offset is at most one frame.
-    """
-
-    columns = ("sync_offset", "sync_distance", "sync_confidence", "sync_in_step")
-
-    def __init__(self, net: nn.Module, max_shift: int = MAX_SHIFT, seed: int = 0, **kwargs):
-        super().__init__(seed, **kwargs)
-        self.net, self.max_shift = net, max_shift
-
-    def score(self, frames: Tensor, mel: Tensor) -> tuple[Tensor, ...]:
-        scores = summarise_shifts(sync_distances(self.net, frames, mel, self.max_shift))
-        return *scores, (scores.offset.abs() <= 1).float()

@@ -123,19 +123,3 @@ class FlickerMeanStd(AgainstBase):
 
     name = "flicker_mean_std"
     measure = staticmethod(flicker_mean_std)
-
-
-class MotionMagnitude(AgainstBase):
-    """``motion_magnitude`` and its ratio to the base (the real clip). ``update(video, base)``."""
-
-    name = "motion"
-    measure = staticmethod(motion_magnitude)
-
-
-class WarpError(AgainstBase):
-    """``warp_error`` and its ratio to the base. ``update(video, base, flow, visible)``, flow of the real clip."""
-
-    name = "warp_error"
-
-    def score(self, video: Tensor, base: Tensor, flow: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
-        return warp_error(video, flow, visible), warp_error(base, flow, visible)

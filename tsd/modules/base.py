@@ -11,18 +11,12 @@ from torch import Tensor, nn
 
 from tsd.clip import Clip
 from tsd.diffusion import draw_noise
-from tsd.nets.lower_face import LOWER_FACE
 
 ADDED_RATE = 30.0
 """Factor on the learning rate of parts that are added to a trained net: at the net's own rate, lids did not learn to
 shut in 2000 steps (docs/design/eyelids.md)."""
 WARMUP = 0.05
 """Fraction of the steps in which the learning rate rises; afterwards it falls as a cosine to a 20th. Our choice."""
-
-
-FACE = (0.15, 0.92, 0.15, 0.85)
-"""Top, bottom, left and right of what the identity anchor looks at on the canonical face, in units of its side: beyond
-is background, which does not move with the head. Our choice."""
 
 
 class Stage(L.LightningModule):
@@ -94,18 +88,6 @@ def clip_noise(clip: Clip, like: Tensor, shared: float, draw: int) -> Tensor:
         generator = torch.Generator().manual_seed(zlib.crc32(f"{key} {start} {draw}".encode()))
         rows.append(draw_noise((1, *like.shape[1:]), shared, generator=generator))
     return torch.cat(rows).to(like)
-
-
-def upper_face(size: int) -> Tensor:
-    """[size, size]: 1 where a position of a grid over the canonical face lies in FACE and not in LOWER_FACE."""
-    axis = (torch.arange(size) + 0.5) / size
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-
-    def inside(box: tuple[float, float, float, float]) -> Tensor:
-        top, bottom, left, right = box
-        return (y >= top) & (y <= bottom) & (x >= left) & (x <= right)
-
-    return (inside(FACE) & ~inside(LOWER_FACE)).float()
 
 
 def in_box(box: Tensor, size: int) -> Tensor:

@@ -59,15 +59,6 @@ def frame_to_reference(motion: Tensor, reference_motion: Tensor, known: Tensor) 
     return similarity_between(source, target)
 
 
-def canonical_to_frame(motion: Tensor, known: Tensor) -> Tensor:
-    """``similarity_between`` the canonical face and every frame's: motion [B, ..., M], known [B] -> [N, 2, 3] for all N
-    frames of the batch; ``placed`` by it, pictures or latents show the face in its canonical place. Identity where
-    unknown."""
-    target = landmarks_of(motion, known)
-    source = target.new_tensor(CANONICAL_FACE).expand_as(target)
-    return similarity_between(source.reshape(-1, 3, 2), target.reshape(-1, 3, 2))
-
-
 def to_canonical(landmarks: Tensor) -> Tensor:
     """``similarity_between`` each face and the canonical one: landmarks [N, 3, 2] -> [N, 2, 3]."""
     return similarity_between(landmarks, landmarks.new_tensor(CANONICAL_FACE).expand_as(landmarks))

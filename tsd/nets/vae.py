@@ -166,7 +166,3 @@ class VAE(nn.Module):
     def normalise(self, latent: Tensor) -> Tensor:
         """Latents [N, C, h, w] to zero mean and unit std per channel."""
         return (latent - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
-
-    def denormalise(self, z: Tensor) -> Tensor:
-        """The inverse of ``normalise``."""
-        return z * self.latent_std[:, None, None] + self.latent_mean[:, None, None]

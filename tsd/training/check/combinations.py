@@ -28,11 +28,6 @@ def combination_faults(config: dict) -> list[str]:
         found.append(f"stage.module.learns={show(learns)}: must name some of the schedules {names}, or be null")
     if stage["module"].get("decoder_only") and not config.get("init"):
         found.append("stage.module.decoder_only=true: needs init=<weights of the VAE whose encoder it keeps>")
-    if stage["module"].get("generated_share") and not stage["module"].get("decoder_only"):
-        found.append(
-            f"stage.module.generated_share={show(stage['module']['generated_share'])}: the student knows latents that "
-            "stay: set stage.module.decoder_only=true, or 0"
-        )
     for net in model:
         if net in checkpoint.NETS:
             try:

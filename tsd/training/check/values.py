@@ -58,7 +58,7 @@ RULES = {
     r"model\.\w+\.latent_(channels|size)": whole(1, checkpoint.LARGEST_ARGUMENT),
     r"model\.windows\.\w+": SIZE,
     r"model\.resolution": whole(16, checkpoint.LARGEST_ARGUMENT),
-    r"stage\.module\.(own_steps_from|generated_share|carried_share)": SHARE,
+    r"stage\.module\.(own_steps_from|carried_share)": SHARE,
     r"stage\.module\.shared_from": number(0, S_MAX) | None,
     r"stage\.module\.log_normal": Annotated[
         tuple[float, Annotated[float, Interval(gt=0)]],
