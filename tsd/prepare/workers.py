@@ -1,18 +1,18 @@
-"""Jobs in processes of their own: a decoder that crashes or hangs costs one file and not the whole run."""
+"""Jobs in processes of their own: a decoder that dies or hangs costs one file and not the night."""
 
 import contextlib
 import ctypes
 import multiprocessing
 import os
+import queue
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures import TimeoutError as TookTooLong
-from itertools import islice
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
-
-from pebble import ProcessExpired, ProcessPool
 
 ATTEMPTS = 2
 """Times a job is tried whose process dies: the first death may have been another's doing."""
@@ -31,38 +31,74 @@ def run_all(function: Callable, jobs: Iterable, workers: int, limit: float) -> I
     if workers < 1:
         yield from ((job, function(job)) for job in jobs)
         return
-    # spawn, not fork: the parent may already hold the threads of torch and OpenCV
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPool(workers, context=context, initializer=_die_with, initargs=[os.getpid()])
-    todo, running = iter(jobs), {}
+    todo, done, stop = iter(jobs), queue.SimpleQueue(), threading.Event()
+    lock, crew = threading.Lock(), [_Worker() for _ in range(workers)]
 
-    def start(job: Any, attempt: int = 1) -> None:
-        running[pool.schedule(function, args=[job], timeout=limit)] = (job, attempt)
+    def work(worker: "_Worker") -> None:
+        try:
+            while not stop.is_set():
+                with lock:
+                    job = next(todo, worker)
+                if job is worker:
+                    break
+                done.put((job, worker.run(function, job, limit)))
+        except BaseException as error:  # noqa: BLE001 - raised again where the results are read
+            done.put(error)
+        finally:
+            done.put(None)
 
+    threads = [threading.Thread(target=work, args=(worker,), daemon=True) for worker in crew]
+    for thread in threads:
+        thread.start()
     try:
-        for job in islice(todo, workers):
-            start(job)
+        running = len(threads)
         while running:
-            for done in wait(running, return_when=FIRST_COMPLETED).done:
-                job, attempt = running.pop(done)
-                if isinstance(done.exception(), ProcessExpired) and attempt < ATTEMPTS:
-                    start(job, attempt + 1)
-                    continue
-                for following in islice(todo, 1):
-                    start(following)
-                yield job, _result(done, limit)
+            result = done.get()
+            if result is None:
+                running -= 1
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                yield result
     finally:
-        pool.stop()
-        pool.join()
+        stop.set()
+        for worker in crew:
+            worker.end()
 
 
-def _result(done: Future, limit: float) -> Any:
-    try:
-        return done.result()
-    except ProcessExpired:
-        return Lost("its process died twice")
-    except TookTooLong:
-        return Lost(f"took longer than {limit:g} s")
+class _Worker:
+    """One process at a time, replaced when it is lost."""
+
+    def __init__(self):
+        self.pool = None
+
+    def run(self, function: Callable, job: Any, limit: float) -> Any:
+        for attempt in range(ATTEMPTS):
+            if self.pool is None:
+                # spawn, not fork: the parent may already hold the threads of torch and OpenCV
+                context = multiprocessing.get_context("spawn")
+                self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_die_with, initargs=(os.getpid(),))
+            try:
+                self.pool.submit(_load, function).result()  # its imports do not count against the job
+                return self.pool.submit(function, job).result(timeout=limit)
+            except TookTooLong:
+                self.end()
+                return Lost(f"took longer than {limit:g} s")
+            except BrokenProcessPool:
+                self.end()
+                if attempt == ATTEMPTS - 1:
+                    return Lost("its process died twice")
+
+    def end(self) -> None:
+        pool, self.pool = self.pool, None
+        if pool is not None:
+            for process in list((pool._processes or {}).values()):
+                process.kill()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _load(function: Callable) -> None:
+    """Unpickling ``function`` has imported what it needs."""
 
 
 def _die_with(parent: int) -> None:
