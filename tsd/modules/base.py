@@ -43,7 +43,7 @@ class Stage(L.LightningModule):
             net.to(self.device)
 
     def on_train_batch_start(self, clip: Clip, _: int) -> None:
-        # Lightning would repeat the last value of a term that this batch does not have (a student's terms change midway).
+        # Lightning would repeat the last value of a term that this batch lacks (a student's terms change midway).
         self.trainer.fit_loop.epoch_loop._results.clear()
 
     def configure_optimizers(self):

@@ -1,5 +1,5 @@
-"""Stages ``sync`` and ``sync_loss``: two lip sync experts, one for evaluation and one for the loss term ``sync``, trained
-on different people."""
+"""Stages ``sync`` and ``sync_loss``: two lip sync experts, one for evaluation and one for the loss term ``sync``,
+trained on different people."""
 
 import math
 
