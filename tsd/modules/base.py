@@ -14,7 +14,7 @@ from tsd.diffusion import draw_noise
 
 ADDED_RATE = 30.0
 """Learning rate factor of parts that are added to a trained net. At the net's own rate, lids did not learn to shut in
-2000 steps (docs/decisions.md)."""
+2000 steps (docs/design/eyelids.md)."""
 WARMUP = 0.05
 """Fraction of the steps in which the learning rate rises. Then it falls as a cosine to a twentieth. Our choice."""
 

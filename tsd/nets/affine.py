@@ -23,7 +23,7 @@ def similarity_between(source: Tensor, target: Tensor) -> Tensor:
     twice -> [N, 2, 3].
 
     The nose is not used. It stands out of the face, so an affine map through all three points would shear cheeks and
-    mouth as soon as the head turns (see docs/decisions.md).
+    mouth as soon as the head turns (see docs/design/head-motion.md).
     """
     a, b = source[:, :2].float().unbind(1)
     ta, tb = target[:, :2].float().unbind(1)
