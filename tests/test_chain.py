@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fakes import CONF
 from finished import write_weights
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from PIL import Image
-from test_config import CONF
 
 from tsd.commands import chain as recipe
 from tsd.commands import sample, train

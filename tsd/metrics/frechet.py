@@ -1,4 +1,4 @@
-"""Fréchet video distance: how far two sets of clips are apart in the features of a named network."""
+"""Fréchet video distance between two sets of clips, in the features of a named network."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,5 @@
-"""Is it still the same person: cosine of an embedder's vectors along a clip, named by the embedder."""
+"""Identity: cosine between the embeddings of a clip's frames and of the reference, reported with the embedder's
+name."""
 
 from collections.abc import Callable
 

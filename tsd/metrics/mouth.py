@@ -1,17 +1,17 @@
-"""Does the mouth say it: correlation of mouth opening, accuracy of visemes read from the picture."""
+"""Lips: correlation of mouth opening, and accuracy of visemes read from the picture."""
 
 import torch
 from torch import Tensor
 
 CONSTANT = 1e-6
-"""A track whose std is below this does not move: one millionth of the picture's side."""
+"""A track with a smaller std counts as constant: one millionth of the picture's side."""
 
 
 def pearson(measured: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
     """Pearson correlation over time of two tracks [B, T]: r [B] in [-1, 1], and [B] 1.0 where one is constant.
 
-    Frames where either is nan are skipped. A track that does not move has r = 0 (a frozen mouth earns
-    nothing) and is marked. Both results are nan where fewer than 2 frames are known.
+    Frames where either is nan are skipped. A constant track has r = 0 and is marked. Both results are nan where fewer
+    than 2 frames are known.
     """
     if measured.ndim != 2 or measured.shape != true.shape:
         raise ValueError(f"tracks must both be [B, T], got {list(measured.shape)} and {list(true.shape)}")

@@ -1,4 +1,4 @@
-"""How near the pixels are: PSNR, SSIM, sharpness. Videos are [B, T, 3, H, W] in [-1, 1]."""
+"""PSNR, SSIM and sharpness. Videos are [B, T, 3, H, W] in [-1, 1]."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from torch.nn.functional import pad
 from tsd.metrics.statistics import PerClip
 
 MAX_PSNR = 100.0
-"""dB. Equal videos would be infinitely good, and one such clip would make the mean infinite."""
+"""dB. Equal videos would have an infinite PSNR, and one such clip would make the mean infinite."""
 
 SSIM_WINDOW, SSIM_SIGMA, SSIM_K1, SSIM_K2 = 11, 1.5, 0.01, 0.03
 """Wang et al. 2004, section III-B."""
@@ -28,7 +28,7 @@ def check_videos(*videos: Tensor) -> None:
 
 
 def to_unit(video: Tensor) -> Tensor:
-    """[-1, 1] -> [0, 1] in float32, clamped: what a written video file could show."""
+    """[-1, 1] -> [0, 1] in float32, clamped to what a video file can show."""
     return video.float().add(1).mul_(0.5).clamp_(0, 1)
 
 

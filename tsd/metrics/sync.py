@@ -1,4 +1,4 @@
-"""Are lips and sound in step: offset, distance and confidence of a sync expert (Chung & Zisserman 2016)."""
+"""Lip sync: offset, distance and confidence by a sync expert (Chung & Zisserman 2016)."""
 
 from typing import NamedTuple
 
@@ -26,10 +26,10 @@ def shift_distances(seen: Tensor, heard: Tensor, max_shift: int = MAX_SHIFT) -> 
     """Unit vectors of the moments [B, P, D] -> [B, 2 * max_shift + 1] mean distances in [0, 2].
 
     Entry k + max_shift compares the picture of moment i + k with the sound of moment i, over all i where both
-    exist. Large shifts lose the sounds of one end, often silence that is near to any closed mouth, so each sound's
-    distance is taken relative to its mean over shifts, and the mean over all sounds is added again: a picture that
-    stands still is equally far at all shifts, and entry max_shift is the plain mean. (SyncNet's code pads with zeros
-    instead.) P must be more than max_shift.
+    exist. Large shifts lose sounds at one end of the clip, often silence, which is near to any closed mouth. So each
+    sound's distance is taken relative to its mean over shifts, and the mean over all sounds is added again. A frozen
+    picture then has the same distance at all shifts, and entry max_shift is the plain mean. (SyncNet's code pads with
+    zeros instead.) P must be more than max_shift.
     """
     cosine = torch.einsum("bpd,bsd->bps", seen.float(), heard.float())
     distance = (2 - 2 * cosine).clamp_min(0).sqrt()

@@ -1,4 +1,4 @@
-"""What every stage's LightningModule shares: frozen companions, optimiser and schedule."""
+"""What the LightningModules of all stages share: frozen nets, optimiser, learning rate schedule, regions of a face."""
 
 import math
 import zlib
@@ -13,17 +13,17 @@ from tsd.clip import Clip
 from tsd.diffusion import draw_noise
 
 ADDED_RATE = 30.0
-"""Factor on the learning rate of parts that are added to a trained net: at the net's own rate, lids did not learn to
-shut in 2000 steps (docs/design/eyelids.md)."""
+"""Learning rate factor of parts that are added to a trained net. At the net's own rate, lids did not learn to shut in
+2000 steps (docs/design/eyelids.md)."""
 WARMUP = 0.05
-"""Fraction of the steps in which the learning rate rises; afterwards it falls as a cosine to a 20th. Our choice."""
+"""Fraction of the steps in which the learning rate rises. Then it falls as a cosine to a twentieth. Our choice."""
 
 
 class Stage(L.LightningModule):
     """A LightningModule around one trained net, ``self.net``.
 
-    ``optimizer`` is called with the parameters (a ``functools.partial``). ``pictures``: the frames of a window are
-    looked at even where their latents are cached. ``added``: names of parameters that the net was given to go on with.
+    ``optimizer`` is called with the parameters (a ``functools.partial``). ``pictures``: the stage needs the frames of a
+    window even where their latents are cached. ``added``: names of parameters that were added to a trained net.
     """
 
     pictures = False
@@ -35,7 +35,7 @@ class Stage(L.LightningModule):
         object.__setattr__(self, "frozen", {})
 
     def hold_frozen(self, **nets: nn.Module | None) -> None:
-        """Nets that are used and never trained: outside ``state_dict``, EMA, optimiser and DDP's view."""
+        """Keep nets that are used but never trained out of ``state_dict``, EMA, optimiser and DDP."""
         self.frozen.update({k: n.eval().requires_grad_(False) for k, n in nets.items() if n is not None})
 
     def on_fit_start(self) -> None:  # ``setup`` would come too early: nothing is on its device by then
@@ -43,7 +43,7 @@ class Stage(L.LightningModule):
             net.to(self.device)
 
     def on_train_batch_start(self, clip: Clip, _: int) -> None:
-        # Lightning would log a term again and again after the batch that had it (a student's terms change midway).
+        # Lightning would repeat the last value of a term that this batch lacks (a student's terms change midway).
         self.trainer.fit_loop.epoch_loop._results.clear()
 
     def configure_optimizers(self):
@@ -66,7 +66,7 @@ class Stage(L.LightningModule):
 
 
 class WeightedStage(Stage, ABC):
-    """A stage of several named terms, whose weighted sum is their "total"."""
+    """A stage whose loss is the weighted sum of several named terms, logged as "total"."""
 
     @abstractmethod
     def step_losses(self, clip: Clip) -> dict[str, Tensor]:
@@ -81,8 +81,8 @@ class WeightedStage(Stage, ABC):
 
 
 def clip_noise(clip: Clip, like: Tensor, shared: float, draw: int) -> Tensor:
-    """``draw_noise`` like z [B, T, ...], every clip's from a generator of its own, seeded by its name, its window and
-    the number of the draw: validation does not depend on the batch a clip is in, nor on the device."""
+    """``draw_noise`` like z [B, T, ...], with one generator per clip, seeded by the clip's name, its window and the
+    number of the draw. So validation depends neither on the batch that a clip is in nor on the device."""
     rows = []
     for key, start in zip(clip.key, clip.start.tolist(), strict=True):
         generator = torch.Generator().manual_seed(zlib.crc32(f"{key} {start} {draw}".encode()))
