@@ -1,4 +1,4 @@
-"""What `python -m tsd.export` leaves beside the graphs: a card with everything an application has to know."""
+"""What `python -m tsd.commands.export` leaves beside the graphs: a card with everything an application has to know."""
 
 import hashlib
 import json

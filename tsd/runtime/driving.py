@@ -1,5 +1,5 @@
 """A video whose speech is to be replaced: whose face it shows, where it is on every frame, and which frame shows it
-best. The face is found, followed and cut out as `python -m tsd.prepare` does it for training."""
+best. The face is found, followed and cut out as `python -m tsd.commands.prepare` does it for training."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
