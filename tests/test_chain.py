@@ -340,7 +340,7 @@ def test_every_start_and_motion_speaks(chain, tmp_path, start, motion):
 
 
 def test_stages_say_what_to_run_first(tmp_path, monkeypatch, capsys):
-    for stage, first in (("teacher", "make train-vae"), ("student", "make train-vae"), ("vae", "tsd.prepare")):
+    for stage, first in (("teacher", "make train-vae"), ("student", "make train-vae"), ("vae", "tsd.commands.prepare")):
         code, message = run("train", monkeypatch, capsys, tmp_path, f"stage={stage}", "logger=none")
         assert code == 2 and first in message and message.count("\n") == 1, message
         assert not list(tmp_path.rglob("*.safetensors"))

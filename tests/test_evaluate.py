@@ -425,7 +425,7 @@ def test_all_that_is_wrong_is_said_at_once(corpus, weights, tmp_path):
         evaluate.run(config(corpus, weights, tmp_path / "r.json", "schedules=[k1,k3]"))
     with pytest.raises(ValueError, match="teacher_samples=1: .* 0 without weights.teacher"):
         evaluate.run(config(corpus, weights, tmp_path / "r.json", "teacher_samples=1", "weights.teacher=null"))
-    with pytest.raises(FileNotFoundError, match="no such manifest; write it with `python -m tsd.prepare"):
+    with pytest.raises(FileNotFoundError, match="no such manifest; write it with `python -m tsd.commands.prepare"):
         evaluate.run(config(tmp_path, weights, tmp_path / "r.json"))
     assert list(tmp_path.iterdir()) == []
 

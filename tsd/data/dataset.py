@@ -217,7 +217,7 @@ class ClipDataset(Dataset):
         if len(frames) < entry.frames:
             raise ValueError(
                 f"{entry.video}: has {len(frames)} frames but {entry.where} says {entry.frames}; "
-                "run `python -m tsd.prepare` again"
+                "run `python -m tsd.commands.prepare` again"
             )
         return frames[: entry.frames]
 

@@ -26,7 +26,7 @@ from tsd.data.arrays import LARGEST
 from tsd.media.atomic import write_file
 
 CARD, TABLE, INDEX = "card.json", "clips.safetensors", "index.json"
-REMEDY = "write it again with `python -m tsd.prepare stream=<folder> root=<corpus> vae=<weights>`"
+REMEDY = "write it again with `python -m tsd.commands.prepare stream=<folder> root=<corpus> vae=<weights>`"
 INSTALL = "data.stream needs litdata: pip install -c constraints.txt -e '.[stream]'"
 LAYOUT = {
     "compression": None,

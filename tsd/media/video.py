@@ -154,5 +154,5 @@ def _encode(
 def broken(path: str | Path, detail: str = "") -> ValueError:
     """The error for a stream that starts well and cannot be decoded to its end."""
     return ValueError(
-        f"{path}: the video is broken{detail}; replace the file, or remove it and run `python -m tsd.prepare` again"
+        f"{path}: the video is broken{detail}; replace the file, or remove it and run `make prepare` again"
     )

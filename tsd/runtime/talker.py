@@ -62,7 +62,7 @@ class Talker:
     ) -> "Talker":
         """Load trained nets.
 
-        source: what `python -m tsd.export` wrote (its folder or card.json), a folder of weights, or weights files by
+        source: what `make export` wrote (its folder or card.json), a folder of weights, or weights files by
         stage: {"vae": …, "student" or "teacher": …, "visemes": …, "motion": …}; the last two are needed only to
         speak. Weights are run by PyTorch. backend: for an export ``auto`` (per stage the fastest that is installed),
         one of ``runtime.backends.available()``, or {stage: backend}. threads: of ONNX Runtime and OpenVINO; PyTorch's

@@ -45,7 +45,7 @@ def write_corpus_page(root: Path, folder: str = "manifests", seed: int = 0) -> P
         if path.is_file() and path.stat().st_size:
             splits[split] = read_manifest(path, root)
     if not splits:
-        raise FileNotFoundError(f"{root / folder}: no manifests; prepare the corpus with `python -m tsd.prepare` first")
+        raise FileNotFoundError(f"{root / folder}: no manifests; prepare the corpus with `make prepare` first")
     rejected = root / folder / "rejected.jsonl"
     lines = rejected.read_text(encoding="utf-8").splitlines() if rejected.is_file() else []
     target = root / folder / "report.html"
