@@ -1,5 +1,5 @@
 """A video to be dubbed: the face in it, its position in every frame, and the frame that shows it best. The face is
-detected, tracked and cropped as in `python -m tsd.prepare`."""
+detected, tracked and cropped as in `make prepare`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
