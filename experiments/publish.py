@@ -1,7 +1,7 @@
-"""Copy a finished demo into experiments/demo and its numbers into the README: ``make readme``.
+"""Copy a finished demo into experiments/demo and its numbers into that page and the README: ``make readme``.
 
-The README's numbers stand between two marker lines and come from experiments/demo/report.json alone, so
-that a test can tell whether they are current.
+The numbers stand between two marker lines and come from experiments/demo/report.json alone, so that a test can tell
+whether they are current.
 """
 
 import argparse
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from tsd.evaluation.report import filled
-from tsd.prepare.manifests import write_atomic
+from tsd.evaluation.report import filled, markdown_table
+from tsd.media.atomic import write_file
 
 REPO = Path(__file__).resolve().parent.parent
 STUDY = REPO / "experiments" / "demo"
@@ -24,24 +24,39 @@ TARGETS = {
 }
 
 
+def minutes(report: dict) -> float:
+    return sum(report["seconds"].values()) / 60
+
+
+def in_short(report: dict) -> str:
+    """The README's paragraph, from a report."""
+    speech, denoise = report["generate"]["k2"], report["denoise"]
+    return (
+        f"The demo took {minutes(report):.1f} minutes on two cores. On {report['clips']} clips of unseen people, K=2: "
+        f"lips follow the sound at {speech['mouth_r']:.2f} (real frames {report['real']['mouth_r']:.2f}, another "
+        f"clip's speech {speech['mouth_r_shuffled']:.2f}), denoising gains {denoise['teacher']['psnr_gain_db']:.2f} dB "
+        f"(teacher) and {denoise['student']['k2']['psnr_gain_db']:.2f} dB (student).\n"
+    )
+
+
 def numbers(report: dict) -> str:
-    """The README's block of Markdown, from a report."""
+    """The block of Markdown of experiments/demo/README.md, from a report."""
     student, teacher = report["denoise"]["student"]["k2"], report["denoise"]["teacher"]
     lines = [
         f"Measured on {report['clips']} clips of held-out people, voices and sentences, from pure noise:",
         "",
-        "| | K=1 | K=2 | K=4 | K=8 | asked at K=2 |",
-        "|---|---|---|---|---|---|",
     ]
-    for key, (words, target) in TARGETS.items():
-        cells = " | ".join(f"{report['generate'][k][key]:.2f}" for k in ("k1", "k2", "k4", "k8"))
-        lines.append(f"| {words} | {cells} | {target} |")
+    rows = [
+        [words, *(f"{report['generate'][k][key]:.2f}" for k in ("k1", "k2", "k4", "k8")), target]
+        for key, (words, target) in TARGETS.items()
+    ]
     lines += [
+        markdown_table(["", "K=1", "K=2", "K=4", "K=8", "target at K=2"], rows),
         "",
-        f"The instrument itself: on real held-out frames it reads {report['real']['mouth_r']:.2f}. Denoising at the "
+        f"The metric itself gives, on real held-out frames, {report['real']['mouth_r']:.2f}. Denoising at the "
         f"paper's noise (noisy decode {report['denoise']['noisy']['psnr_db']:.2f} dB): teacher "
         f"+{teacher['psnr_gain_db']:.2f} dB, student K=2 +{student['psnr_gain_db']:.2f} dB (paper: +5.24 and +4.26, on "
-        f"other data). The whole demo took {sum(report['seconds'].values()) / 60:.1f} minutes on two cores.",
+        f"other data). The whole demo took {minutes(report):.1f} minutes on two cores.",
         "",
     ]
     return "\n".join(lines)
@@ -57,9 +72,9 @@ def main() -> None:
         shutil.copyfile(demo / name, STUDY / name)
     with Image.open(demo / "sheet.png") as sheet:
         sheet.convert("RGB").save(STUDY / "sheet.jpg", quality=80, subsampling=0)  # a fifth of the PNG
-    block = numbers(json.loads((STUDY / "report.json").read_text()))
-    for page in (REPO / "README.md", STUDY / "README.md"):
-        write_atomic(page, filled(page.read_text(), "make readme", block).encode())
+    report = json.loads((STUDY / "report.json").read_text())
+    for page, block in ((REPO / "README.md", in_short(report)), (STUDY / "README.md", numbers(report))):
+        write_file(page, filled(page.read_text(), "make readme", block).encode())
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from tsd.evaluation.report import filled, markers
+from tsd.evaluation.report import filled, markdown_table, markers
 from tsd.evaluation.report.figure import figure_png
-from tsd.prepare.manifests import write_atomic
+from tsd.media.atomic import write_file
 
 REPO = Path(__file__).resolve().parent.parent
 COMMAND = "make experiment"
@@ -57,7 +57,7 @@ def table(name: str, jobs: list[dict[str, str]]) -> str:
     """A row per job: its state, and what the experiment is about."""
     heads = ["job", "state", *named(name, list(jobs[0]))]
     cells = [[short(job[head]) for head in heads] for job in jobs]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *cells]) + "\n"
+    return markdown_table(heads, cells) + "\n"
 
 
 def short(cell: str) -> str:
@@ -91,7 +91,7 @@ def picture(name: str, jobs: list[dict[str, str]], path: Path) -> None:
         axes.margins(x=0.3)
         axes.tick_params(labelsize=7)
     np.atleast_1d(panels)[0].invert_yaxis()
-    write_atomic(path, figure_png(figure, dpi=90, bbox_inches="tight"))
+    write_file(path, figure_png(figure, dpi=90, bbox_inches="tight"))
 
 
 def write_study(name: str, sweep: Path, study: Path) -> None:
@@ -112,7 +112,7 @@ def write_study(name: str, sweep: Path, study: Path) -> None:
         text = f"# {name}\n\n{introduction(name)}\n\n{begin}{end}\n"
         text += "Everything that was measured: [jobs.csv](jobs.csv).\n\n![The jobs](curve.png)\n\n**Verdict.**\n"
         page.write_text(text)
-    write_atomic(page, filled(page.read_text(), COMMAND, table(name, jobs)).encode())
+    write_file(page, filled(page.read_text(), COMMAND, table(name, jobs)).encode())
 
 
 def main() -> None:

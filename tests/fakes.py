@@ -1,4 +1,6 @@
-"""Batches of noise and small nets: enough to run every stage without a corpus."""
+"""Batches of noise and small nets: enough to run every stage without a corpus. And where the configurations lie."""
+
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -8,6 +10,7 @@ from tsd.nets.affine import CANONICAL_FACE
 from tsd.nets.denoiser import Condition, Denoiser
 from tsd.nets.vae import VAE
 
+CONF = Path(__file__).parents[1] / "conf"
 SIDE, LATENT_CHANNELS, LATENT_SIDE = 32, 4, 8
 
 
@@ -81,3 +84,9 @@ def fake_condition(batch: int = 2, frames: int = 6, seed: int = 3) -> Condition:
         reference_latent=torch.randn(batch, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE),
         reference_motion=fake_motion(batch),
     )
+
+
+def fake_encode(frames: torch.Tensor) -> torch.Tensor:
+    """A linear stand-in for a VAE that is not symmetric under mirroring: [n, 3, 32, 32] -> [n, 4, 8, 8]."""
+    pooled = torch.nn.functional.avg_pool2d(frames, 4)
+    return torch.cat([pooled, pooled[:, :1] * torch.linspace(0, 1, 8)], 1)

@@ -11,7 +11,8 @@ import pytest
 import soundfile
 from mini_corpus import write_disc
 
-from tsd.media.audio import FLOOR, LOG_MEAN, LOG_STD, load_audio, log_mel, mix
+from tsd.data import features
+from tsd.media.audio import FLOOR, LOG_MEAN, LOG_STD, load_audio, log_mel, mel_filters, mix
 
 
 def _speechlike(seconds: float = 1.0, rate: int = 16000) -> np.ndarray:
@@ -118,13 +119,17 @@ def test_the_default_track_is_heard_and_a_silent_one_passed_over(tmp_path):
         load_audio(encode(path, [nothing, nothing], "flac", 16_000))
 
 
-def test_log_mel_equals_librosa():
-    wave = _speechlike(0.4)
+def test_columns_of_a_stream_equal_librosas_features():
+    noise = 0.1 * np.random.default_rng(0).standard_normal(16001).astype(np.float32)
+    speech = load_audio(Path(__file__).parents[1] / "experiments" / "quality" / "speech.wav")
+    for wave in (_speechlike(0.4), noise, speech, np.zeros(1000, np.float32), np.zeros(0, np.float32)):
+        np.testing.assert_allclose(log_mel(wave), features.log_mel(wave), atol=1e-5)
     mel = librosa.feature.melspectrogram(
-        y=np.pad(wave, 120), sr=16000, n_fft=400, hop_length=160, n_mels=80, fmin=0, fmax=8000, center=False
+        y=np.pad(speech, 120), sr=16000, n_fft=400, hop_length=160, n_mels=80, fmin=0, fmax=8000, center=False
     )
     expected = (np.log10(np.maximum(mel.T, FLOOR)) - LOG_MEAN) / LOG_STD
-    np.testing.assert_allclose(log_mel(wave), expected, atol=1e-3)
+    np.testing.assert_allclose(features.log_mel(speech)[: len(expected)], expected, atol=1e-5)
+    np.testing.assert_allclose(mel_filters(), librosa.filters.mel(sr=16000, n_fft=400, n_mels=80).T, atol=1e-8)
 
 
 def test_columns_of_pieces_equal_those_of_the_whole():

@@ -5,10 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from fake_talkers import files, talker
 from hydra.utils import instantiate
-from test_config import CONF
-from test_talker import files, talker
 from torch import nn
 
 from tsd.bench.boards import BOARDS, board_ms
@@ -17,6 +15,7 @@ from tsd.bench.machine import Product, pinned
 from tsd.bench.parts import time_parts
 from tsd.bench.timing import Setting, Times, measure, run_once
 from tsd.commands import bench
+from tsd.commands.compose import composed
 from tsd.diffusion import S_MAX, Schedule
 from tsd.runtime.talker import Talker
 
@@ -27,8 +26,7 @@ BUDGET_GFLOP = 1.0
 
 
 def settled(*overrides: str):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("bench", list(overrides))
+    return composed("bench/chain", list(overrides))
 
 
 def test_flops_of_the_decoder_are_those_of_its_convolutions_and_of_enlarging_two_pairs():
@@ -64,8 +62,7 @@ def test_a_frame_costs_its_parts():
 
 
 def model_at_128() -> Talker:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        model = compose("train", ["stage=student", "model=small"]).model
+    model = composed("train", ["stage=student", "model=small"]).model
     assert model.resolution == 128
     nets = {name: instantiate(model[name], _convert_="all").eval() for name in ("vae", "student", "visemes")}
     return Talker(**nets, schedules={"k2": Schedule((S_MAX, 1.0))})
@@ -154,7 +151,7 @@ def test_the_report_and_its_table(tmp_path):
     weights = [f"weights.{stage}={paths[stage]}" for stage in ("vae", "visemes", "student")]
     small = ["frames=4", "rounds=1", "warmup=0", "threads=1", "schedules=[k2]", "chunks=[1,2]"]
     out = tmp_path / "bench.json"
-    report = bench.bench(settled(*weights, "weights.motion=null", *small, f"out={out}"))
+    report = bench.run(settled(*weights, "weights.motion=null", *small, f"out={out}"))
     assert json.loads(out.read_text()) == report and torch.__version__.startswith(report["machine"]["torch"])
     assert [(row["mode"], row["chunk"]) for row in report["rows"]] == [("e1", 1), ("e1", 2), ("e2", 1), ("e2", 2)]
     assert all(np.isfinite(row["of_peak"]) and row["backend"] == "torch" for row in report["rows"])

@@ -8,20 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fakes import CONF
 from finished import write_weights
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
 from PIL import Image
 
-from tsd.commands import chain, sample, train
+from tsd.commands import chain as recipe
+from tsd.commands import sample, train
+from tsd.commands.compose import composed, override, plain
 from tsd.media.audio import load_audio
 from tsd.media.video import read_frames, video_info, write_video
+from tsd.training import check
 from tsd.weights import checkpoint
 from tsd.weights.releases import CARD
 
 STAGES = ("visemes", "vae", "identity", "mouth", "teacher", "student")
 STEPS = 4
 SMALL = [
-    *(f"max_steps.{stage}={STEPS}" for stage in STAGES),
+    f"trainer.max_steps={STEPS}",
     "trainer.val_check_interval=2",
     "trainer.limit_val_batches=1",
     "trainer.enable_progress_bar=false",
@@ -54,32 +59,50 @@ REPORTED = (
 )
 
 
-def miniature(out: Path) -> chain.Demo:
-    """The demo with 8 people who speak for 2 seconds, and nets that fit a thimble."""
-    cfg = chain.compose("demo", [f"out={out}"])
-    people = ["source.num_identities=8", "source.clips_per_identity=1", "source.seconds=2.0"]
-    cfg.corpus = ["source=synthetic", *people, "val_ratio=0.25", "test_ratio=0.25"]
-    cfg.train = SMALL
-    return chain.Demo(cfg)
+@pytest.fixture
+def calls(monkeypatch):
+    """What a chain calls instead of the commands: [(command, its configuration)]. No work is done, and only the files
+    appear that a chain looks for."""
+    made = []
 
+    def call(command: str, overrides: list[str]) -> Path | None:
+        cfg = composed(command, overrides)
+        made.append((command, cfg))
+        if command == "prepare":
+            (Path(cfg.root) / "manifests").mkdir(parents=True)
+            (Path(cfg.root) / "manifests" / "motion.safetensors").touch()
+        return Path(cfg.out) / "weights.safetensors" if command == "train" else None
 
-@pytest.fixture(scope="module")
-def chain(tmp_path_factory) -> chain.Demo:
-    made = miniature(tmp_path_factory.mktemp("chain") / "demo")
-    made.run()
+    monkeypatch.setattr(recipe, "call", call)
     return made
 
 
+def miniature(out: Path, *more: str) -> DictConfig:
+    """The demo with 8 people who speak for 2 seconds, and nets that fit a thimble."""
+    cfg = composed("chain/demo", [f"out={out}", *more])
+    people = ["source.num_identities=8", "source.clips_per_identity=1", "source.seconds=2.0"]
+    cfg.corpora.corpus = ["source=synthetic", *people, "val_ratio=0.25", "test_ratio=0.25"]
+    cfg.overrides = SMALL
+    return cfg
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory) -> recipe.Chain:
+    cfg = miniature(tmp_path_factory.mktemp("chain") / "demo")
+    recipe.run(cfg)
+    return recipe.Chain(cfg)
+
+
 def run(command: str, monkeypatch, capsys, folder: Path, *arguments: str) -> tuple[int, str]:
-    """Exit code and stderr of ``python -m tsd.<command> arguments`` in ``folder``."""
+    """Exit code and stderr of ``python -m tsd.commands.<command> arguments`` in ``folder``."""
     GlobalHydra.instance().clear()
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", [command, *arguments])
-    monkeypatch.delitem(sys.modules, f"tsd.{command}", raising=False)  # as in a fresh interpreter
+    monkeypatch.delitem(sys.modules, f"tsd.commands.{command}", raising=False)  # as in a fresh interpreter
     monkeypatch.setattr(sys, "gettrace", lambda: None)  # Hydra takes coverage for a debugger and would not exit
     capsys.readouterr()
     try:
-        runpy.run_module(f"tsd.{command}", run_name="__main__", alter_sys=True)
+        runpy.run_module(f"tsd.commands.{command}", run_name="__main__", alter_sys=True)
     except SystemExit as end:
         return end.code, capsys.readouterr().err
     return 0, capsys.readouterr().err
@@ -116,7 +139,7 @@ def test_checkpoints_hold_plain_values_and_the_trained_net_only(chain):
         if name == "best" or path.exists():
             held = torch.load(path, weights_only=True)
             assert {key.split(".")[0] for key in held["state_dict"]} == {"net"}
-            assert held["config"]["stage"]["name"] == "student" and held["config"]["max_steps"]["student"] == STEPS
+            assert held["config"]["stage"]["name"] == "student" and held["config"]["trainer"]["max_steps"] == STEPS
 
 
 def test_training_moved_the_weights(chain):
@@ -147,111 +170,106 @@ def test_the_report_has_every_number_that_is_promised(chain):
     assert not [path for path in chain.out.rglob("*") if path.name.endswith(".part") or path.name.startswith(".part")]
 
 
-def test_what_is_done_is_not_done_again(chain, capsys, monkeypatch):
+def test_what_is_done_is_not_done_again(chain, capsys, calls):
     before = {path: path.stat().st_mtime_ns for path in chain.out.rglob("*") if path.is_file()}
-    monkeypatch.setattr(demo, "make_corpus", lambda cfg: pytest.fail("prepared again"))
-    for step in ("train", "sample", "evaluate"):
-        monkeypatch.setattr(chain.Demo, step, lambda self, *_: pytest.fail("done again"))
-    miniature(chain.out).run()
-    assert {path: path.stat().st_mtime_ns for path in chain.out.rglob("*") if path.is_file()} == before
+    recipe.run(miniature(chain.out))
+    assert not calls and {path: path.stat().st_mtime_ns for path in before} == before
     assert str(chain.out / "sample.mp4") in capsys.readouterr().out
 
 
-def test_a_chain_goes_on_from_another(tmp_path, monkeypatch):
-    """`make real`: corpora joined, nets begun where the other chain's ended but the expert that a student asks, and the
-    expert that judges as it was."""
-    start, out, done = tmp_path / "release", tmp_path / "real", []
+def test_a_chain_goes_on_from_another(tmp_path, calls):
+    """The recipe real: joined corpora; nets that start from the other chain's, but not the sync expert of the loss; and
+    the sync expert of the evaluation copied."""
+    start, out = tmp_path / "it's a release", tmp_path / "real"
     begun = {stage: start / stage / "weights.safetensors" for stage in ("visemes", "vae", "identity", "mouth")}
     begun |= {"sync_loss": None, "student": start / "student" / "weights.safetensors"}
     for stage in ("sync", "visemes", "vae", "identity", "mouth", "student"):
         write_weights(start, stage, {})
-
-    def prepared(cfg):
-        done.append(f"{Path(cfg.root).relative_to(out)}: {'+'.join(cfg.join) if cfg.join else cfg.videos or 'drawn'}")
-        (Path(cfg.root) / "manifests").mkdir(parents=True)
-        (Path(cfg.root) / "manifests" / "motion.safetensors").touch()
-
-    def trained(cfg):
-        done.append(f"{cfg.stage.name} on {Path(cfg.data.root).relative_to(out)} from {cfg.init}")
-        return Path(cfg.out) / "weights.safetensors"
-
-    monkeypatch.setattr(demo, "make_corpus", prepared)
-    monkeypatch.setattr(demo, "train", trained)
-    monkeypatch.setattr(chain.schedules, "run", lambda cfg: done.append(f"schedules on {cfg.data.root}"))
-    monkeypatch.setattr(chain.Demo, "sample", lambda self: None)
-    monkeypatch.setattr(
-        chain.evaluate, "evaluate", lambda cfg: done.append(f"judged on {cfg.data.root}, {cfg.weights.mouth}")
-    )
-    monkeypatch.setattr(chain.Demo, "close", lambda self: None)
-    (out / "report.json").parent.mkdir()
-    cfg = chain.compose("real", [f"out={out}", f"start={start}", "videos=films"])
+    cfg = composed("chain/real", [f"out={out}", override("start", start), override("videos", 'it\'s $(films) "a";')])
     (start / "student" / "weights.safetensors").rename(tmp_path / "student")
-    with pytest.raises(FileNotFoundError, match="no student weights at"):
-        chain.Demo(cfg).run()
-    assert done == [], "what is missing is said before a corpus is made"
+    with pytest.raises(ValueError, match="no student weights at"):
+        recipe.run(cfg)
+    assert calls == [], "what is missing is said before a corpus is made"
     (tmp_path / "student").rename(start / "student" / "weights.safetensors")
-    with pytest.raises(FileNotFoundError, match="report.json"):  # the pretended evaluation writes none
-        chain.Demo(cfg).run()
-    assert done == [
-        *("corpus/people: films", "corpus/drawn: drawn", "corpus: people+drawn"),
-        *(f"{stage} on corpus from {first}" for stage, first in begun.items()),
-        *(f"student on corpus from {out / f'student_{phase}' / 'weights.safetensors'}" for phase in (1, 2, 3)),
-        f"schedules on {out / 'corpus'}",
-        f"judged on {out / 'corpus' / 'people'}, {out / 'mouth' / 'weights.safetensors'}",
+    cfg.only = [step.name for step in recipe.Chain(cfg).steps() if step.name not in ("sample", "evaluate")]
+    recipe.run(cfg)
+    prepared = [Path(cfg.root).relative_to(out) for command, cfg in calls if command == "prepare"]
+    assert [str(root) for root in prepared] == ["corpus/people", "corpus/drawn", "corpus"]
+    assert calls[0][1].videos == 'it\'s $(films) "a";' and list(calls[2][1].join) == ["people", "drawn"]
+    trained = [cfg for command, cfg in calls if command == "train"]
+    assert all(cfg.data.root == str(out / "corpus") for cfg in trained)
+    phases = [out / f"student_{phase}" / "weights.safetensors" for phase in (1, 2, 3)]
+    expected = [*begun.items(), *(("student", first) for first in phases)]
+    assert [(cfg.stage.name, cfg.init) for cfg in trained] == [
+        (stage, first and str(first)) for stage, first in expected
     ]
+    assert calls[-1][0] == "schedules" and calls[-1][1].data.root == str(out / "corpus")
     assert (out / "sync" / "weights.safetensors").read_bytes() == (start / "sync" / "weights.safetensors").read_bytes()
+    with pytest.raises(FileNotFoundError):  # nobody has made clips
+        recipe.Chain(cfg).held_out()
+    recipe.Chain(cfg).out.joinpath("report.json").write_text("{}")
+    recipe.Chain(cfg).evaluate()
+    judged = calls[-1][1]
+    assert judged.data.root == str(out / "corpus" / "people") and judged.control_clips is None
+    assert judged.weights.mouth == str(out / "mouth" / "weights.safetensors") and judged.weights.teacher is None
 
 
-def test_released_weights_go_on_in_the_stages_that_are_named(tmp_path, monkeypatch):
-    """From a folder of released weights; the others begin at random."""
-    start, begun = tmp_path / "drawn", {}
+def test_recordings_are_asked_for_in_one_sentence(tmp_path):
+    for videos in ("null", "''"):
+        with pytest.raises(ValueError, match="^videos=<folder> is missing: VIDEOS=<folder> of make"):
+            recipe.check(composed("chain/real", [f"out={tmp_path}", f"videos={videos}"]))
+
+
+def test_only_the_steps_that_are_named_are_done(tmp_path, calls, capsys):
+    recipe.run(miniature(tmp_path, "only=[vae,corpus]"))
+    assert [command for command, _ in calls] == ["prepare", "train"] and calls[1][1].stage.name == "vae"
+    assert capsys.readouterr().out == "", "there is no report to print"
+    with pytest.raises(ValueError, match="only=vea: must be some of corpus, visemes, vae"):
+        recipe.run(miniature(tmp_path, "only=[vea]"))
+
+
+def test_released_weights_go_on_in_the_stages_that_are_named(tmp_path, calls):
+    """From a folder of released weights; the others start from random ones."""
+    start = tmp_path / "drawn"
     start.mkdir()
     for stage in ("vae", "mouth"):
         (start / f"{stage}.safetensors").touch()
     (start / CARD).write_text(json.dumps({"seconds": {"vae": 1200.5, "teacher": 2000}}))
-    monkeypatch.setattr(demo, "train", lambda cfg: begun.update({cfg.stage.name: cfg.init}))
-    chain = chain.Demo(chain.compose("release", [f"out={tmp_path / 'out'}", f"start={start}", "goes_on=[vae]"]))
+    cfg = composed("chain/release", [f"out={tmp_path / 'out'}", f"start={start}", "goes_on=[vae]"])
+    chain = recipe.Chain(cfg)
     for stage in ("vae", "teacher"):
         chain.train(stage)
-    assert begun == {"vae": str(start / "vae.safetensors"), "teacher": None}
+    assert [cfg.init for _, cfg in calls] == [str(start / "vae.safetensors"), None]
     assert chain.begun("mouth") == start / "mouth.safetensors"
     assert chain.seconds == {"vae": 1200.5}  # what the VAE took before counts
 
 
-def test_a_student_on_a_gpu_asks_no_teacher_and_then_goes_on_below_the_new_one(tmp_path, monkeypatch):
-    """`make longer`: both can be trained side by side; the last phase, on two cores, stands on the teacher made so."""
-    trained = []
-
-    def fake_train(cfg):
-        machine = cfg.trainer.accelerator, cfg.data.batch_size, cfg.callbacks.compile is not None
-        trained.append((Path(cfg.out).name, cfg.weights.teacher, cfg.loss.distill, *machine))
-        return Path(cfg.out) / "weights.safetensors"
-
-    monkeypatch.setattr(demo, "train", fake_train)
-    chain = chain.Demo(chain.compose("longer", [f"out={tmp_path}", "start=before"]))
+def test_a_student_on_a_gpu_asks_no_teacher_and_then_goes_on_below_the_new_one(tmp_path, calls):
+    """The recipe longer: both can be trained side by side; the last phase, on two cores, stands on the new teacher."""
+    chain = recipe.Chain(composed("chain/longer", [f"out={tmp_path}", "start=before"]))
     for stage in chain.cfg.stages:
         chain.train(stage)
     ours = str(tmp_path / "teacher" / "weights.safetensors")
-    assert trained == [
-        ("teacher", ours, 1, "gpu", 64, True),
-        ("student_1", None, 0, "gpu", 64, True),
-        ("student", ours, 1, "cpu", 4, False),
+    trained = [
+        (Path(cfg.out).name, cfg.weights.teacher, cfg.loss.distill, cfg.trainer.accelerator, cfg.data.batch_size)
+        for _, cfg in calls
     ]
+    assert trained == [
+        ("teacher", ours, 1, "gpu", 64),
+        ("student_1", None, 0, "gpu", 64),
+        ("student", ours, 1, "cpu", 4),
+    ]
+    assert [cfg.callbacks.compile is None for _, cfg in calls] == [False, False, True]
+    assert [cfg.data.root for _, cfg in calls] == [str(tmp_path / "corpus")] * 2 + ["before/corpus"]
 
 
-def test_a_stage_of_several_phases_goes_on_from_each(tmp_path, monkeypatch):
+def test_a_stage_of_several_phases_goes_on_from_each(tmp_path, calls):
     """Each in a folder of its own, the last in the stage's; with its own overrides and those of all trainings."""
-    trained = []
-
-    def fake_train(cfg):
-        first = cfg.init and Path(cfg.init).parent.name
-        trained.append((Path(cfg.out).name, first, cfg.trainer.max_steps, cfg.loss.sync, cfg.seed))
-        return Path(cfg.out) / "weights.safetensors"
-
-    monkeypatch.setattr(demo, "train", fake_train)
-    cfg = chain.compose("release", [f"out={tmp_path}"])
-    cfg.train = ["seed=4"]
-    chain.Demo(cfg).train("student")
+    recipe.Chain(composed("chain/release", [f"out={tmp_path}", "overrides=['seed=4']"])).train("student")
+    trained = [
+        (Path(cfg.out).name, cfg.init and Path(cfg.init).parent.name, cfg.trainer.max_steps, cfg.loss.sync, cfg.seed)
+        for _, cfg in calls
+    ]
     assert trained == [
         ("student_1", None, 2200, 0, 4),
         ("student_2", "student_1", 1600, 0.01, 4),
@@ -260,43 +278,52 @@ def test_a_stage_of_several_phases_goes_on_from_each(tmp_path, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "chain").glob("*.yaml")))
+def test_every_training_of_every_recipe_is_without_faults(name, tmp_path, calls):
+    cfg = composed(f"chain/{name}", [f"out={tmp_path}"])
+    recipe_of = recipe.Chain(cfg)
+    for stage in {*cfg.stages, *cfg.train} - {"common"}:
+        recipe_of.train(stage)
+    assert len(calls) >= len(cfg.stages) and all(not check.faults(*plain(cfg)) for _, cfg in calls)
+
+
 # Single commands on top of it
 
 
-def stage_config(chain: chain.Demo, stage: str, out: Path, *extra: str):
+def stage_config(chain: recipe.Chain, stage: str, out: Path, *extra: str):
     arguments = [f"out={out}", f"data.root={chain.out / 'corpus'}", *chain.overrides("vae", "identity", "teacher")]
-    return chain.compose("train", ["experiment=demo", f"stage={stage}", *arguments, *SMALL, *extra])
+    return composed("train", [*chain.cfg.train.common, f"stage={stage}", *arguments, *SMALL, *extra])
 
 
 @pytest.mark.parametrize("stage", ["mouth", "student"])
 def test_the_same_seed_trains_the_same_weights(chain, tmp_path, stage):
     first = checkpoint.load(chain.weights(stage), stage).state_dict()
     cached = [f"data.latents={chain.out / 'latents'}"] if stage == "student" else []
-    again = checkpoint.load(train.train(stage_config(chain, stage, tmp_path / "again", *cached)), stage).state_dict()
+    again = checkpoint.load(train.run(stage_config(chain, stage, tmp_path / "again", *cached)), stage).state_dict()
     other_seed = stage_config(chain, stage, tmp_path / "other", "seed=1", *cached)
-    other = checkpoint.load(train.train(other_seed), stage).state_dict()
+    other = checkpoint.load(train.run(other_seed), stage).state_dict()
     assert all(torch.equal(again[name], value) for name, value in first.items())
     assert any(not torch.equal(other[name], value) for name, value in first.items())
 
 
 def test_overwrite_trains_again_and_finished_runs_are_kept(chain, tmp_path):
-    weights = train.train(stage_config(chain, "identity", tmp_path))
+    weights = train.run(stage_config(chain, "identity", tmp_path))
     made = weights.stat().st_mtime_ns
-    assert train.train(stage_config(chain, "identity", tmp_path)).stat().st_mtime_ns == made
-    assert train.train(stage_config(chain, "identity", tmp_path, "overwrite=true")).stat().st_mtime_ns > made
+    assert train.run(stage_config(chain, "identity", tmp_path)).stat().st_mtime_ns == made
+    assert train.run(stage_config(chain, "identity", tmp_path, "overwrite=true")).stat().st_mtime_ns > made
 
 
-def sample_arguments(chain: chain.Demo, out: Path, *extra: str) -> list[str]:
+def sample_arguments(chain: recipe.Chain, out: Path, *extra: str) -> list[str]:
     weights = chain.overrides("vae", "visemes", "student", "motion")
     files = [f"reference={chain.out / 'reference.png'}", f"audio={chain.out / 'speech.wav'}"]
     return [*files, *weights, f"out={out}", *extra]
 
 
 def test_latents_decoded_later_are_the_same_frames(chain, tmp_path):
-    e2 = sample.run(chain.compose("sample", sample_arguments(chain, tmp_path, "mode=e2", "name=e2")))
+    e2 = sample.run(composed("sample", sample_arguments(chain, tmp_path, "mode=e2", "name=e2")))
     assert sorted(path.name for path in e2.iterdir()) == ["latents.npz", "sample.json"]
     later = [f"latents={e2 / 'latents.npz'}", "mode=decode", "name=later"]
-    decoded = sample.run(chain.compose("sample", sample_arguments(chain, tmp_path, *later)))
+    decoded = sample.run(composed("sample", sample_arguments(chain, tmp_path, *later)))
     for path in sorted((chain.out / "samples" / "demo" / "frames").iterdir()):
         assert path.read_bytes() == (decoded / "frames" / path.name).read_bytes()
 
@@ -305,7 +332,7 @@ def test_latents_decoded_later_are_the_same_frames(chain, tmp_path):
 @pytest.mark.parametrize("motion", ["natural", "still"])
 def test_every_start_and_motion_speaks(chain, tmp_path, start, motion):
     arguments = sample_arguments(chain, tmp_path, "mode=e2", "steps=k1", f"start={start}", f"motion={motion}", "name=x")
-    z = np.load(sample.run(chain.compose("sample", arguments)) / "latents.npz")["latents"]
+    z = np.load(sample.run(composed("sample", arguments)) / "latents.npz")["latents"]
     assert z.shape == (50, 4, 8, 8) and z.dtype == np.float32 and np.isfinite(z).all()
 
 
@@ -313,7 +340,7 @@ def test_every_start_and_motion_speaks(chain, tmp_path, start, motion):
 
 
 def test_stages_say_what_to_run_first(tmp_path, monkeypatch, capsys):
-    for stage, first in (("teacher", "make train-vae"), ("student", "make train-vae"), ("vae", "tsd.prepare")):
+    for stage, first in (("teacher", "make train-vae"), ("student", "make train-vae"), ("vae", "tsd.commands.prepare")):
         code, message = run("train", monkeypatch, capsys, tmp_path, f"stage={stage}", "logger=none")
         assert code == 2 and first in message and message.count("\n") == 1, message
         assert not list(tmp_path.rglob("*.safetensors"))
@@ -359,7 +386,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(chain, tmp_path, monke
     assert not list(tmp_path.glob(".part*"))
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "demo"])
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "chain"])
 def test_unknown_keys_end_every_command(tmp_path, monkeypatch, capsys, command):
     code, message = run(command, monkeypatch, capsys, tmp_path, "no_such_key=1")
     assert code != 0 and "no_such_key" in message

@@ -44,7 +44,7 @@ def digest(root: Path) -> dict[str, str]:
 def start(videos: Path, root: Path, *more: str) -> subprocess.Popen:
     arguments = [f"videos={videos}", f"root={root}", "clips.size=96", "clips.look_every=8", *more]
     return subprocess.Popen(
-        [sys.executable, "-m", "tsd.prepare", "source=folder", "source.identity=file", *arguments],
+        [sys.executable, "-m", "tsd.commands.prepare", "source=folder", "source.identity=file", *arguments],
         cwd=REPO,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from fake_talkers import files, talker
 from mixed_folder import People, encode
-from test_talker import files, talker
 
 from tsd.clip import VISEME_PAST, VISEMES, viseme_windows
 from tsd.commands import sample

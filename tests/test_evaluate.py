@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from fakes import LATENT_CHANNELS, LATENT_SIDE, SIDE, awake
+from fakes import CONF, LATENT_CHANNELS, LATENT_SIDE, SIDE, awake
 from hydra import compose, initialize_config_dir
 from mini_corpus import disc_frames, motion_of
 from omegaconf import DictConfig
 from PIL import Image
 from safetensors.torch import save_file
-from test_config import CONF
 
 from tsd.commands import evaluate
 from tsd.diffusion import many_steps
+from tsd.evaluation import loading
 from tsd.evaluation.clips import Instruments, choice, judge
 from tsd.evaluation.report import (
     NOT_USABLE,
@@ -224,7 +224,7 @@ def config(corpus, weights, out, *overrides) -> DictConfig:
 def finished(corpus, weights, tmp_path_factory):
     """A whole evaluation: where it lies, and what was returned."""
     out = tmp_path_factory.mktemp("report") / "report.json"
-    return out, evaluate.evaluate(config(corpus, weights, out, "teacher_samples=2"))
+    return out, evaluate.run(config(corpus, weights, out, "teacher_samples=2"))
 
 
 def untimed(report: dict) -> dict:
@@ -240,12 +240,12 @@ def untimed(report: dict) -> dict:
 
 def test_a_teacher_speaks_in_the_steps_stored_with_it(weights, tmp_path):
     paths = {stage: weights / f"{stage}.safetensors" for stage in ("vae", "visemes", "student", "motion", "teacher")}
-    assert evaluate.load_chain(paths, Instruments()).teacher_schedule.strengths == (80.0, 5.0)
+    assert loading.load_chain(paths, Instruments()).teacher_schedule.strengths == (80.0, 5.0)
     header = checkpoint.read_header(paths["teacher"])
     net = checkpoint.load(paths["teacher"], "teacher")
     paths["teacher"] = tmp_path / "older.safetensors"  # weights of before steps were stored with them
     checkpoint.save(paths["teacher"], "teacher", net, header["arguments"], {})
-    assert evaluate.load_chain(paths, Instruments()).teacher_schedule == many_steps()
+    assert loading.load_chain(paths, Instruments()).teacher_schedule == many_steps()
 
 
 def test_report_has_every_row_as_plain_numbers(finished):
@@ -309,12 +309,12 @@ def test_an_interrupted_evaluation_goes_on_and_gives_the_same(corpus, weights, f
 
     monkeypatch.setattr(judge, "controls", stops_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        evaluate.evaluate(cfg)
+        evaluate.run(cfg)
     assert [p.name for p in tmp_path.iterdir()] == ["r.parts"]
     monkeypatch.setattr(
         judge, "controls", lambda c, subject, *rest: judged.append(subject.key) or real(c, subject, *rest)
     )
-    report = evaluate.evaluate(cfg)
+    report = evaluate.run(cfg)
     assert len(judged) == len(set(judged)) == TEST_CLIPS
     assert untimed(report) == untimed(finished[1])
     assert not (tmp_path / "r.parts").exists()
@@ -324,7 +324,7 @@ def test_parts_of_other_settings_are_not_used(corpus, weights, tmp_path, monkeyp
     monkeypatch.setattr(evaluate, "write_report", lambda *_: pytest.fail("cut here"))
     for override in ("seed=0", "seed=1", "noisy_psnr=39", f"weights.identity={weights / 'identity'}.safetensors"):
         with pytest.raises(pytest.fail.Exception):
-            evaluate.evaluate(config(corpus, weights, tmp_path / "r.json", "clips=1", override))
+            evaluate.run(config(corpus, weights, tmp_path / "r.json", "clips=1", override))
     assert len(list((tmp_path / "r.parts").iterdir())) == 3
 
 
@@ -333,7 +333,7 @@ def test_two_at_a_time_give_the_same_and_threads_are_put_back(corpus, weights, f
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        assert untimed(evaluate.evaluate(cfg)) == untimed(finished[1])
+        assert untimed(evaluate.run(cfg)) == untimed(finished[1])
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -344,7 +344,7 @@ def test_what_is_null_is_left_out_and_said(corpus, weights, tmp_path, monkeypatc
     nothing = [f"weights.{stage}=null" for stage in ("teacher", "mouth", "identity", "motion")] + ["lpips.weights=null"]
     nothing += ["weights.sync=nowhere.safetensors", "weights.lipreader=null"]
     nothing += ["viseme_swap=false", "cross_identity=false"]
-    report = evaluate.evaluate(config(corpus, weights, tmp_path / "r.json", "clips=2", "schedules=[k1]", *nothing))
+    report = evaluate.run(config(corpus, weights, tmp_path / "r.json", "clips=2", "schedules=[k1]", *nothing))
     assert report["clips"] == 2 and set(report["denoise"]) == {"strength", "recon", "noisy", "student", "head_unknown"}
     spoken = report["generate"]["k1"]
     assert not {"mouth_r", "mouth_r_shuffled", "id_cosine", "id_ratio_end", "sync_offset", "fvd"} & set(spoken)
@@ -357,7 +357,7 @@ def test_what_is_null_is_left_out_and_said(corpus, weights, tmp_path, monkeypatc
 
 
 def test_a_few_clips_have_all_controls(corpus, weights, tmp_path):
-    report = evaluate.evaluate(config(corpus, weights, tmp_path / "r.json", "control_clips=2", "schedules=[k1]"))
+    report = evaluate.run(config(corpus, weights, tmp_path / "r.json", "control_clips=2", "schedules=[k1]"))
     counts = {
         row: report["statistics"][row]["temporal_l1"]["n"] for row in ("real", "recon", "swapped", "other_speech")
     }
@@ -370,9 +370,9 @@ def test_a_few_clips_have_all_controls(corpus, weights, tmp_path):
 
 def test_another_embedder_can_be_given_and_is_named(corpus, weights, tmp_path, monkeypatch):
     (tmp_path / "face.pt").write_bytes(b"weights")
-    monkeypatch.setattr(evaluate, "FaceNet", lambda path: lambda frames: frames.mean((2, 3)))
+    monkeypatch.setattr(loading, "FaceNet", lambda path: lambda frames: frames.mean((2, 3)))
     arguments = ["clips=2", "schedules=[k1]", "weights.identity=null", f"identity.weights={tmp_path / 'face.pt'}"]
-    report = evaluate.evaluate(config(corpus, weights, tmp_path / "r.json", *arguments))
+    report = evaluate.run(config(corpus, weights, tmp_path / "r.json", *arguments))
     assert report["real"]["id_cosine"] > 0 and "id_cosine" not in report["unavailable"]
     named = report["features"]
     assert "facenet-pytorch's InceptionResnetV1, hash" in named and named in (tmp_path / "r.md").read_text()
@@ -380,9 +380,9 @@ def test_another_embedder_can_be_given_and_is_named(corpus, weights, tmp_path, m
 
 def test_another_reader_of_mouths_can_be_given_and_is_named(corpus, weights, tmp_path, monkeypatch):
     (tmp_path / "mesh.tflite").write_bytes(b"weights")
-    monkeypatch.setattr(evaluate, "FaceMesh", lambda path: lambda frames: frames.mean((1, 2, 3)))
+    monkeypatch.setattr(loading, "FaceMesh", lambda path: lambda frames: frames.mean((1, 2, 3)))
     arguments = ["clips=2", "schedules=[k1]", "weights.mouth=null", f"mouth.weights={tmp_path / 'mesh.tflite'}"]
-    report = evaluate.evaluate(config(corpus, weights, tmp_path / "r.json", *arguments))
+    report = evaluate.run(config(corpus, weights, tmp_path / "r.json", *arguments))
     assert -1 <= report["real"]["mouth_r"] <= 1 and "mouth_r" not in report["unavailable"]
     named = report["mouth_reader"]
     assert "MediaPipe's Face Mesh, hash" in named and f"(by {named})" in (tmp_path / "r.md").read_text()
@@ -394,10 +394,10 @@ def test_a_long_run_is_made_once(corpus, weights, tmp_path, monkeypatch):
     monkeypatch.setattr(judge, "long_run", lambda *arguments: made.append(len(arguments[2])) or real(*arguments))
     monkeypatch.setattr(evaluate, "write_report", lambda *_: pytest.fail("cut here"))
     with pytest.raises(pytest.fail.Exception):
-        evaluate.evaluate(cfg)
+        evaluate.run(cfg)
     monkeypatch.undo()
     monkeypatch.setattr(judge, "long_run", lambda *_: pytest.fail("made again"))
-    run = evaluate.evaluate(cfg)["long"]["k1"]
+    run = evaluate.run(cfg)["long"]["k1"]
     assert made == [500] and run["seconds"] == 20 and len(run["windows"]) == 2
     assert run["id_ratio_end"] == pytest.approx(1, abs=0.5) and run["sharpness_ratio_end"] > 0
     assert "| 10.0 |" in (tmp_path / "r.md").read_text()
@@ -408,7 +408,7 @@ def test_all_that_is_wrong_is_said_at_once(corpus, weights, tmp_path):
     wrong += ["split=trainval", "clips=0", "workers=0", "out=report.txt", "control_clips=0", "long_seconds=15"]
     wrong += [f"lpips.weights={tmp_path}/none.pth", "identity.weights=none.pt", "mouth.weights=none.tflite"]
     with pytest.raises(ValueError) as error:
-        evaluate.evaluate(config(corpus, weights, tmp_path / "r.json", *wrong))
+        evaluate.run(config(corpus, weights, tmp_path / "r.json", *wrong))
     for part in (
         "make train-teacher",
         "'identity'",
@@ -422,11 +422,11 @@ def test_all_that_is_wrong_is_said_at_once(corpus, weights, tmp_path):
     ):
         assert part in str(error.value)
     with pytest.raises(ValueError, match="schedules=k3: the student's weights hold no such schedule; they hold k1, k2"):
-        evaluate.evaluate(config(corpus, weights, tmp_path / "r.json", "schedules=[k1,k3]"))
+        evaluate.run(config(corpus, weights, tmp_path / "r.json", "schedules=[k1,k3]"))
     with pytest.raises(ValueError, match="teacher_samples=1: .* 0 without weights.teacher"):
-        evaluate.evaluate(config(corpus, weights, tmp_path / "r.json", "teacher_samples=1", "weights.teacher=null"))
-    with pytest.raises(FileNotFoundError, match="no such manifest; write it with `python -m tsd.prepare"):
-        evaluate.evaluate(config(tmp_path, weights, tmp_path / "r.json"))
+        evaluate.run(config(corpus, weights, tmp_path / "r.json", "teacher_samples=1", "weights.teacher=null"))
+    with pytest.raises(FileNotFoundError, match="no such manifest; write it with `python -m tsd.commands.prepare"):
+        evaluate.run(config(tmp_path, weights, tmp_path / "r.json"))
     assert list(tmp_path.iterdir()) == []
 
 

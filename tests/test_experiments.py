@@ -24,11 +24,15 @@ def script(name: str):
     return module
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_files_begin_with_question_command_time_and_number(name):
-    lines = [line for line in script("run").header(name).splitlines() if re.match(r"\w+: ", line)]
-    assert [line.split(":")[0] for line in lines] == ["Question", "Command", "Expected", "Number"]
-    assert "make" in lines[1] and re.search(r"\d|minute", lines[2])
+@pytest.mark.parametrize(
+    "file", sorted(path for group in ("experiment", "chain") for path in (REPO / "conf" / group).iterdir())
+)
+def test_files_begin_with_question_command_time_and_number(file):
+    parts = [
+        line for line in file.read_text().splitlines() if re.match(r"# (Question|Command|Expected|Number): ", line)
+    ]
+    assert [part.split(":")[0] for part in parts] == ["# Question", "# Command", "# Expected", "# Number"]
+    assert "make" in parts[1] and re.search(r"\d|minute", parts[2])
 
 
 def test_pages_of_studies_begin_as_their_configurations_do():
@@ -51,7 +55,7 @@ def test_every_value_that_is_swept_is_right(name):
         assert check.faults(*compose.plain(compose.composed("train", job, own=True))) == []
 
 
-@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "students"])
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_no_two_jobs_train_the_same(name):
     """``steps`` says what validation shows; jobs that differ in nothing else compare a student with itself."""
     params = compose.composed("train", [f"experiment={name}"], own=True).hydra.sweeper.get("params") or {}

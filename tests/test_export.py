@@ -8,11 +8,9 @@ import time
 import numpy as np
 import pytest
 import torch
-from fakes import LATENT_SIDE, SIDE, fake_clip
+from fake_talkers import DENOISER, files, pieces, portrait, wave
+from fakes import CONF, LATENT_SIDE, SIDE, fake_clip
 from hydra import compose, initialize_config_dir
-from test_config import CONF
-from test_stream import pieces, wave
-from test_talker import DENOISER, files, portrait
 
 from tsd.bench.counting import made_up_speaker
 from tsd.commands import export

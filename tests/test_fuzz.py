@@ -16,12 +16,12 @@ from tsd.clip import SAMPLE_RATE
 from tsd.data.flows import compute_flows, read_flows
 from tsd.data.manifest import read_manifest
 from tsd.data.tracks import load_tracks, read_visemes
+from tsd.media.atomic import write_arrays
 from tsd.media.audio import load_audio, write_wav
 from tsd.media.container import open_media
 from tsd.media.heads import face_arrays
 from tsd.media.timeline import read_timeline, resampled_frames
 from tsd.media.video import read_frames, write_video
-from tsd.prepare.manifests import write_arrays
 from tsd.prepare.sources.grid import read_align
 from tsd.prepare.transcript import read_transcript
 from tsd.prepare.workers import Lost, run_all

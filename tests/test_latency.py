@@ -3,10 +3,12 @@
 import importlib.util
 
 import pytest
-from test_config import CONF
+from fakes import CONF
 
 from tsd.bench import training
 from tsd.clip import Clip
+from tsd.commands import bench_training
+from tsd.commands.compose import composed
 
 PATH = CONF.parent / "experiments" / "latency" / "latency.py"
 
@@ -61,13 +63,13 @@ def test_of_several_runs_the_middle_one_counts_and_the_most_memory(latency, monk
     assert latency.run_often("-c", "pass") == {"seconds": 5.4, "each": [6.6, 5.3, 5.4], "peak_mib": 90.0}
 
 
-def test_ways_of_training_take_a_step_on_a_made_up_batch(latency, tmp_path, monkeypatch):
+def test_ways_of_training_take_a_step_on_a_made_up_batch(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "WAYS", training.WAYS[:2] + training.WAYS[4:5])
     small = ["model=tiny", "data.batch_size=2", "data.window=2", "rounds=1", "threads=1", f"out={tmp_path}"]
-    report = training.run(latency.composed("bench_training", "stage=teacher", "loss.identity=0", *small))
+    report = bench_training.run(composed("bench/training", ["stage=teacher", "loss.identity=0", *small]))
     rows = report["devices"]["cpu"]
     assert [entry["way"] for entry in rows] == ["float32", "float32, fused", "bfloat16"] and rows[0]["speed_up"] == 1
     assert "| bfloat16 |" in (tmp_path / "training_teacher.md").read_text()
     with pytest.raises(ValueError, match="stage=mouth: must be vae or teacher"):
-        training.run(latency.composed("bench_training", "stage=mouth", *small))
+        bench_training.run(composed("bench/training", ["stage=mouth", *small]))
     assert isinstance(training.made_up_clip(2, 3, 16, (4, 2, 2)), Clip)

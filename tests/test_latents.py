@@ -4,6 +4,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from fakes import fake_encode
 from mini_corpus import disc_corpus
 
 from tsd.data import dataset as dataset_module
@@ -18,12 +19,6 @@ def root(tmp_path_factory):
     return disc_corpus(tmp_path_factory.mktemp("corpus"))
 
 
-def _encode(frames: torch.Tensor) -> torch.Tensor:
-    """A linear stand-in for a VAE that is not symmetric under mirroring: [n, 3, 32, 32] -> [n, 4, 8, 8]."""
-    pooled = torch.nn.functional.avg_pool2d(frames, 4)
-    return torch.cat([pooled, pooled[:, :1] * torch.linspace(0, 1, 8)], 1)
-
-
 def _dataset(root, **changes):
     data = ClipDataModule(root, resolution=32, window=6, batch_size=4, **changes)
     data.setup("fit")
@@ -33,7 +28,7 @@ def _dataset(root, **changes):
 def test_cached_latents_are_those_of_the_frames_also_mirrored(root, tmp_path):
     plain = _dataset(root)
     for split in ("train", "val"):
-        cache_latents(_encode, plain.datasets[split], tmp_path, split, "vae1", flip=True, batch_size=7)
+        cache_latents(fake_encode, plain.datasets[split], tmp_path, split, "vae1", flip=True, batch_size=7)
     data = _dataset(root, latents=str(tmp_path), vae_hash="vae1", flip=True, p_mismatch=0.5)
     data.datasets["train"].pictures = True
     mirrored = set()
@@ -42,13 +37,13 @@ def test_cached_latents_are_those_of_the_frames_also_mirrored(root, tmp_path):
         loader.sampler.start = epoch * len(loader.dataset)
         clip = next(iter(loader)).in_unit()
         assert clip.latents.shape == (4, 6, 4, 8, 8) and clip.latents.dtype == torch.float32
-        expected = _encode(clip.frames.flatten(0, 1)).unflatten(0, (4, 6))
+        expected = fake_encode(clip.frames.flatten(0, 1)).unflatten(0, (4, 6))
         assert torch.allclose(clip.latents, expected, atol=2e-3)
-        assert torch.allclose(clip.reference_latent, _encode(clip.reference), atol=2e-3)
+        assert torch.allclose(clip.reference_latent, fake_encode(clip.reference), atol=2e-3)
         mirrored |= set((clip.motion[:, 0, 0] > 0.5).tolist())
     assert mirrored == {True, False}
     whole = data.datasets["val"].whole_clip(1)
-    assert torch.allclose(whole.latents[0], _encode(whole.frames[0]), atol=2e-3)
+    assert torch.allclose(whole.latents[0], fake_encode(whole.frames[0]), atol=2e-3)
 
 
 def test_a_cache_that_fits_is_not_made_again(root, tmp_path):
@@ -56,7 +51,7 @@ def test_a_cache_that_fits_is_not_made_again(root, tmp_path):
 
     def encode(frames):
         calls.append(len(frames))
-        return _encode(frames)
+        return fake_encode(frames)
 
     cache_latents(encode, dataset, tmp_path, "val", "vae1")
     first = len(calls)
@@ -72,7 +67,7 @@ def test_an_interrupted_cache_is_no_cache_and_goes_on_shard_by_shard(root, tmp_p
 
     def counted(frames):
         seen.append(len(frames))
-        return _encode(frames)
+        return fake_encode(frames)
 
     def stop_later(frames):
         if len(seen) == 5:  # two batches a clip: in the third one
@@ -87,21 +82,21 @@ def test_an_interrupted_cache_is_no_cache_and_goes_on_shard_by_shard(root, tmp_p
         LatentCache(tmp_path, "train", dataset.entries, 32)
     again = []
     cut = cache_latents(
-        lambda x: again.append(len(x)) or _encode(x), dataset, tmp_path, "train", "vae1", shard_frames=60
+        lambda x: again.append(len(x)) or fake_encode(x), dataset, tmp_path, "train", "vae1", shard_frames=60
     )
     assert sum(again) == 60 and sorted(path.name for path in folder.iterdir()) == ["00000.npy", "00001.npy"]
-    whole = cache_latents(_encode, dataset, tmp_path / "whole", "train", "vae1")
+    whole = cache_latents(fake_encode, dataset, tmp_path / "whole", "train", "vae1")
     for clip in range(4):
         np.testing.assert_array_equal(cut.read(clip, [0, 7, 29]), whole.read(clip, [0, 7, 29]))
 
 
 def test_half_a_cache_of_another_vae_is_not_continued(root, tmp_path):
     dataset = _dataset(root).datasets["val"]
-    cache_latents(_encode, dataset, tmp_path, "val", "vae1", flip=True)
-    cache_latents(lambda frames: 2 * _encode(frames), dataset, tmp_path, "val", "vae2")
+    cache_latents(fake_encode, dataset, tmp_path, "val", "vae1", flip=True)
+    cache_latents(lambda frames: 2 * fake_encode(frames), dataset, tmp_path, "val", "vae2")
     assert len(list(tmp_path.glob("val-*"))) == 1
     twice = LatentCache(tmp_path, "val", dataset.entries, 32, vae_hash="vae2").read(0, [3])
-    expected = 2 * _encode(torch.from_numpy(dataset.frames(0, [3])).permute(0, 3, 1, 2) / 127.5 - 1).numpy()
+    expected = 2 * fake_encode(torch.from_numpy(dataset.frames(0, [3])).permute(0, 3, 1, 2) / 127.5 - 1).numpy()
     np.testing.assert_allclose(twice, expected, atol=4e-3)
 
 
@@ -112,8 +107,8 @@ def test_shards_hold_whole_clips():
 
 
 def test_training_on_latents_decodes_references_only(root, tmp_path, monkeypatch):
-    cache_latents(_encode, _dataset(root).datasets["train"], tmp_path, "train", "vae1")
-    cache_latents(_encode, _dataset(root).datasets["val"], tmp_path, "val", "vae1")
+    cache_latents(fake_encode, _dataset(root).datasets["train"], tmp_path, "train", "vae1")
+    cache_latents(fake_encode, _dataset(root).datasets["val"], tmp_path, "val", "vae1")
     data, plain = _dataset(root, latents=str(tmp_path), cache_mb=0), _dataset(root)
     asked = []
     monkeypatch.setattr(
@@ -151,7 +146,7 @@ def test_what_is_decoded_before_is_shared_and_not_decoded_again(root, tmp_path, 
 def test_caches_made_from_something_else_are_refused(root, tmp_path):
     dataset = _dataset(root).datasets["val"]
     entries = dataset.entries
-    cache_latents(_encode, dataset, tmp_path, "val", "vae1")
+    cache_latents(fake_encode, dataset, tmp_path, "val", "vae1")
     for arguments, words in (
         ((entries[:1], 32), "manifest"),
         ((entries, 64), "resolution 32 instead of 64"),
@@ -165,7 +160,7 @@ def test_caches_made_from_something_else_are_refused(root, tmp_path):
 
 def test_files_that_are_not_latents_are_named(root, tmp_path):
     dataset = _dataset(root).datasets["val"]
-    cache = cache_latents(_encode, dataset, tmp_path, "val", "vae1")
+    cache = cache_latents(fake_encode, dataset, tmp_path, "val", "vae1")
     assert "_open" in vars(pickle.loads(pickle.dumps(cache)))
     (shard,) = tmp_path.glob("val-*/00000.npy")
     np.save(shard, np.zeros((3, 4, 8, 8), np.float16))

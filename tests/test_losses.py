@@ -30,7 +30,6 @@ def test_equal_inputs_lose_nothing():
         "picture": losses.picture(frame, frame, torch.ones(2, 1, 16, 16)),
         "denoised": losses.denoised(frame, frame, torch.ones(2, 1, 16, 16)),
         "sync": losses.sync(torch.eye(1, 2), torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.zeros(1, dtype=torch.long)),
-        "anchor": losses.anchor(z, z[:, 0].clone(), torch.zeros(8, 8), weight),
         "mouth_motion": losses.mouth_motion(z, z, ones),
         "energy": losses.energy(z, z, ones, weight),
         "consistency": losses.consistency(z, z, weight),
@@ -107,12 +106,6 @@ def test_mouth_weighs_noise_strengths_as_noise_does():
     assert everywhere.item() == pytest.approx(losses.noise(eps_hat, eps, weight).item(), rel=1e-5)
 
 
-def changed_in_one_frame(shape: tuple[int, ...], frame: int, value: float) -> torch.Tensor:
-    change = torch.zeros(shape)
-    change[:, frame] = value
-    return change
-
-
 def test_mouth_motion_sees_changes_that_the_clip_has_not():
     z, region = normal(2, 5, 4, 8, 8), torch.zeros(2, 5, 1, 8, 8)
     region[:, :, :, 4:7, 2:6] = 1
@@ -162,36 +155,6 @@ def test_mouth_motion_counts_where_either_frame_has_the_mouth_and_each_clip_as_i
     assert losses.mouth_motion(error, z, region).item() == pytest.approx(by_hand.item(), rel=1e-4)
     assert losses.mouth_motion(error, z, 0 * region) == 0
     assert losses.mouth_motion(error[:, :1], z[:, :1], region[:, :1]) == 0, "one frame has no changes"
-
-
-def test_anchor_looks_at_the_mean_over_time():
-    reference, weight, region = normal(2, 4, 8, 8), torch.ones(2), torch.ones(8, 8)
-    faces = reference[:, None].expand(2, 5, 4, 8, 8)
-    anchor = lambda x, region=region, weight=weight: losses.anchor(x, reference, region, weight).item()  # noqa: E731
-    assert anchor(faces) == pytest.approx(0, abs=1e-6)
-    blink = changed_in_one_frame((2, 5, 4, 8, 8), 1, 1.0)
-    there_and_back = blink - changed_in_one_frame((2, 5, 4, 8, 8), 3, 1.0)
-    assert anchor(faces + there_and_back) == pytest.approx(0, abs=1e-6)
-    assert anchor(faces + blink) == pytest.approx(losses.huber(torch.tensor(0.2)).item(), rel=1e-3)
-    assert anchor(faces + 1) == pytest.approx(losses.huber(torch.tensor(1.0)).item(), rel=1e-3)
-
-
-def test_anchor_sees_its_region_and_weighs_clips():
-    reference, region = normal(2, 4, 8, 8), torch.zeros(8, 8)
-    region[:4] = 1
-    faces = reference[:, None].expand(2, 3, 4, 8, 8)
-    outside = 9 * (1 - region)
-    assert losses.anchor(faces + outside, reference, region, torch.ones(2)).item() == pytest.approx(0, abs=1e-6)
-    one = losses.huber(torch.tensor(1.0)).item()
-    assert losses.anchor(faces + region, reference, region, torch.ones(2)).item() == pytest.approx(one, rel=1e-3)
-    quarter = torch.tensor([0.5, 0.0])
-    assert losses.anchor(faces + region, reference, region, quarter).item() == pytest.approx(one / 4, rel=1e-3)
-
-
-def test_anchor_moves_the_face_and_not_the_reference():
-    faces, reference = normal(1, 2, 4, 8, 8).requires_grad_(), normal(1, 4, 8, 8, seed=1).requires_grad_()
-    losses.anchor(faces, reference, torch.ones(8, 8), torch.ones(1)).backward()
-    assert faces.grad.any() and reference.grad is None
 
 
 def test_consistency_by_hand_moves_the_noisier_estimate_alone():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tsd.metrics.lpips import LPIPS, lpips_distance, lpips_net
+from tsd.metrics.lpips import lpips_distance, lpips_net
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +39,6 @@ def test_equals_the_package_with_the_same_backbone(backbone, pair, file):
     assert torch.allclose(
         lpips_distance(lpips_net(folder / file), video, target, every=2, batch=4), expected, atol=1e-5
     )
-    metric = LPIPS(folder / file, every=2)
-    metric.update(video, target)
-    assert metric.compute()["lpips"]["mean"] == pytest.approx(expected.mean().item(), abs=1e-5)
-    assert not metric.state_dict() and not list(metric.parameters()), "the frozen net stays out of checkpoints"
 
 
 def test_0_for_equal_and_more_for_more_damage(backbone, pair):
@@ -61,31 +57,29 @@ def test_loading_does_not_touch_the_random_numbers(backbone):
     assert torch.rand(1) == expected
 
 
-def test_without_weights_the_row_says_so(pair, tmp_path, monkeypatch):
+def test_without_weights_there_is_no_net(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     for weights in (None, tmp_path / "nothing.pth"):
-        metric = LPIPS(weights)
-        metric.update(*pair)
-        row = metric.compute()["lpips"]
-        assert row.startswith("unavailable: no alexnet weights at") and str(tmp_path) in row and "lpips.weights=" in row
+        with pytest.raises(FileNotFoundError, match=f"no alexnet weights at {tmp_path}.*lpips.weights="):
+            lpips_net(weights)
 
 
 def test_what_torchvision_has_downloaded_is_found(backbone, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
     torch.save(torch.load(backbone[1] / "alex.pth"), tmp_path / "checkpoints" / "alexnet-owt-7be5be79.pth")
-    assert LPIPS().unavailable is None
+    assert not lpips_net().training
 
 
 def test_a_file_that_is_not_the_backbone_is_refused(backbone, tmp_path):
     junk = tmp_path / "junk.safetensors"
     junk.write_bytes(b"not weights")
     with pytest.raises(ValueError, match="junk.safetensors cannot be read as weights"):
-        LPIPS(junk)
+        lpips_net(junk)
     with pytest.raises(ValueError, match="does not fit lpips.backbone=squeeze: features.0.weight"):
-        LPIPS(backbone[1] / "alex.pth", backbone="squeeze")
+        lpips_net(backbone[1] / "alex.pth", backbone="squeeze")
     with pytest.raises(ValueError, match="one of alex, vgg, squeeze, got 'resnet'"):
-        LPIPS(backbone="resnet")
+        lpips_net(backbone="resnet")
 
 
 def test_a_pickle_with_code_is_refused(tmp_path):
@@ -95,5 +89,5 @@ def test_a_pickle_with_code_is_refused(tmp_path):
 
     torch.save({"features.0.weight": Code()}, tmp_path / "code.pth")
     with pytest.raises(ValueError, match="cannot be read as weights"):
-        LPIPS(tmp_path / "code.pth")
+        lpips_net(tmp_path / "code.pth")
     assert not (tmp_path / "ran").exists()

@@ -111,32 +111,23 @@ def test_sharpness_is_that_of_opencv_inside_the_box(box):
 
 def test_sharpness_sees_blur_noise_and_decay():
     base = textured(frames=30)
-    metric = metrics.Sharpness()
-    metric.update(base, base)
-    same = metric.compute()
-    assert same["sharpness_ratio"]["mean"] == same["sharpness_ratio_end"]["mean"] == 1
-
     decaying = base.clone()
     decaying[:, 20:] = blurred(base)[:, 20:]
-    metric = metrics.Sharpness()
-    metric.update(decaying, base)
-    report = metric.compute()
-    assert report["sharpness_ratio_start"]["mean"] == report["sharpness_ratio_middle"]["mean"] == 1
-    assert report["sharpness_ratio_end"]["mean"] < 0.5 and report["sharpness_ratio"]["mean"] < 1
-    assert report["sharpness_end_over_start"]["mean"] < 0.5
-    assert metrics.sharpness(noisy(base)).mean() > metrics.sharpness(base).mean()
+    track, known = metrics.sharpness(decaying), metrics.sharpness(base)
+    (start, middle, end), (first, half, last) = metrics.start_middle_end(track), metrics.start_middle_end(known)
+    assert torch.equal(start, first) and torch.equal(middle, half) and (end < 0.5 * last).all() and (end < start).all()
+    assert metrics.sharpness(noisy(base)).mean() > known.mean()
 
 
-def test_frames_without_a_box_are_skipped():
+def test_frames_without_a_box_are_unknown():
     video = textured()
     box = torch.tensor([0.2, 0.2, 0.8, 0.8]).repeat(2, 6, 1)
     box[0, 2:] = torch.nan
     box[1] = torch.nan
-    metric = metrics.Sharpness()
-    metric.update(video, video, box)
-    summary = metric.compute()["sharpness"]
-    assert (summary["n"], summary["left_out"]) == (1, 1)
-    assert summary["mean"] == pytest.approx(metrics.sharpness(video, box)[0, :2].mean().item())
+    track = metrics.sharpness(video, box)
+    assert torch.equal(track.isnan(), box[..., 0].isnan())
+    start, _, end = metrics.start_middle_end(track)
+    assert torch.equal(start[0], track[0, :2].mean()) and end.isnan().all()
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,8 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
-from fakes import awake
+from fakes import CONF, awake
 from hydra import compose, initialize_config_dir
-from test_config import CONF
 
 from tsd import metrics
 from tsd.clip import to_frames
@@ -427,7 +426,7 @@ def test_the_command_writes_a_report_of_the_published_form(folders, tmp_path, mo
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "none"))
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "o" / "report.json"
-    found = evaluate.evaluate_pairs(config(f"pairs={folders[0]}", f"real={folders[1]}", f"out={out}"))
+    found = evaluate.run(config(f"pairs={folders[0]}", f"real={folders[1]}", f"out={out}"))
     stored = json.loads(out.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     jsonschema.validate(stored, SCHEMA)
     assert sorted(p.name for p in out.parent.iterdir()) == ["report.html", "report.json", "report.md", "sheet.png"]
@@ -443,6 +442,6 @@ def test_the_command_writes_a_report_of_the_published_form(folders, tmp_path, mo
 def test_all_that_is_wrong_is_said_at_once(tmp_path):
     wrong = ["pairs=x", "length_tolerance=-1", "workers=0", "out=report.txt", f"weights.mouth={__file__}"]
     with pytest.raises(ValueError) as error:
-        evaluate.evaluate_pairs(config(*wrong))
+        evaluate.run(config(*wrong))
     for part in ("real=<folder> is missing", "length_tolerance=-1", "workers=0", "out=report.txt", "not a readable"):
         assert part in str(error.value)

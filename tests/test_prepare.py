@@ -212,7 +212,7 @@ def test_gaps_are_filled_in_a_straight_line_and_smoothed(tmp_path):
 def _prepare(*arguments, cwd=None):
     root = Path(__file__).parents[1]
     return subprocess.run(
-        [sys.executable, "-m", "tsd.prepare", *map(str, arguments)],
+        [sys.executable, "-m", "tsd.commands.prepare", *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=cwd or root,

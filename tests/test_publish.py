@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from fakes import CONF
 from finished import ARGUMENTS, SCHEDULES, finished_chain, place, write_report, write_weights
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from test_config import CONF
 
 from tsd.commands import publish, sample
 from tsd.runtime.talker import Talker
@@ -35,7 +35,7 @@ def config(command: str, *overrides: str):
 
 def published(chain: Path, out: Path, *overrides: str) -> dict:
     """The card of what was published."""
-    folder = publish.publish(config("publish", f"chain={chain}", f"out={out}", *overrides))
+    folder = publish.run(config("publish/drawn", f"chain={chain}", f"out={out}", *overrides))
     return json.loads((folder / releases.CARD).read_text())
 
 
@@ -234,11 +234,6 @@ def test_missing_released_weights_name_the_commands_that_make_them(tmp_path, mon
     assert "weights=demo" in str(error.value) and "TSD_WEIGHTS" in str(error.value)
     with pytest.raises(FileNotFoundError, match="make train-vae"):
         sample.load(config("sample", "weights=trained"))
-
-
-def test_make_talk_is_one_line_and_says_what_it_needs():
-    lines = (REPO / "Makefile").read_text().split("\ntalk:")[1].split("\n\n")[0]
-    assert "weights=$(or $(WEIGHTS),people)" in lines and 'make talk REF=photo.jpg AUDIO=voice.wav"; exit 2' in lines
 
 
 @pytest.mark.parametrize("name", ["drawn", "people"])

@@ -1,9 +1,9 @@
 """A training killed at any moment and started again ends with the very bits of one that was left alone."""
 
-import os
 import pickle
 import random
 import resource
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -11,14 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_runs import begun, config, ground
+from tiny_runs import STEPS, assert_identical, begun, config, ground, killed, steps_of
 
 from tsd.commands.train import run as train
 from tsd.training import resume
 from tsd.training.loggers import CSVLog, read_rows
 from tsd.weights import checkpoint
-
-STEPS = 12
 
 
 @pytest.fixture(scope="module")
@@ -33,49 +31,6 @@ def whole(root, tmp_path_factory) -> dict[str, Path]:
     for stage in ("teacher", "student"):
         begun(train, config(root, folder / stage, f"stage={stage}")).join()
     return {stage: folder / stage for stage in ("teacher", "student")}
-
-
-def steps_of(out: Path) -> int:
-    return max((int(row["step"]) + 1 for row in read_rows(out / "logs" / "metrics.csv")), default=0)
-
-
-def killed(cfg, number: int, at_step: int, later: float = 0.0) -> int:
-    """Send the signal ``later`` seconds after a step; returns the steps done then, -1 if the run had ended before."""
-    process = begun(train, cfg)
-    while process.is_alive() and steps_of(Path(cfg.out)) < at_step:
-        time.sleep(0.001)
-    time.sleep(later)
-    os.kill(process.pid, number)
-    process.join()
-    return -1 if process.exitcode == 0 else steps_of(Path(cfg.out))
-
-
-def same(a, b) -> bool:
-    """Bit for bit, all the way down."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b) and a.dtype == b.dtype
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b or (a != a and b != b)
-
-
-def assert_identical(out: Path, expected: Path):
-    ours, theirs = (resume.read_checkpoint(folder / "checkpoints" / "last.ckpt") for folder in (out, expected))
-    parts = ["state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "random"]
-    for part in [*parts, "ClipDataModule", "global_step"]:
-        assert same(ours[part], theirs[part]), part
-    for name, state in ours["callbacks"].items():
-        if not name.startswith("ModelCheckpoint"):  # its paths differ
-            assert same(state, theirs["callbacks"][name]), name
-    assert (out / "weights.safetensors").read_bytes() == (expected / "weights.safetensors").read_bytes()
-    rows, wanted = (read_rows(folder / "logs" / "metrics.csv") for folder in (out, expected))
-    assert [row for row in rows if row not in wanted] == []
-    # Killed between the checkpoint of a step and the log of its losses, a run lacks that row.
-    assert len(wanted) - len(rows) <= 1 and [r for r in rows if "val/total" in r] == [
-        r for r in wanted if "val/total" in r
-    ]
 
 
 @pytest.mark.parametrize(
@@ -190,3 +145,21 @@ def test_the_log_is_rewound(tmp_path):
     again.log_metrics({"val/psnr": 4.0}, 2)
     rows = [{"step": "0", "train/total": "0.0"}, {"step": "1", "train/total": "1.0"}, {"step": "2", "val/psnr": "4.0"}]
     assert read_rows(tmp_path / "metrics.csv") == rows
+
+
+def test_a_finished_run_goes_on_when_more_steps_are_asked_for(root, whole, tmp_path):
+    """Weights, optimiser, average and position are those of before; the learning rate is that of the longer run."""
+    out = tmp_path / "teacher"
+    shutil.copytree(whole["teacher"], out)
+    before, first = read_rows(out / "logs" / "metrics.csv"), (out / "weights.safetensors").read_bytes()
+    longer = config(root, out, "stage=teacher", f"trainer.max_steps={STEPS + 6}")
+    killed(longer, signal.SIGKILL, at_step=STEPS + 2)
+    begun(train, longer).join()
+    card = checkpoint.read_header(out / "weights.safetensors")["card"]
+    assert card["steps"] == STEPS + 6 and (out / f"weights-{STEPS}.safetensors").read_bytes() == first
+    after = read_rows(out / "logs" / "metrics.csv")
+    assert after[: len(before)] == before and len(after) > len(before)
+    states = resume.read_checkpoint(out / "checkpoints" / "last.ckpt")["optimizer_states"][0]["state"]
+    assert {int(state["step"]) for state in states.values() if "step" in state} == {STEPS + 6}
+    with pytest.raises(ValueError, match=f"max_steps is {STEPS} and was {STEPS + 6}"):
+        train(config(root, out, "stage=teacher"))

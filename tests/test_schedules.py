@@ -5,14 +5,15 @@ import math
 
 import pytest
 import torch
+from fakes import CONF
 from finished import SCHEDULES, finished_chain, place
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from test_config import CONF
 
 from tsd.commands import schedules
 from tsd.diffusion import S_MAX, Schedule
 from tsd.evaluation.clips import Chain
+from tsd.evaluation.loading import clip_of, open_split
 from tsd.evaluation.schedules import rollout, search
 from tsd.runtime.talker import Talker
 from tsd.weights import checkpoint
@@ -90,8 +91,8 @@ def config(root, *overrides: str):
 
 def probe_of(root) -> tuple[Chain, rollout.Probe]:
     talker = Talker.load({stage: place(root, stage) for stage in ("vae", "visemes", "student")})
-    chain, dataset = Chain(talker), schedules.validation_split(config(root), 32)
-    return chain, rollout.Probe.of(chain, schedules.clip_of(dataset, 0), 0)
+    chain, dataset = Chain(talker), open_split("val", 32, str(root / "corpus"))
+    return chain, rollout.Probe.of(chain, clip_of(dataset, 0), 0)
 
 
 def test_terms_are_those_of_what_is_said(chain, monkeypatch):

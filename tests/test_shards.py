@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fakes import fake_encode
 from mini_corpus import disc_corpus
 from safetensors.numpy import load, save
-from test_latents import _encode
-from test_resume import STEPS, assert_identical, killed
-from tiny_runs import begun, config, ground
+from tiny_runs import STEPS, assert_identical, begun, config, ground, killed
 
 from tsd.clip import Clip
 from tsd.commands.compose import composed
@@ -59,7 +58,7 @@ def root(tmp_path_factory):
 def latents(root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("latents")
     for split, dataset in module(root, flip=True).datasets.items():
-        cache_latents(_encode, dataset, folder, split, "vae1", flip=split == "train")
+        cache_latents(fake_encode, dataset, folder, split, "vae1", flip=split == "train")
     return str(folder)
 
 
@@ -295,7 +294,7 @@ def test_writing_goes_on_chunk_by_chunk_and_appears_when_it_is_whole(root, laten
 
 def test_chunks_of_another_vae_go_before_new_ones_come(root, latents, copy, tmp_path):
     for split, dataset in module(root, flip=True).datasets.items():
-        cache_latents(lambda x: 2 * _encode(x), dataset, tmp_path / "l", split, "vae2", flip=split == "train")
+        cache_latents(lambda x: 2 * fake_encode(x), dataset, tmp_path / "l", split, "vae2", flip=split == "train")
     dataset = module(root, latents=str(tmp_path / "l")).datasets["train"]
     assert not write_shards(dataset, copy, "train", chunk_frames=60, shard="1/3")
     assert len(list((copy / "train").iterdir())) == 1
@@ -322,7 +321,7 @@ def test_streams_without_the_latents_wanted_are_refused(root, tmp_path):
     with pytest.raises(ValueError, match="the stream has no latents"):
         streamed(tmp_path / "a", tmp_path)
     for split, dataset in module(root, flip=False).datasets.items():
-        cache_latents(_encode, dataset, tmp_path / "l", split, "vae1")
+        cache_latents(fake_encode, dataset, tmp_path / "l", split, "vae1")
     for split, dataset in module(root, latents=str(tmp_path / "l"), flip=False).datasets.items():
         write_shards(dataset, tmp_path / "b", split)
     with pytest.raises(ValueError, match="no latents of mirrored frames"):

@@ -6,21 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from fake_talkers import pieces, portrait, talker, wave
 from fakes import SIDE, fake_motion
-from test_talker import portrait, talker
 
 from tsd.clip import SAMPLE_RATE, VISEMES, viseme_windows
 from tsd.nets.visemes import VisemeNet
 from tsd.runtime.hearing import Hearing, heard, look_ahead_ms
 from tsd.runtime.talker import Talker
-
-
-def wave(samples: int, seed: int = 3) -> np.ndarray:
-    return np.random.default_rng(seed).normal(0, 0.1, samples).astype(np.float32)
-
-
-def pieces(sound: np.ndarray, size: int) -> list[np.ndarray]:
-    return [sound[i : i + size] for i in range(0, len(sound), size)]
 
 
 def ready(causal: bool = True) -> Talker:

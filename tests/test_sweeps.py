@@ -132,7 +132,7 @@ def test_a_student_is_evaluated_whatever_its_folder_is_called(tmp_path, monkeypa
         Path(cfg.out).parent.mkdir()
         Path(cfg.out).write_text(json.dumps({"generate": {"k1": {"mouth_r": 0.5, "fps": 3.0}}}))
 
-    monkeypatch.setattr("tsd.commands.evaluate.evaluate", evaluated)
+    monkeypatch.setattr("tsd.commands.evaluate.run", evaluated)
     config = {"out": str(out), "evaluate": 3, "data": {"root": str(out / "corpus"), "manifests": "manifests"}}
     config["weights"] = {"vae": None, "student": None, "sync": str(out / "not there")}
     below = {"vae": out / "vae, the small one"}

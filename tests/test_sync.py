@@ -15,7 +15,7 @@ from tsd.clip import MELS, MELS_PER_FRAME
 from tsd.commands.compose import composed
 from tsd.data.datamodule import ClipDataModule
 from tsd.losses import LossWeights
-from tsd.metrics import Sync, sync_distances, sync_scores
+from tsd.metrics import summarise_shifts, sync_distances, sync_scores
 from tsd.modules.sync import SyncModule
 from tsd.nets.lower_face import LOWER_FACE, lower_face
 from tsd.nets.sync import SyncNet
@@ -191,10 +191,8 @@ def test_training_leaves_chance(trained):
 def test_a_trained_expert_finds_shifts_of_people_it_never_saw(trained, late):
     clip = speakers(6, 40, seed=2, side=48)
     frames, mel = clip.frames.roll(late, 1), clip.mel
-    metric = Sync(trained.net, max_shift=10)
-    metric.update(frames[:, 3:-3], mel[:, 12:-12])
-    assert (metric.per_clip()["sync_offset"] == late).mean() > 0.8
-    assert metric.compute()["sync_in_step"]["mean"] == pytest.approx(float(late == 0), abs=0.2)
+    offset = summarise_shifts(sync_distances(trained.net, frames[:, 3:-3], mel[:, 12:-12], max_shift=10)).offset
+    assert (offset == late).float().mean() > 0.8
 
 
 # The metric
@@ -227,33 +225,27 @@ def test_positive_is_a_late_picture(late):
     frames, mel = dials(frames=60, noise=0.2)
     frames = frames[:, :-late] if late > 0 else frames[:, -late:]  # the same frames, later by `late`
     mel = mel[:, 4 * late :] if late > 0 else mel[:, : 4 * (60 + late)]
-    metric = Sync(Dials())
-    metric.update(frames, mel)
-    assert (metric.per_clip()["sync_offset"] == late).all()
-    assert metric.compute()["sync_in_step"]["mean"] == float(abs(late) <= 1)
+    assert (summarise_shifts(sync_distances(Dials(), frames, mel)).offset == late).all()
 
 
 def test_a_frozen_picture_and_anothers_sound_have_no_confidence():
     frames, mel = dials(clips=8, frames=75)
 
     def confidence(frames):
-        metric = Sync(Dials())
-        metric.update(frames, mel)
-        return metric.compute()["sync_confidence"]["mean"]
+        return summarise_shifts(sync_distances(Dials(), frames, mel)).confidence.mean().item()
 
     right, frozen = confidence(frames), confidence(frames[:, :1].expand_as(frames))
     assert right > 0.8 and frozen == pytest.approx(0, abs=1e-5) and confidence(frames.roll(1, 0)) < 0.6 * right
 
 
 def test_split_batches_equal_the_whole():
-    clip, whole, parts = speakers(5, 24, seed=3), Sync(small_net(), max_shift=8), Sync(small_net(), max_shift=8)
-    whole.update(clip.frames, clip.mel)
-    for rows in (slice(0, 2), slice(2, 3), slice(3, 5)):
-        parts.update(clip.frames[rows], clip.mel[rows])
-    for name, values in whole.per_clip().items():
-        assert parts.per_clip()[name] == pytest.approx(values, abs=1e-5)
-    one = sync_scores(small_net(), clip.frames[1], clip.mel[1], max_shift=8)
-    assert [float(v) for v in one] == pytest.approx([v[1] for v in whole.per_clip().values()][:3], abs=1e-5)
+    clip, net = speakers(5, 24, seed=3), small_net()
+    whole = sync_distances(net, clip.frames, clip.mel, max_shift=8)
+    rows = (slice(0, 2), slice(2, 3), slice(3, 5))
+    parts = torch.cat([sync_distances(net, clip.frames[part], clip.mel[part], max_shift=8) for part in rows])
+    torch.testing.assert_close(parts, whole, atol=1e-5, rtol=0)
+    one = sync_scores(net, clip.frames[1], clip.mel[1], max_shift=8)
+    assert [float(v) for v in one] == pytest.approx([float(v[1]) for v in summarise_shifts(whole)], abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -6,44 +6,15 @@ import sys
 import numpy as np
 import pytest
 import torch
-from fakes import LATENT_SIDE, SIDE, awake, fake_denoiser, fake_motion, fake_vae
+from fake_talkers import SCHEDULES, files, portrait, talker
+from fakes import LATENT_SIDE, SIDE, fake_motion
 
 from tsd.clip import VISEMES
-from tsd.diffusion import S_MAX, Schedule
+from tsd.diffusion import Schedule
 from tsd.nets.denoiser import Denoiser
-from tsd.nets.motion import MotionBank
-from tsd.nets.visemes import VisemeNet
 from tsd.runtime.talker import REFERENCE_START, Talker
-from tsd.weights import checkpoint
 
-SCHEDULES = {
-    "k1": Schedule((S_MAX,)),
-    "k2": Schedule((S_MAX, 1.0)),
-    "k4": Schedule((S_MAX, 4.0, 1.2, 0.4)),
-    "k8": Schedule((S_MAX, 16.0, 6.0, 3.0, 1.5, 0.8, 0.4, 0.15)),
-}
 FRAMES = 19
-DENOISER = {"latent_channels": 4, "latent_size": LATENT_SIDE, "channels": [8, 16], "blocks": 1}
-DENOISER |= {"reference_channels": 8, "emb_channels": 16}
-ARGUMENTS = {
-    "vae": {"resolution": SIDE, "latent_channels": 4, "channels": [8, 16], "decoder_blocks": 1},
-    "student": DENOISER | {"causal": True},
-    "teacher": DENOISER | {"causal": False},
-    "visemes": {"channels": 16, "blocks": 2, "look_ahead": 2},
-    "motion": {"num_tracks": 2, "num_frames": 10},
-}
-
-
-def talker(causal: bool = True) -> Talker:
-    torch.manual_seed(4)
-    bank = MotionBank(2, 10)
-    bank.tracks.copy_(fake_motion(2, 10))
-    recogniser = VisemeNet(16, 2, look_ahead=2).eval()
-    return Talker(fake_vae().eval(), fake_denoiser(causal).eval(), recogniser, bank, SCHEDULES)
-
-
-def portrait(seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
 
 
 def speech(seed: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
@@ -206,16 +177,6 @@ def test_a_crop_of_another_size_is_refused():
 # Weights files
 
 
-def files(folder, card=None, **arguments) -> dict[str, str]:
-    paths = {}
-    for stage, given in ARGUMENTS.items():
-        given, paths[stage] = given | arguments.get(stage, {}), str(folder / f"{stage}.safetensors")
-        net = awake(checkpoint.NETS[stage](**given))
-        content = {"schedules": {"k2": [80.0, 1.0]}} if card is None else card
-        checkpoint.save(paths[stage], stage, net, given, content if stage == "student" else {})
-    return paths
-
-
 def test_load(tmp_path):
     paths = files(tmp_path)
     t = Talker.load(paths)
@@ -250,6 +211,24 @@ def test_the_runtime_imports_no_training_code():
     code = f"import sys, tsd.runtime.talker; print(sorted({heavy} & set(sys.modules)))"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert seen.stdout.strip() == "[]"
+
+
+def test_talking_imports_neither_training_code_nor_librosa(tmp_path):
+    paths = {stage: str(path) for stage, path in files(tmp_path).items()}
+    heavy = {"lightning", "pytorch_lightning", "hydra", "omegaconf", "librosa", "numba", "pydantic", "jinja2"}
+    code = f"""
+import sys
+import numpy as np
+from tsd.clip import MOTION
+from tsd.runtime.talker import Talker
+talker = Talker.load({paths})
+side = talker.vae.resolution
+talker.reference = talker.speaker(np.zeros((side, side, 3), np.uint8), np.zeros(len(MOTION), np.float32))
+print(sum(map(len, talker.stream([np.zeros(6400, np.float32)], next(iter(talker.schedules))))))
+print(sorted({heavy} & set(sys.modules)))
+"""
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert seen.stdout.split("\n")[:2] == ["10", "[]"]
 
 
 def test_loading_weights_loads_neither_compilers_nor_other_backends(tmp_path):

@@ -1,16 +1,15 @@
-"""The terms of teacher and student that compare more than two tensors: in step, anchored, consistent."""
+"""The terms of teacher and student that compare more than two tensors: in step, steady, consistent."""
 
 import pytest
 import torch
+from fake_stages import SCHEDULES, student, teacher, trained_by
 from fakes import fake_clip
-from test_modules import SCHEDULES, student, teacher, trained_by
 from torch import nn
 
 from tsd.clip import MELS_PER_FRAME
 from tsd.diffusion import S_MIN
 from tsd.losses import LossWeights
-from tsd.modules.base import upper_face
-from tsd.nets.affine import frame_to_reference, placed
+from tsd.modules.denoiser import Latents
 
 
 class Listener(nn.Module):
@@ -52,7 +51,7 @@ def listening(**kwargs):
 
 
 def sync_of(stage, clip, z) -> torch.Tensor:
-    return stage.picture_terms(clip, z, z, torch.zeros(len(clip), 4, 8, 8))["sync"]
+    return stage.picture_terms(clip, Latents(z, torch.zeros(len(clip), 4, 8, 8)), z, ("sync",))["sync"]
 
 
 # Lips and sound
@@ -84,9 +83,9 @@ def test_only_the_frames_shown_are_moved_and_neither_sound_nor_expert():
     stage, clip = teacher(LossWeights(sync=1.0), identity=None, decoded=2), fake_clip(3, 7)
     clip.pair = torch.tensor([1, 6, 3])
     clip.mel.requires_grad_()
-    z, reference = stage.latents(clip)
-    estimate = z.clone().requires_grad_()
-    stage.picture_terms(clip, z, estimate, reference)["sync"].backward()
+    latents = stage.latents(clip)
+    estimate = latents.z.clone().requires_grad_()
+    stage.picture_terms(clip, latents, estimate, ("sync",))["sync"].backward()
     moved = [frames.nonzero().flatten().tolist() for frames in estimate.grad.abs().sum((2, 3, 4)) > 0]
     assert moved == [[0, 1, 2], [4, 5, 6], []], "a moment of three frames of the first two clips"
     assert clip.mel.grad is None and all(p.grad is None for p in stage.frozen["sync_loss"].parameters())
@@ -104,8 +103,8 @@ def test_pictures_of_other_terms_are_those_of_the_pair():
     clip, values = fake_clip(3, 7), []
     for weight in (0.0, 1.0):
         stage = teacher(LossWeights(sync=weight, identity=1.0, temporal=1.0, picture=1.0))
-        z, reference = stage.latents(clip)
-        values.append(stage.picture_terms(clip, z, z, reference, ("identity", "temporal", "picture", "sync")))
+        latents = stage.latents(clip)
+        values.append(stage.picture_terms(clip, latents, latents.z, ("identity", "temporal", "picture", "sync")))
     assert set(values[1]) - set(values[0]) == {"sync"}
     assert all(torch.allclose(values[0][name], values[1][name], atol=1e-5) for name in values[0])
 
@@ -129,86 +128,17 @@ def test_denoised_compares_the_pair_with_what_the_clean_latents_decode_to():
     stage = teacher(LossWeights(denoised=1.0), identity=None, sync_loss=None, vae=Screen(), decoded=2)
     clip = fake_clip(3, 5)
     clip.pair, clip.mismatch = torch.tensor([2, 4, 1]), torch.tensor([False, True, False])
-    z, reference = torch.randn(3, 5, 4, 8, 8), torch.zeros(3, 4, 8, 8)
+    latents = Latents(torch.randn(3, 5, 4, 8, 8), torch.zeros(3, 4, 8, 8))
+    z = latents.z
     estimate = (z + torch.randn_like(z)).requires_grad_()
     clip.frames = torch.full_like(clip.frames, torch.nan)
-    ((name, value),) = stage.picture_terms(clip, z, estimate, reference).items()
+    ((name, value),) = stage.picture_terms(clip, latents, estimate, ("denoised", "picture")).items()
     assert name == "denoised"
     assert value.item() == pytest.approx((estimate - z)[0, 1:3, 0].abs().mean().item(), rel=1e-5)
     value.backward()
     moved = [frames.nonzero().flatten().tolist() for frames in estimate.grad.abs().sum((2, 3, 4)) > 0]
     assert moved == [[1, 2], [], []]
-    assert stage.picture_terms(clip, z, z, reference)["denoised"] == 0
-
-
-# The identity anchor
-
-
-def anchor_of(clip, z0_hat, reference, share=None, stage=None) -> float:
-    stage = stage or teacher(LossWeights(anchor=1.0), identity=None)
-    share = torch.ones(len(clip)) if share is None else share
-    return stage.latent_terms(clip, z0_hat, z0_hat, reference, share)["anchor"].item()
-
-
-def smooth_latents(batch: int, size: int = 24) -> torch.Tensor:
-    coarse = torch.randn(batch, 4, 5, 5, generator=torch.Generator().manual_seed(0))
-    return nn.functional.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=False)
-
-
-def standing(batch: int = 3, frames: int = 4):
-    """A clip whose heads stay where they are in the reference."""
-    clip = fake_clip(batch, frames)
-    clip.motion = clip.reference_motion[:, None].expand_as(clip.motion).contiguous()
-    clip.mismatch[:] = False
-    return clip
-
-
-def test_a_clip_of_the_reference_itself_is_anchored():
-    clip, reference = standing(), smooth_latents(3)
-    z = reference[:, None].expand(3, 4, 4, 24, 24)
-    assert anchor_of(clip, z, reference) == pytest.approx(0, abs=1e-5)
-    assert anchor_of(clip, z.roll(1, 0), reference) > 0.2, "another person"
-    assert anchor_of(clip, 0.5 * z, reference) > 0.05, "a face that pales"
-
-
-def test_the_anchor_goes_where_the_head_goes():
-    clip, reference = standing(), smooth_latents(3)
-    turn = torch.linspace(-0.08, 0.08, 4)[None, :, None]
-    clip.motion[..., :6:2] += turn  # to the side
-    clip.motion[..., 1:6:2] -= turn / 2
-    maps = frame_to_reference(clip.motion, clip.reference_motion, clip.motion_known)
-    moved = placed(reference.repeat_interleave(4, 0), maps).unflatten(0, (3, 4))
-    along, left_behind = anchor_of(clip, moved, reference), anchor_of(clip, moved[:, -1:].expand_as(moved), reference)
-    assert along < 0.02 and left_behind > 5 * along
-
-
-def test_the_mouth_is_not_anchored_and_the_eyes_are():
-    clip, reference = standing(), smooth_latents(3)
-    clip.reference_motion[:, :6] = clip.motion[..., :6] = torch.tensor([0.36, 0.42, 0.64, 0.42, 0.5, 0.57])
-    z = reference[:, None].repeat(1, 4, 1, 1, 1)
-    speaking, other_eyes = z.clone(), z.clone()
-    speaking[..., 15:21, 7:17] += 5  # y 0.63..0.88, x 0.29..0.71
-    other_eyes[..., 9:12, 8:16] += 5
-    assert anchor_of(clip, speaking, reference) == pytest.approx(0, abs=1e-4)
-    assert anchor_of(clip, other_eyes, reference) > 0.2
-
-
-def test_the_upper_face_is_the_face_without_what_speaks():
-    face = upper_face(12)
-    assert face.shape == (12, 12) and face[4:6, 4:8].all() and not face[7:11, 3:9].any()
-    assert not face[0].any() and not face[:, [0, -1]].any(), "background is not anchored"
-    assert torch.equal(face, face.flip(1)) and 0.2 < face.mean() < 0.5
-
-
-def test_a_mismatched_reference_anchors_as_much_as_the_picture_is_its_own():
-    clip, reference = standing(), smooth_latents(3)
-    other, share = torch.zeros(3, 4, 4, 24, 24), torch.full((3,), 0.25)
-    whole = anchor_of(clip, other, reference, share)
-    clip.mismatch[:] = True
-    assert anchor_of(clip, other, reference, share) == pytest.approx(0.75 * whole, rel=1e-4)
-    assert anchor_of(clip, other, reference, torch.ones(3)) == 0
-    clip.motion_known[:] = False
-    assert anchor_of(clip, other, reference, share) == 0, "nobody knows where the face is"
+    assert stage.picture_terms(clip, latents, z, ("denoised",))["denoised"] == 0
 
 
 # Teeth and tongue
@@ -218,12 +148,12 @@ def test_mouth_motion_looks_at_the_boxes_and_at_the_clips_own_share():
     stage, clip = teacher(LossWeights(mouth_motion=1.0), identity=None), fake_clip()
     z = torch.zeros(3, 4, 4, 8, 8)
     flicker = z + (-1.0) ** torch.arange(4)[:, None, None, None]
-    of = lambda estimate, share: stage.latent_terms(clip, z, estimate, z[:, 0], share)["mouth_motion"]  # noqa: E731
+    of = lambda estimate, share: stage.mouth_motion(clip, z, estimate, share)["mouth_motion"]  # noqa: E731
     assert of(flicker, torch.ones(3)) > 1 and of(flicker, torch.zeros(3)) == 0
     flicker[..., 4:7, 2:6] = 0  # the mouth's box
     assert of(flicker, torch.ones(3)) == 0
     clip.mouth_box = None
-    assert stage.latent_terms(clip, z, z, z[:, 0], torch.ones(3)) == {}
+    assert stage.mouth_motion(clip, z, z, torch.ones(3)) == {}
 
 
 # Eyes
@@ -254,8 +184,8 @@ def watched(stage, knows=None):
     """Calls of the stage's net: (z_s, s, with gradient, eps_hat); ``knows`` z, it answers with the true noise."""
     calls, forward = [], stage.net.forward
 
-    def seen(z_s, s, condition):
-        eps_hat = forward(z_s, s, condition) if knows is None else (z_s - knows) / s[:, None, None, None, None]
+    def seen(z_s, s, condition, *read):
+        eps_hat = forward(z_s, s, condition, *read) if knows is None else (z_s - knows) / s[:, None, None, None, None]
         calls.append((z_s.detach(), s, torch.is_grad_enabled(), eps_hat.detach()))
         return eps_hat
 
@@ -265,7 +195,7 @@ def watched(stage, knows=None):
 
 def test_the_target_lies_further_down_the_same_noise_path():
     stage, clip = student(LossWeights(consistency=1.0)), fake_clip()
-    z, _ = stage.latents(clip)
+    z = stage.latents(clip).z
     calls = watched(stage)
     terms = stage.match(clip)
     (z_s, s, moved, _), (z_r, r, target_moved, _) = calls
@@ -277,7 +207,7 @@ def test_the_target_lies_further_down_the_same_noise_path():
 
 def test_who_knows_the_truth_is_consistent():
     stage, clip = student(LossWeights(consistency=1.0), identity=None, learns=["k4"]), fake_clip()
-    calls = watched(stage, knows=stage.latents(clip)[0])
+    calls = watched(stage, knows=stage.latents(clip).z)
     assert stage.match(clip)["consistency"].item() == pytest.approx(0, abs=1e-4)
     own = []
     for seed in range(8):
@@ -308,5 +238,6 @@ def test_a_mismatched_clip_is_not_made_consistent_with_its_own_frames():
     stage, clip = student(LossWeights(consistency=1.0)), fake_clip()
     clip.mismatch[:] = True
     z = torch.zeros(3, 4, 4, 8, 8)
-    far = lambda share: stage.consistency(z + 1, z, torch.ones(3), stage.condition(clip, z[:, 0]), share)  # noqa: E731
+    predict = stage.predictor(stage.condition(clip, z[:, 0]))
+    far = lambda share: stage.consistency(z + 1, z, torch.ones(3), predict, share)  # noqa: E731
     assert far(torch.zeros(3)) == 0 and far(torch.ones(3)) > 0

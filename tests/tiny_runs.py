@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -11,7 +12,9 @@ from mini_corpus import disc_corpus
 from omegaconf import OmegaConf
 
 from tsd.commands.compose import composed
-from tsd.commands.train import main
+from tsd.commands.train import main, run
+from tsd.training import resume
+from tsd.training.loggers import read_rows
 from tsd.weights import checkpoint
 
 # Trainings fork workers, and a process that holds the threads of other tests must not: the server that these are
@@ -19,8 +22,11 @@ from tsd.weights import checkpoint
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["tsd.commands.train"])
 
+STEPS = 12
+"""Of a training."""
+
 SMALL = [
-    "trainer.max_steps=12",
+    f"trainer.max_steps={STEPS}",
     "trainer.val_check_interval=4",
     "trainer.limit_val_batches=1",
     "trainer.log_every_n_steps=1",
@@ -98,3 +104,46 @@ def ran(folder: Path, *argv: str) -> tuple[int, str]:
     process = command(folder, *argv)
     process.join()
     return process.exitcode, (folder / "output").read_text()
+
+
+def steps_of(out: Path) -> int:
+    return max((int(row["step"]) + 1 for row in read_rows(out / "logs" / "metrics.csv")), default=0)
+
+
+def killed(cfg, number: int, at_step: int, later: float = 0.0) -> int:
+    """Send the signal ``later`` seconds after a step; returns the steps done then, -1 if the run had ended before."""
+    process = begun(run, cfg)
+    while process.is_alive() and steps_of(Path(cfg.out)) < at_step:
+        time.sleep(0.001)
+    time.sleep(later)
+    os.kill(process.pid, number)
+    process.join()
+    return -1 if process.exitcode == 0 else steps_of(Path(cfg.out))
+
+
+def same(a, b) -> bool:
+    """Bit for bit, all the way down."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b) and a.dtype == b.dtype
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b or (a != a and b != b)
+
+
+def assert_identical(out: Path, expected: Path):
+    ours, theirs = (resume.read_checkpoint(folder / "checkpoints" / "last.ckpt") for folder in (out, expected))
+    parts = ["state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "random"]
+    for part in [*parts, "ClipDataModule", "global_step"]:
+        assert same(ours[part], theirs[part]), part
+    for name, state in ours["callbacks"].items():
+        if not name.startswith("ModelCheckpoint"):  # its paths differ
+            assert same(state, theirs["callbacks"][name]), name
+    assert (out / "weights.safetensors").read_bytes() == (expected / "weights.safetensors").read_bytes()
+    rows, wanted = (read_rows(folder / "logs" / "metrics.csv") for folder in (out, expected))
+    assert [row for row in rows if row not in wanted] == []
+    # Killed between the checkpoint of a step and the log of its losses, a run lacks that row.
+    assert len(wanted) - len(rows) <= 1 and [r for r in rows if "val/total" in r] == [
+        r for r in wanted if "val/total" in r
+    ]

@@ -1,4 +1,4 @@
-"""The batch every stage shares: fields, shapes, ranges, checks, and the words they are made of."""
+"""The batch that all stages share: its fields, shapes, ranges and checks, and the constants behind them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -14,10 +14,10 @@ MELS_PER_FRAME = 4
 """Log-mel columns per video frame: hop 160 samples, so 100 columns a second."""
 
 VISEMES = ("sil", "PP", "FF", "TH", "DD", "kk", "CH", "SS", "nn", "RR", "aa", "E", "ih", "oh", "ou")
-"""The 15 mouth shapes. The closed lips of p, b, m are PP; ``sil`` is rest."""
+"""The 15 mouth shapes. PP are the closed lips of p, b and m; ``sil`` is the mouth at rest."""
 
 VISEME_PAST, VISEME_FUTURE = 4, 2
-"""Frames of visemes around t that the denoiser sees; the future part is 80 ms of look-ahead."""
+"""Frames of visemes before and after frame t that the denoiser sees. The frames after it are 80 ms of lookahead."""
 VISEME_WINDOW = VISEME_PAST + 1 + VISEME_FUTURE
 
 MOTION = ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y", "nose_x", "nose_y", "eyes_open")
@@ -33,7 +33,7 @@ def viseme_windows(visemes: Tensor) -> Tensor:
 
 
 def to_unit(pictures: Tensor) -> Tensor:
-    """uint8 -> float32 in [-1, 1]; floats are taken to be so already."""
+    """uint8 -> float32 in [-1, 1]. Floats are returned as they are: they are expected to be in that range."""
     return pictures if pictures.is_floating_point() else pictures.float().div_(127.5).sub_(1.0)
 
 
@@ -56,17 +56,17 @@ def flip_motion(motion: Tensor) -> Tensor:
 
 @dataclass
 class Clip:
-    """A batch of windows of T frames. ``None`` means: this source does not have it.
+    """A batch of windows of T frames. ``None`` means that the source does not have the field.
 
-    The reference is another frame of the same clip, or, where ``mismatch``, of another identity.
+    The reference is another frame of the same clip, or of another identity where ``mismatch``.
     """
 
     frames: Tensor
-    """[B, T, 3, H, W] in [-1, 1]; as a loader gives them, uint8 (``in_unit``)."""
+    """[B, T, 3, H, W] in [-1, 1]; uint8 as they come from a loader (see ``in_unit``)."""
     reference: Tensor
-    """[B, 3, H, W], likewise."""
+    """[B, 3, H, W], in the same range."""
     visemes: Tensor
-    """[B, T, W, V] probabilities around each frame; all-zero when unknown."""
+    """[B, T, W, V] viseme probabilities around each frame; all zero where unknown."""
     motion: Tensor
     """[B, T, M], see MOTION; zeros where not ``motion_known``."""
     reference_motion: Tensor
@@ -78,15 +78,15 @@ class Clip:
     identity: Tensor
     """[B] int64, index of the person inside the split."""
     key: list[str]
-    """[B] the clip's path inside its root: names a clip in reports and seeds its noise."""
+    """[B] the clip's path inside its root. It names the clip in reports and seeds its noise."""
     start: Tensor
     """[B] int64, first frame of the window inside the clip."""
     mel: Tensor | None = None
     """[B, T * MELS_PER_FRAME, MELS] log-mel of the window's sound."""
     viseme_labels: Tensor | None = None
-    """[B, T, V] the visemes of the frames themselves: the recogniser's target."""
+    """[B, T, V] visemes of the frames themselves: the target of the viseme recogniser."""
     mouth_open: Tensor | None = None
-    """[B, T] true mouth opening, height of the inner lips over the picture's side; nan if unknown."""
+    """[B, T] true mouth opening: the distance of the inner lips over the picture's side; nan if unknown."""
     mouth_box: Tensor | None = None
     """[B, T, 4] x0 y0 x1 y1 in units of the picture's side; nan if unknown."""
     latents: Tensor | None = None
@@ -132,7 +132,7 @@ class Clip:
         return self._map(lambda value: value.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Clip":
-        """The same batch where a GPU fetches it while the processor works on (torch's loader calls this)."""
+        """The same batch in pinned memory, from where a GPU copies it asynchronously (torch's loader calls this)."""
         return self._map(Tensor.pin_memory)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Clip":
@@ -140,6 +140,6 @@ class Clip:
         return Clip(**{name: change(v) if isinstance(v, Tensor) else v for name, v in values.items()})
 
     def in_unit(self) -> "Clip":
-        """Its pictures in [-1, 1]. They leave a loader as bytes, for as floats they would take four times as long to
-        reach a GPU as it computes with them."""
+        """The same batch with its pictures in [-1, 1]. A loader gives them as bytes: as floats, the copy to a GPU would
+        take four times as long."""
         return replace(self, frames=to_unit(self.frames), reference=to_unit(self.reference))

@@ -1,4 +1,4 @@
-"""Noise, preconditioning, schedules and the sampler of Algorithm 3. Knows no net and no training.
+"""Noise, preconditioning, schedules and the sampler of Algorithm 3; independent of nets and training.
 
 | here        | paper                  | meaning                                                        |
 |-------------|------------------------|----------------------------------------------------------------|
@@ -21,10 +21,10 @@ from torch import Tensor
 from tsd import devices
 
 S_MIN, S_MAX = 0.01, 80.0
-"""Range of s for latents of unit std. At 80 a clip's mean over 16x16 positions is still hidden
-(80 / 16 = 5 std), so starting from pure noise is a start the net has seen. Our choice: not given."""
+"""Range of s for latents of unit std. At s = 80 the noise hides even the mean of a latent over its 16 x 16 positions
+(the noise of that mean has std 80 / 16 = 5), so pure noise looks to the net like z_s at 80. Our choice: not given."""
 LOG_NORMAL = (-0.4, 1.5)
-"""Mean and standard deviation of ln s in training, where it does not begin at pure noise. Our choice: not given."""
+"""Mean and standard deviation of ln s in training, except for the draws near pure noise. Our choice: not given."""
 
 
 def expand(s: Tensor, like: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class Preconditioning:
 
 
 def noise_weight(s: Tensor) -> Tensor:
-    """Weight of |eps_hat - eps|^2 at s that gives every s the same expected loss for an untrained net.
+    """Weight of |eps_hat - eps|^2 at s. With it an untrained net has the same expected loss at every s.
 
     Karras et al. weigh |z0_hat - z|^2 by (s^2 + 1) / s^2, and |z0_hat - z|^2 = s^2 |eps_hat - eps|^2.
     """
@@ -73,10 +73,10 @@ def noise_weight(s: Tensor) -> Tensor:
 def draw_strengths(
     count: int, p_start: float = 0.3, log_normal: tuple[float, float] = LOG_NORMAL, device=None
 ) -> Tensor:
-    """[count] strengths: log-normal around 1 (where pictures are decided), and with ``p_start`` log-uniform in
-    [5, S_MAX] (where a from-noise start lives). Our choice: not given.
+    """[count] noise strengths for training: log-normal around 1, where most of a picture is decided, or, with
+    probability ``p_start``, log-uniform in [5, S_MAX], where sampling starts. Our choice: not given.
 
-    log_normal: mean and standard deviation of ln s of the former.
+    log_normal: mean and standard deviation of ln s of the log-normal draws.
     """
     kind = devices.rand(count, device=device) < p_start
     log_mean, log_std = log_normal
@@ -87,11 +87,11 @@ def draw_strengths(
 
 
 def draw_noise(shape, shared: Tensor | float, device=None, generator=None) -> Tensor:
-    """Unit noise [B, T, ...] of which the fraction ``shared`` (of the variance, scalar or [B]) is one picture
-    of noise for the whole window and the rest is fresh in every frame.
+    """Unit noise [B, T, ...]. The fraction ``shared`` of its variance (scalar or [B]) is the same in all frames of a
+    window; the rest is independent in every frame.
 
-    A stream starts every frame from the same noise (shared = 1), so that its frames differ only where
-    speech and motion differ; training draws the fraction at random so that the net knows both ends.
+    A stream starts every frame from the same noise (shared = 1), so that its frames differ only where speech and
+    motion differ. Training draws the fraction at random, so that the net knows both kinds of noise.
     """
     shared = torch.as_tensor(shared, device=device, dtype=torch.float32)
     still = devices.randn(shape[0], 1, *shape[2:], device=device, generator=generator)
@@ -125,7 +125,7 @@ class Schedule:
         return tuple(a - b for a, b in zip(self.strengths, (*self.strengths[1:], 0.0), strict=True))
 
     def starting_at(self, s: float) -> "Schedule":
-        """The part of this schedule below s, begun at s: for starts that are not pure noise."""
+        """This schedule from s on: s and the strengths below it. For starts that are not pure noise."""
         return Schedule((s, *(x for x in self.strengths if x < 0.9 * s)))
 
 
@@ -137,7 +137,7 @@ def karras_schedule(num_steps: int, s_max: float = S_MAX, s_min: float = 0.05, r
 
 
 def many_steps(s_min: float = 0.05) -> Schedule:
-    """The 20 steps of a teacher, down to ``s_min``. Our choice."""
+    """The teacher's 20 steps, down to ``s_min``. Our choice."""
     return karras_schedule(20, s_min=s_min)
 
 

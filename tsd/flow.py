@@ -20,8 +20,9 @@ def optical_flow(frame: np.ndarray, previous: np.ndarray) -> tuple[np.ndarray, n
 
 
 def consistent(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """float32 [H, W] in {0, 1}: 1 where following ``flow`` and then ``back`` ([H, W, 2] each) leads home inside
-    the picture: |f + b|^2 < 0.01 (|f|^2 + |b|^2) + 0.5, with b read where f points to (Sundaram et al. 2010, eq. 5).
+    """Forward-backward check, float32 [H, W] in {0, 1}: 1 where following ``flow`` and then ``back`` ([H, W, 2] each)
+    stays inside the picture and leads back: |f + b|^2 < 0.01 (|f|^2 + |b|^2) + 0.5, with b read where f points to
+    (Sundaram et al. 2010, eq. 5).
     """
     height, width = flow.shape[:2]
     xs, ys = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))

@@ -25,27 +25,27 @@ def distill(eps_student: Tensor, eps_teacher: Tensor, weight: Tensor) -> Tensor:
 
 
 HUBER_SCALE = 0.1
-"""Where the pseudo-Huber distance turns from squares to absolute values, in units of z. Our choice."""
+"""Scale at which the pseudo-Huber distance goes over from squares to absolute values, in units of z. Our choice."""
 
 
 def huber(difference: Tensor) -> Tensor:
-    """sqrt(d^2 + c^2) - c: a few large misses must not outvote the picture."""
+    """Pseudo-Huber, sqrt(d^2 + c^2) - c: a few large errors do not dominate the loss."""
     return (difference.square() + HUBER_SCALE**2).sqrt() - HUBER_SCALE
 
 
 def trajectory(z_student: Tensor, z_teacher: Tensor) -> Tensor:
-    """Where one step of the student lands against where the teacher's finer steps land (SFD, arXiv 2409.19681)."""
+    """Where one step of the student ends, against where the teacher's finer steps end (SFD, arXiv 2409.19681)."""
     return huber(z_student - z_teacher.detach()).mean()
 
 
 def mean_where(error: Tensor, region: Tensor) -> Tensor:
-    """Mean of ``error`` over all devices where ``region`` (0 or more, broadcast to it) counts; 0 where nothing does."""
+    """Mean of ``error`` over all devices, weighted by ``region`` (0 or more, broadcast); 0 if all weights are 0."""
     region = region.expand_as(error)
     return (error * region).sum() / devices.mean(region.sum()).clamp(min=1)
 
 
 def rollout(z0_hat: Tensor, z: Tensor, region: Tensor) -> Tensor:
-    """The estimate after the student's own steps against the clip, where ``region`` (broadcast, 0..1) counts."""
+    """The estimate after the student's own steps against the clip, weighted by ``region`` (broadcast, 0..1)."""
     return mean_where(huber(z0_hat - z), region)
 
 
@@ -56,18 +56,17 @@ def mouth(eps_hat: Tensor, eps: Tensor, weight: Tensor, region: Tensor) -> Tenso
 
 
 def eyes(eps_hat: Tensor, eps: Tensor, weight: Tensor, region: Tensor) -> Tensor:
-    """Eq. 5 around both eyes: region [B, T, 1, h, w] in [0, 1]; 0 if no head's place is known in the batch. They are a
-    hundredth of a latent, shut in one frame of twenty, and what a stranger looks at. Our addition."""
+    """Eq. 5 around both eyes: region [B, T, 1, h, w] in [0, 1]; 0 if no head position is known in the batch. Eyes cover
+    a hundredth of a latent and are shut in one frame of twenty, but viewers look at them first. Our addition."""
     return mouth(eps_hat, eps, weight, region)
 
 
 def mouth_motion(z0_hat: Tensor, z: Tensor, region: Tensor) -> Tensor:
-    """Teeth and tongue steady across time: the change from frame to frame inside the mouth against the clip's own.
+    """Keeps teeth and tongue steady: the change from frame to frame inside the mouth, against the clip's change.
 
-    z0_hat, z [B, T, C, h, w]; region [B, T, 1, h, w] in 0..1, a change counts where either frame's does. Compared with
-    the clip's change rather than with none, so that lips may move as they do; an error that stays the same in
-    all frames is left to ``mouth``. 0 for T = 1 or where no mouth is known. The issue's mouth-interior region; its form
-    is our choice.
+    z0_hat, z [B, T, C, h, w]; region [B, T, 1, h, w] in 0..1, of which the larger value of both frames counts. The
+    target is the clip's own change, not zero, so lips may move as they do in the clip. An error that is the same in all
+    frames costs nothing here; ``mouth`` sees it. 0 for T = 1 or where no mouth is known. Our addition.
     """
     region = torch.maximum(region[:, 1:], region[:, :-1])
     error = huber(z0_hat.diff(dim=1) - z.diff(dim=1))
@@ -75,16 +74,16 @@ def mouth_motion(z0_hat: Tensor, z: Tensor, region: Tensor) -> Tensor:
 
 
 LEAST_ENERGY = 1e-4
-"""Added to mean squared changes under the root, whose slope has no bound at 0. Our choice."""
+"""Added to the mean squared change under the square root, whose gradient is unbounded at 0. Our choice."""
 
 
 def energy(z0_hat: Tensor, z: Tensor, region: Tensor, weight: Tensor) -> Tensor:
-    """As much change at every position as the clip has there: |rms of the estimate's changes from frame to frame - rms
-    of the clip's|, over time and channels.
+    """Every position should move as much as in the clip: |rms of the estimate's changes from frame to frame - rms of
+    the clip's changes|, over time and channels.
 
-    z0_hat, z [B, T, C, h, w]; region [B, T, 1, h, w] of 0 or more: how much a position counts; weight [B]. Every other
-    term is least for an answer between all that could be right, which moves less than any of them; here only the amount
-    counts, and when and which way something moves is left to the others. 0 for T = 1. Our addition.
+    z0_hat, z [B, T, C, h, w]; region [B, T, 1, h, w] of 0 or more: weight of a position; weight [B]. The other terms
+    are smallest for the mean of all plausible videos, which moves less than each of them. This term compares the amount
+    of movement only; the others decide when and in which direction something moves. 0 for T = 1. Our addition.
     """
     if z.shape[1] < 2:
         return z0_hat.new_zeros(())
@@ -96,35 +95,26 @@ def energy(z0_hat: Tensor, z: Tensor, region: Tensor, weight: Tensor) -> Tensor:
     return mean_where(error, region.amax((1, 2)) * expand(weight, error))
 
 
-def anchor(faces: Tensor, reference: Tensor, region: Tensor, weight: Tensor) -> Tensor:
-    """The identity anchor: the face as it is on average over a window against the reference's, where ``region`` counts.
-
-    faces [B, T, C, h, w] and reference [B, C, h, w]: latents carried to the canonical face, so that a position
-    is the same part of a face in all; region [h, w] in 0..1; weight [B]. A mean over time, so that a moment may
-    differ (a blink, a turned head) and what drifts away may not. Pseudo-Huber, mean over clips.
-    """
-    error = huber(faces.mean(1) - reference.detach()) * region * expand(weight, reference)
-    return error.sum() / (region.sum() * reference.shape[:2].numel()).clamp(min=1)
-
-
 def consistency(z0_hat: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Estimates of the same clean latent from two strengths of one noise path agree: pseudo-Huber, [B, ...] twice,
-    weight [B]. ``target`` is the one of less noise, which is nearer to the truth and is not moved (Song et al. 2023,
-    Consistency Models, Eq. 7; the paper names the objective and gives no formula)."""
+    """Two estimates of the same clean latent, from two strengths of one noise path, should agree: pseudo-Huber of
+    z0_hat and target [B, ...], weight [B]. ``target`` is the estimate at less noise, which is nearer to the truth; no
+    gradient goes into it (Song et al. 2023, Consistency Models, Eq. 7; our paper names the objective without a
+    formula)."""
     return (expand(weight, z0_hat) * huber(z0_hat - target.detach())).mean()
 
 
 SYNC_TEMPERATURE = 0.07
-"""Of the softmax over sounds, in the expert's training and in the term: as in MoCo and CLIP's start."""
+"""Temperature of the softmax over sounds, in the expert's training and in the term; as in MoCo, and CLIP's initial
+value."""
 
 
 def sync(seen: Tensor, heard: Tensor, own: Tensor) -> Tensor:
-    """How surely a mouth finds its own sound among many: cross-entropy over the cosines to all of them.
+    """A mouth should find its own sound among many: cross-entropy over its cosines to all of them.
 
-    seen [N, D]: an expert's unit vectors of decoded moments; heard [M, D]: of the real sound, and not moved; own [N]
-    int64: the row of ``heard`` that is of the same moment. Between 0 and about ln M. What is found surely has hardly a
-    gradient, so a mouth in step is left alone, unlike with the plain cosine of the expert in Wav2Lip (Prajwal et al.
-    2020), which asks ever more of it. InfoNCE (van den Oord et al. 2018), as the expert was trained.
+    seen [N, D]: the expert's unit vectors of decoded moments; heard [M, D]: of the real sound, without gradient; own
+    [N] int64: the row of ``heard`` at the same moment. The value lies between 0 and about ln M. Once a mouth finds its
+    sound with certainty the gradient vanishes, unlike with the plain cosine in Wav2Lip (Prajwal et al. 2020), which
+    always pulls further. InfoNCE (van den Oord et al. 2018), the loss that the expert was trained with.
     """
     return F.cross_entropy(seen @ heard.detach().T / SYNC_TEMPERATURE, own)
 
@@ -144,20 +134,20 @@ def temporal(frame: Tensor, previous: Tensor, flow: Tensor, visible: Tensor) -> 
 
 
 def reconstruction(recon: Tensor, frames: Tensor, region: Tensor | None = None) -> Tensor:
-    """Mean absolute error of pictures [N, 3, H, W] in [-1, 1]; where ``region`` [N, 1, H, W] in 0..1 counts."""
+    """Mean absolute error of pictures [N, 3, H, W] in [-1, 1], weighted by ``region`` [N, 1, H, W] in 0..1."""
     error = (recon - frames).abs()
     return error.mean() if region is None else mean_where(error, region)
 
 
 def picture(frames: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Mean absolute error of decoded estimates [..., 3, H, W] in [-1, 1], pixels weighted by ``weight``
-    [..., 1, H, W]: an error of the latent counts as much as it is seen."""
+    """Mean absolute error of decoded estimates [..., 3, H, W] in [-1, 1], weighted by ``weight`` [..., 1, H, W]: the
+    decoder weighs errors of the latent by how visible they are."""
     return mean_where((frames - target).abs(), weight)
 
 
 def denoised(frames: Tensor, recon: Tensor, weight: Tensor) -> Tensor:
-    """``picture`` at a drawn strength, against what the clean latents decode to: what Table 1 measures. A contour that
-    is a little off is much in a picture and little in a latent. Our addition."""
+    """``picture`` at a drawn strength, against the decoded clean latents: this is what the paper's Table 1 measures. A
+    contour that is slightly misplaced is a large error in a picture and a small one in a latent. Our addition."""
     return picture(frames, recon, weight)
 
 
@@ -173,8 +163,8 @@ def edges(recon: Tensor, frames: Tensor) -> Tensor:
 
 
 def moved(picture: Tensor, frames: Tensor) -> Tensor:
-    """Mean absolute error of the moved reference at half, quarter and eighth size: the coarse sizes pull the flow
-    from farther away than its own slope reaches."""
+    """Mean absolute error of the warped reference at half, quarter and eighth size. The coarse sizes give the flow a
+    gradient towards details that are farther away than a few pixels."""
     total = 0.0
     for _ in range(3):
         picture, frames = F.avg_pool2d(picture, 2), F.avg_pool2d(frames, 2)
@@ -187,19 +177,19 @@ def kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
 
 
-OF_TEACHER = {"noise", "mouth", "eyes", "mouth_motion", "anchor", "identity", "temporal", "sync", "denoised"}
+OF_TEACHER = {"noise", "mouth", "eyes", "mouth_motion", "identity", "temporal", "sync", "denoised"}
 TERMS = {
     "vae": {"reconstruction", "edges", "moved", "kl", "mouth"},
     "teacher": OF_TEACHER,
     "student": OF_TEACHER | {"distill", "trajectory", "rollout", "picture", "energy", "consistency"},
 }
-"""Stage -> the terms that it weighs. The other stages have one loss each, and no weights."""
+"""Stage -> the terms whose weights it uses. Other stages have one loss each, without weights."""
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The ``loss`` group: name of a term -> weight. A term of weight 0 costs nothing and is not computed,
-    unless it comes for free, in which case it is logged all the same."""
+    """The ``loss`` group: name of a term -> weight. A term without a weight is not computed, unless it costs nothing;
+    then it is logged all the same. The weights that we train with stand in conf/loss/default.yaml."""
 
     noise: float = 0.0
     distill: float = 0.0
@@ -211,15 +201,14 @@ class LossWeights:
     temporal: float = 0.0
     picture: float = 0.0
     sync: float = 0.0
-    anchor: float = 0.0
     mouth_motion: float = 0.0
     energy: float = 0.0
     consistency: float = 0.0
     denoised: float = 0.0
-    reconstruction: float = 1.0
-    edges: float = 0.5
-    moved: float = 0.5
-    kl: float = 1e-4
+    reconstruction: float = 0.0
+    edges: float = 0.0
+    moved: float = 0.0
+    kl: float = 0.0
 
     def __post_init__(self):
         wrong = {name: value for name, value in asdict(self).items() if not 0 <= value < float("inf")}

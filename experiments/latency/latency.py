@@ -18,14 +18,15 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from tsd.bench.counting import made_up_speaker
 from tsd.bench.machine import pinned
 from tsd.bench.tables import to_markdown
 from tsd.clip import FPS, SAMPLE_RATE
-from tsd.commands import bench, export
+from tsd.evaluation.report import markdown_table
+from tsd.media.atomic import write_file
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio, write_wav
-from tsd.prepare.manifests import write_atomic
 from tsd.runtime.talker import Talker
 from tsd.weights import checkpoint
 
@@ -46,25 +47,29 @@ ASKED = {
 """Per frame, best backend; milliseconds on a machine of REFERENCE_GFLOPS as the product that takes as long there."""
 
 
-def composed(command: str, *overrides: str):
-    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        return compose(command, list(overrides))
+def told(command: str, *overrides: str) -> None:
+    """Run a command; ends as it does where it fails."""
+    run = subprocess.run([sys.executable, "-m", f"tsd.commands.{command}", *overrides])
+    if run.returncode:
+        raise SystemExit(run.returncode)
 
 
 def made_up(model: str, folder: Path) -> Path:
     """An export, without int8, of a chain of conf/model/<model> with random weights."""
     if (folder / model / "card.json").is_file():
         return folder / model
-    cfg, overrides = composed("train", "stage=student", f"model={model}"), []
+    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        nets, overrides = compose("train", [f"model={model}"]).model, []
     torch.manual_seed(0)
     for stage in ("vae", "student", "visemes"):
-        net = instantiate(cfg.model[stage], _convert_="all")
-        arguments = {key: value for key, value in cfg.model[stage].items() if key != "_target_"}
-        arguments = {key: list(v) if hasattr(v, "__iter__") else v for key, v in arguments.items()}
+        net = instantiate(nets[stage], _convert_="all")
+        arguments = OmegaConf.to_container(nets[stage], resolve=True)
+        del arguments["_target_"]
         path = folder / f"{model}_{stage}.safetensors"
         checkpoint.save(path, stage, net, arguments, {"schedules": SCHEDULES} if stage == "student" else {})
         overrides.append(f"weights.{stage}={path}")
-    return export.run(composed("export", *overrides, "weights.motion=null", "int8=false", f"out={folder / model}"))
+    told("export", *overrides, "weights.motion=null", "int8=false", f"out={folder / model}")
+    return folder / model
 
 
 WATCH = """
@@ -184,11 +189,11 @@ def verdicts(flat: dict[str, dict], report: dict) -> list[dict]:
 
 
 def summary(report: dict) -> str:
-    lines = ["| figure | found | at most | |", "|---|---|---|---|"]
+    rows = []
     for line in report["asked"]:
         found = "not measured" if line["found"] is None else f"{line['found']:.3g}"
-        lines.append(f"| {line['figure']} | {found} | {line['at_most']:g} | {'' if line['holds'] else 'no'} |")
-    return "\n".join(lines)
+        rows.append([line["figure"], found, f"{line['at_most']:g}", "" if line["holds"] else "no"])
+    return markdown_table(["figure", "found", "at most", ""], rows)
 
 
 def quality_table(card: dict) -> str:
@@ -197,11 +202,10 @@ def quality_table(card: dict) -> str:
     if not found:
         return "No quality beside it: random weights, or exported without int8."
     rows = found["backends"]
-    lines = ["| backend | PSNR dB | lips (mouth_r) |", "|---|---|---|"]
-    for name, row in rows.items():
-        lips = "–" if row["mouth_r"] is None else f"{row['mouth_r']:.3f}"
-        lines.append(f"| {name} | {row['psnr_db']:.2f} | {lips} |")
-    return f"Quality on {found['clips']} {found['split']} clips, {found['steps']}:\n\n" + "\n".join(lines)
+    lips = {name: "–" if row["mouth_r"] is None else f"{row['mouth_r']:.3f}" for name, row in rows.items()}
+    cells = [(name, f"{row['psnr_db']:.2f}", lips[name]) for name, row in rows.items()]
+    shown = markdown_table(["backend", "PSNR dB", "lips (mouth_r)"], cells)
+    return f"Quality on {found['clips']} {found['split']} clips, {found['steps']}:\n\n{shown}"
 
 
 def main() -> None:
@@ -232,7 +236,8 @@ def main() -> None:
         out = given.out / f"bench{side}.json"
         sizes = [f"{key}={getattr(given, key)}" for key in ("threads", "frames", "rounds")]
         sizes.append(f"schedules=[{','.join(given.schedules)}]")
-        costs = bench.bench(composed("bench", f"export={folder}", *sizes, f"out={out}"))
+        told("bench", f"export={folder}", *sizes, f"out={out}")
+        costs = json.loads(out.read_text())
         out.with_suffix(".md").unlink()
         kept = {
             key: costs[key] for key in ("machine", "product_gflops", "peak_gflops", "gflop", "auto", "look_ahead_ms")
@@ -252,13 +257,13 @@ def main() -> None:
         "there, the next block is begun before this one is decoded"
     )
     report["asked"] = verdicts(flat, report)
-    write_atomic(given.out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
+    write_file(given.out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
     note = (
         f"Milliseconds depend on the machine and on what else it does, their ratio to a product of matrices timed at "
         f"the same moment hardly. On a machine whose product gives {REFERENCE_GFLOPS} GFLOP/s, 0.5 GFLOP are 2.5 ms."
     )
     text = f"# What is asked\n\n{summary(report)}\n\n{note}\n\n" + "\n".join(texts)
-    write_atomic(given.out / "report.md", text.encode())
+    write_file(given.out / "report.md", text.encode())
     print(summary(report))
 
 

@@ -5,6 +5,9 @@ Figure 4 (quality against latency), each beside what the paper prints, into this
 """
 
 import argparse
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -13,12 +16,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from tsd.bench.boards import BOARDS
-from tsd.commands.bench import run as bench
-from tsd.commands.compose import composed as compose
-from tsd.commands.evaluate import run as evaluate
-from tsd.evaluation.report import to_json
+from tsd.evaluation.report import markdown_table, to_json
 from tsd.evaluation.report.figure import figure_png
-from tsd.prepare.manifests import write_atomic
+from tsd.media.atomic import write_file
 
 STUDY = Path(__file__).resolve().parent
 REPO = STUDY.parents[1]
@@ -39,11 +39,9 @@ def table_1(report: dict) -> str:
     rows = {"noisy": report["denoise"]["noisy"], "teacher": report["denoise"]["teacher"]}
     rows |= {f"student K={name[1:]}": report["denoise"]["student"][name] for name in STEPS}
     printed = {"noisy": "25.71", "teacher": "30.95 (+5.24)", "student K=2": "29.97 (+4.26), K not said"}
-    lines = ["| | PSNR dB | gain dB | paper |", "|---|---|---|---|"]
-    for name, row in rows.items():
-        gain = f"+{row['psnr_gain_db']:.2f}" if "psnr_gain_db" in row else "–"
-        lines.append(f"| {name} | {row['psnr_db']:.2f} | {gain} | {printed.get(name, '–')} |")
-    return "\n".join(lines)
+    gains = {name: f"+{row['psnr_gain_db']:.2f}" if "psnr_gain_db" in row else "–" for name, row in rows.items()}
+    cells = [(name, f"{row['psnr_db']:.2f}", gains[name], printed.get(name, "–")) for name, row in rows.items()]
+    return markdown_table(["", "PSNR dB", "gain dB", "paper"], cells)
 
 
 def one_by_one(costs: dict, mode: str) -> dict[str, dict]:
@@ -53,23 +51,21 @@ def one_by_one(costs: dict, mode: str) -> dict[str, dict]:
 
 def table_2(costs: dict) -> str:
     """Milliseconds per frame, one frame at a time, frames out."""
-    lines = ["| K | p50 ms | p95 ms | fps | paper mean ms | paper p95 ms |", "|---|---|---|---|---|---|"]
+    rows = []
     for name, row in one_by_one(costs, "e1").items():
         printed = [f"{value:.2f}" for value in PAPER["cpu_ms"].get(name, ())] or ["–", "–"]
-        ours = f"{row['p50_ms']:.2f} | {row['p95_ms']:.2f} | {row['fps']:.0f}"
-        lines.append(f"| {name[1:]} | {ours} | {printed[0]} | {printed[1]} |")
-    return "\n".join(lines)
+        rows.append([name[1:], f"{row['p50_ms']:.2f}", f"{row['p95_ms']:.2f}", f"{row['fps']:.0f}", *printed])
+    return markdown_table(["K", "p50 ms", "p95 ms", "fps", "paper mean ms", "paper p95 ms"], rows)
 
 
 def table_3(estimates: dict) -> str:
     """Estimated milliseconds per frame on a board."""
-    lines = [f"| | {' | '.join(BOARDS)} | paper |", "|---" * (len(BOARDS) + 2) + "|"]
+    rows = []
     for name, row in estimates.items():
         mode, steps = name.split()
         printed = PAPER["board_ms"].get((mode, steps))
-        cells = " | ".join(f"{row[board]:.1f}" for board in BOARDS)
-        lines.append(f"| {mode.upper()} K={steps[1:]} | {cells} | {printed or '–'} |")
-    return "\n".join(lines)
+        rows.append([f"{mode.upper()} K={steps[1:]}", *(f"{row[board]:.1f}" for board in BOARDS), printed or "–"])
+    return markdown_table(["", *BOARDS, "paper"], rows)
 
 
 def figure_4(report: dict, costs: dict, path: Path) -> None:
@@ -96,7 +92,7 @@ def figure_4(report: dict, costs: dict, path: Path) -> None:
         "paper's student, other data", (1, 4.26), xycoords=("axes fraction", "data"), ha="right", va="top"
     )
     figure.suptitle(f"Figure 4: quality against latency, {report['clips']} held-out clips (grey: 25 fps)")
-    write_atomic(path, figure_png(figure, dpi=130))
+    write_file(path, figure_png(figure, dpi=130))
 
 
 def to_markdown(report: dict, costs: dict, estimates: dict) -> str:
@@ -115,6 +111,14 @@ def to_markdown(report: dict, costs: dict, estimates: dict) -> str:
     )
 
 
+def told(command: str, out: Path, *overrides: str) -> dict:
+    """The report that a command writes to ``out``; ends as the command does where it fails."""
+    run = subprocess.run([sys.executable, "-m", f"tsd.commands.{command}", *overrides, f"out={out}"])
+    if run.returncode:
+        raise SystemExit(run.returncode)
+    return json.loads(out.read_text())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("overrides", nargs="*", help="weights=…, data.root=…, clips=…; the default is the demo's chain")
@@ -124,14 +128,13 @@ def main() -> None:
     if not any(item.startswith("data.root=") for item in others):
         others.append(f"data.root={REPO / 'outputs/demo/corpus'}")
     out = REPO / "outputs" / "paper"
-    arguments = [*weights, *others, f"teacher_samples={TEACHER_SAMPLES}", f"out={out / 'eval_report.json'}"]
-    report = evaluate(compose("evaluate", arguments))
-    costs = bench(compose("bench", [*weights, f"out={out / 'bench.json'}"]))
+    report = told("evaluate", out / "eval_report.json", *weights, *others, f"teacher_samples={TEACHER_SAMPLES}")
+    costs = told("bench", out / "bench.json", *weights)
     estimates = costs["board_ms_estimated"]
     figure_4(report, costs, STUDY / "figure4.png")
     kept = {"evaluation": report, "costs": costs, "board_ms_estimated": estimates}
-    write_atomic(STUDY / "paper.md", to_markdown(report, costs, estimates).encode())
-    write_atomic(STUDY / "paper.json", to_json(kept).encode())
+    write_file(STUDY / "paper.md", to_markdown(report, costs, estimates).encode())
+    write_file(STUDY / "paper.json", to_json(kept).encode())
     print((STUDY / "paper.md").read_text())
 
 

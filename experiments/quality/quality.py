@@ -16,15 +16,13 @@ from targets import STEPS, in_short, make_report, to_markdown
 from tqdm import tqdm
 
 from tsd.clip import to_uint8
-from tsd.commands.compose import composed as compose
-from tsd.commands.evaluate import open_dataset
 from tsd.data.dataset import ClipDataset
 from tsd.evaluation.clips import Chain, Portrait, clip_seed, speak
 from tsd.evaluation.clips.choice import shown_clips
 from tsd.evaluation.clips.generate import runs
-from tsd.evaluation.loading import load_chain, load_instruments
+from tsd.evaluation.loading import load_chain, load_instruments, open_split
 from tsd.evaluation.report import filled, sheet, to_json
-from tsd.prepare.manifests import write_atomic
+from tsd.media.atomic import write_file
 from tsd.weights import checkpoint
 from tsd.weights.releases import Finished, read_finished
 
@@ -79,12 +77,9 @@ def make_sheet(chain: Finished, data: Path, count: int, moments: int) -> tuple[C
     """``count`` held-out people at ``moments`` moments, drawn by the report's seed: the sheet for pictures of any side,
     and the side that they have."""
     settings = chain.report["settings"]
-    weights = [f"weights.{stage}={chain.weights.get(stage, 'null')}" for stage in checkpoint.NETS]
-    cfg = compose(
-        "evaluate", [*weights, f"data.root={data}", f"split={chain.report['split']}", f"seed={settings['seed']}"]
-    )
-    nets = load_chain(cfg.weights, load_instruments(cfg.weights, ())[0])
-    dataset = open_dataset(cfg, nets.talker.vae.resolution)
+    weights = {stage: chain.weights.get(stage) for stage in checkpoint.NETS}
+    nets = load_chain(weights, load_instruments(weights, ())[0])
+    dataset = open_split(chain.report["split"], nets.talker.vae.resolution, str(data), seed=settings["seed"])
     steps = [name for name in STEPS if name in chain.report["generate"]]
     faces = list(speakers(nets, dataset, settings["clips"], settings["seed"], steps, count, moments))
     rows = {"real": "real", "teacher": "teacher"} | {k: f"K={k[1:]}" for k in STEPS}
@@ -117,17 +112,17 @@ def main() -> None:
     table = to_markdown(report)
     draw, side = make_sheet(chain, data, given.faces, given.moments)
     if ours:
-        write_atomic(study / "sheet.png", small_png(draw, side))
+        write_file(study / "sheet.png", small_png(draw, side))
     with Image.open(given.chain / "sheet.png") as faces:
-        write_atomic(study / "faces.jpg", jpeg(faces if ours else draw(side)))
-    write_atomic(study / "report.md", f"# Quality\n\n{table}".encode())
+        write_file(study / "faces.jpg", jpeg(faces if ours else draw(side)))
+    write_file(study / "report.md", f"# Quality\n\n{table}".encode())
     for name, here in SHOWN.items() if ours else [("sample.mp4", "sample.mp4")]:
-        write_atomic(study / here, (given.chain / name).read_bytes())
+        write_file(study / here, (given.chain / name).read_bytes())
     pages = [(study / "README.md", table)]
     pages += [(REPO / "README.md", in_short(report))] if ours else []
     for page, block in pages:
-        write_atomic(page, filled(page.read_text(), "make quality", block).encode())
-    write_atomic(study / "report.json", to_json(report).encode())
+        write_file(page, filled(page.read_text(), "make quality", block).encode())
+    write_file(study / "report.json", to_json(report).encode())
     print(table)
 
 

@@ -3,15 +3,15 @@
 import math
 from dataclasses import dataclass
 
-from tsd.evaluation.report import number
+from tsd.evaluation.report import markdown_table, number
 from tsd.weights import checkpoint
 from tsd.weights.releases import Finished
 
 STEPS = ("k1", "k2", "k4", "k8")
 MAIN = "k2"
 
-HELD, MORE = 0.9, "its 95 % interval"
-"""K=1 keeps so much of what K=2 has; K=4 and K=8 may fall short of K=2 by no more than their interval."""
+HELD, MORE = 0.9, "their 95 % interval"
+"""K=1 must keep this share of K=2's figure; K=4 and K=8 may be worse than K=2 by no more than their interval."""
 
 
 @dataclass(frozen=True)
@@ -185,20 +185,20 @@ def to_markdown(report: dict) -> str:
         f"{report['clips']} clips of {report['identities']} people, split {report['split']}: {counts['reached']} of "
         f"{counts['asked']} targets reached, {counts['not_measured']} not measured.",
         "",
-        "| | asked | reached is | 95 % | clips | reached |",
-        "|---|---|---|---|---|---|",
     ]
+    rows = []
     for row in report["targets"]:
         name = row["figure"]
         value = f"{row['value']:g}" if name == "clips" else shown(name, row["value"])
         interval = "" if row["n"] is None else f"{shown(name, row['low'])} to {shown(name, row['high'])}"
-        cells = [row["words"], row["target"], value, interval, str(row["n"] or ""), WORDS[row["reached"]]]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", f"K=1 keeps {HELD:.0%} of what K=2 has; K=4 and K=8 fall short of it by no more than {MORE}:", ""]
-    lines += ["| from pure noise | K=1 | K=2 | K=4 | K=8 |", "|---|---|---|---|---|"]
+        rows.append([row["words"], row["target"], value, interval, row["n"] or "", WORDS[row["reached"]]])
+    lines.append(markdown_table(["", "target", "measured", "95 % interval", "clips", "reached"], rows))
+    lines += ["", f"Targets: K=1 keeps {HELD:.0%} of K=2's figure; K=4 and K=8 are worse by at most {MORE}:", ""]
+    rows = []
     for row in report["steps"]:
         said = {k: f" ({WORDS[held]})" for k, held in row["not_worse"].items()}
-        lines.append(f"| {row['words']} | {' | '.join(shown('', row[k]) + said.get(k, '') for k in STEPS)} |")
+        rows.append([row["words"], *(shown("", row[k]) + said.get(k, "") for k in STEPS)])
+    lines.append(markdown_table(["from pure noise", "K=1", "K=2", "K=4", "K=8"], rows))
     return "\n".join(lines) + "\n"
 
 
@@ -212,15 +212,14 @@ def in_short(report: dict) -> str:
     lines = [
         f"The weights in `weights/drawn`, measured on {report['clips']} clips of people never seen, from pure noise:",
         "",
-        "| | K=1 | K=2 | K=4 | K=8 | asked at K=2 |",
-        "|---|---|---|---|---|---|",
     ]
+    rows = []
     for name in (SHORT[0], "mouth_r_shuffled", *SHORT[1:]):
         row = asked[f"generate.{MAIN}.{name}"]
-        cells = [shown("", generate[k].get(name)) for k in STEPS]
-        lines.append(f"| {row['words']} | {' | '.join(cells)} | {row['target']} |")
+        rows.append([row["words"], *(shown("", generate[k].get(name)) for k in STEPS), row["target"]])
     counts, gains = report["counts"], report["denoise"]
     lines += [
+        markdown_table(["", "K=1", "K=2", "K=4", "K=8", "target at K=2"], rows),
         "",
         f"Reconstruction {report['vae']['psnr_db']:.1f} dB. Denoising at the paper's noise: teacher "
         f"+{gains['teacher']['psnr_gain_db']:.2f} dB, student at K=2 "

@@ -1,6 +1,6 @@
 """Do both eyes do the same? Every released net speaks with the clips' own heads, and each eye is looked at by itself.
 
-``python experiments/real/eyes.py weights/people <other weights> ...`` after ``make real``: the chain's recorded
+``python experiments/real/eyes.py weights/people <other weights> ...`` after the recipe real: the chain's recorded
 test people (``--split val``: its validation people) in one, two, four and eight steps, from pure noise. Prints a table:
 ``follows``, the correlation of both eyes' mean lightness (tsd/media/lids.py) with that of the real frames, clips with a
 blink alone; ``unequal``, the mean difference between the two eyes where the real ones are open; ``off``, that to the
@@ -16,12 +16,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tsd.clip import Clip, to_uint8, viseme_windows
-from tsd.commands.schedules import clip_of
-from tsd.data.datamodule import ClipDataModule
 from tsd.evaluation.clips import Chain, Instruments, Portrait, clip_seed
 from tsd.evaluation.clips.chain import appearance_along
 from tsd.evaluation.clips.generate import make_ready
-from tsd.evaluation.loading import load_chain
+from tsd.evaluation.loading import clip_of, load_chain, open_split
 from tsd.media.lids import BLINK, STIR, lightness
 from tsd.metrics import pearson
 from tsd.runtime.speaking import Speaking
@@ -73,11 +71,7 @@ def main() -> None:
             files = {stage: str(folder / f"{stage}.safetensors") for stage in STAGES}
             files |= {"teacher": None, "motion": None}
             chain, found = load_chain(files, Instruments()), {}
-            data = ClipDataModule(
-                given.chain / "corpus" / "people", resolution=chain.talker.vae.resolution, window=2, mel=True
-            )
-            data.setup("validate" if given.split == "val" else "test")
-            clips = data.datasets[given.split]
+            clips = open_split(given.split, chain.talker.vae.resolution, str(given.chain / "corpus" / "people"))
             for number in tqdm(range(len(clips.entries)), unit="clip", desc=folder.name):
                 clip = clip_of(clips, number)
                 levels = {name: seen(video, clip.motion[0]) for name, video in videos(chain, clip).items()}

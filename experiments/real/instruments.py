@@ -1,6 +1,6 @@
 """How much of the lips' figure is the instrument's? Every released net is read by every instrument, by person.
 
-``python experiments/real/instruments.py --weights <folder> ... --mouth <file> ...`` after ``make real``: each of the
+``python experiments/real/instruments.py --weights <folder> ... --mouth <file> ...`` after the recipe real: each of the
 chain's recorded test people speaks in one step, from the first frame and the sound of every clip of theirs. Prints a
 table of correlations of mouth opening, generated against real frames, both as the instrument sees them. With
 ``--aligned`` they say what forced alignment of the text gives instead of what the recogniser hears.

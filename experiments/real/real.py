@@ -1,4 +1,4 @@
-"""What the nets reach on recorded people they have never seen: ``python experiments/real/real.py`` after ``make real``.
+"""What the nets reach on recorded people never seen: ``python experiments/real/real.py`` after the recipe real.
 
 Reads the evaluation's report in the finished chain's folder; writes report.json and the table in README.md. No picture
 of the people is kept here.
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tsd.evaluation.report import filled, to_json
-from tsd.prepare.manifests import write_atomic
+from tsd.media.atomic import write_file
 from tsd.weights.releases import read_finished
 
 STUDY = Path(__file__).resolve().parent
@@ -36,8 +36,8 @@ def main() -> None:
     report = make_report(chain, ASKED)
     table = to_markdown(report)
     page = STUDY / "README.md"
-    write_atomic(page, filled(page.read_text(), "python experiments/real/real.py", table).encode())
-    write_atomic(STUDY / "report.json", to_json(report).encode())
+    write_file(page, filled(page.read_text(), "python experiments/real/real.py", table).encode())
+    write_file(STUDY / "report.json", to_json(report).encode())
     print(table)
 
 

@@ -1,4 +1,4 @@
-"""Does an instrument see what is said? ``python experiments/real/said.py --mouth <file> ...`` after ``make real``.
+"""Does an instrument see what is said? ``python experiments/real/said.py --mouth <file> ...`` after the recipe real.
 
 People of the chain's train and validation split, never of its test split. What an instrument reads of a person's real
 frames is compared with what is expected of the visemes around them: a linear map that was fitted (ridge) on what the

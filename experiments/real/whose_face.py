@@ -1,4 +1,4 @@
-"""Does it matter whose face says the wrong sentence? ``python experiments/real/whose_face.py`` after ``make real``.
+"""Does it matter whose face says the wrong sentence? ``python experiments/real/whose_face.py`` after the recipe real.
 
 ``mouth_r_shuffled`` compares a clip's mouth with the videos in which *others* say *their* sentences, and nothing has to
 be made for it. Here the clip's own face says the sentences of others, too, in one step; both are read against the

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from tsd.data.datamodule import ClipDataModule
 from tsd.data.latent_cache import cache_latents
 from tsd.data.memory import Memory
+from tsd.evaluation.report import markdown_table
 from tsd.media.audio import load_audio
 from tsd.media.backends import BACKENDS
 from tsd.media.video import read_frames, write_video
@@ -127,20 +128,21 @@ def drawn(folder: Path, seconds: int, size: int) -> tuple[Path, Path, int]:
 
 def to_markdown(report: dict) -> str:
     """The tables that people read."""
-    lines = ["| decoder | whole video, ms | window and reference, ms | one frame, ms | levels from PyAV |"]
-    lines.append("|---|---|---|---|---|")
+    heads = ["decoder", "whole video, ms", "window and reference, ms", "one frame, ms", "levels from PyAV"]
     names = dict.fromkeys(row["decoder"] for row in report["decoders"])
+    read = []
     for name in names:
         rows = {row.get("what"): row for row in report["decoders"] if row["decoder"] == name}
         if None in rows:
-            lines.append(f"| {name} | {rows[None]['missing']} | | | |")
+            read.append([name, rows[None]["missing"], "", "", ""])
         else:
-            found = " | ".join(f"{rows[what]['ms']:.1f}" for what in ("whole", "window", "frame"))
-            lines.append(f"| {name} | {found} | {rows['whole']['levels']} |")
+            found = (f"{rows[what]['ms']:.1f}" for what in ("whole", "window", "frame"))
+            read.append([name, *found, rows["whole"]["levels"]])
+    tables = [markdown_table(heads, read)]
     for title, key in (("window out of", "windows"), ("teacher's step fed from", "training")):
-        lines += ["", f"| {title} | ms | times the first |", "|---|---|---|"]
         first = next(iter(report[key].values()))
-        lines += [f"| {name} | {ms:.1f} | {ms / first:.3f} |" for name, ms in report[key].items()]
+        rows = ([name, f"{ms:.1f}", f"{ms / first:.3f}"] for name, ms in report[key].items())
+        tables.append(markdown_table([title, "ms", "times the first"], rows))
     machine = ", ".join(f"{k} {v}" for k, v in report["machine"].items())
     head = f"{report['seconds']} s of {report['size']} x {report['size']} video, {report['threads']} threads; {machine}"
-    return f"# Reading\n\n{head}\n\n" + "\n".join(lines) + "\n"
+    return f"# Reading\n\n{head}\n\n" + "\n\n".join(tables) + "\n"

@@ -6,13 +6,16 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from tsd.bench.boards import BOARDS
+from tsd.evaluation.report import markdown_table
 from tsd.evaluation.report.figure import figure_png
 
 
 def to_markdown(report: dict) -> str:
     """What is counted, what is timed end to end and part by part, and what a board would need."""
     machine, side = report["machine"], report["resolution"]
-    counted = "\n".join(f"| {part} | {value:.4f} |" for part, value in report["gflop"].items())
+    counted = [(part, f"{value:.4f}") for part, value in report["gflop"].items()]
+    costs = ("backend", "", "K", "frames at a time", "ms", "p50", "p95", "p99", "fps", "first frame ms", "GFLOP")
+    costs += ("as a product of", "of peak")
     return (
         f"# Cost at {side} x {side}, {report['threads']} threads\n\n"
         f"{machine['processor']}, cores {machine['cores']}, torch {machine['torch']}. "
@@ -20,10 +23,9 @@ def to_markdown(report: dict) -> str:
         f"taken beside every figure); the fastest float32 seen here (a convolution): {report['peak_gflops']:.0f}. "
         f'"As a product of": the GFLOP of a product that takes as long, in which noise of the machine cancels. '
         f"Look-ahead {report['look_ahead_ms']:.1f} ms, counted in the first frame.\n\n"
-        f"| part | GFLOP a frame (reference: a video) |\n|---|---|\n{counted}\n\n"
+        f"{markdown_table(['part', 'GFLOP a frame (reference: a video)'], counted)}\n\n"
         "From sound to picture (E1) or latent (E2); frames at a time are frames of one stream:\n\n"
-        "| backend | | K | frames at a time | ms | p50 | p95 | p99 | fps | first frame ms | GFLOP | as a product of | "
-        "of peak |\n" + "|---" * 13 + "|\n" + "\n".join(map(row_line, report["rows"])) + "\n\n"
+        f"{markdown_table(costs, map(cost_cells, report['rows']))}\n\n"
         "Part by part, ms a frame:\n\n" + parts_table(report["parts"]) + "\n\n"
         "A board, one frame at a time, **estimated** from counted GFLOP and published throughput, ms a frame:\n\n"
         + boards_table(report["board_ms_estimated"])
@@ -31,14 +33,11 @@ def to_markdown(report: dict) -> str:
     )
 
 
-def row_line(row: dict) -> str:
-    names = f"{row['backend']} | {row['mode'].upper()} | {row['steps'][1:]} | {row['chunk']}"
-    times = " | ".join(f"{row[key]:.2f}" for key in ("ms", "p50_ms", "p95_ms", "p99_ms"))
-    return (
-        f"| {names} | {times} | {row['fps']:.0f} | "
-        f"{row['first_frame_ms']:.0f} | {row['gflop']:.3f} | {row['gemm_equivalent_gflop']:.2f} | "
-        f"{100 * row['of_peak']:.0f} % |"
-    )
+def cost_cells(row: dict) -> list[object]:
+    times = [f"{row[key]:.2f}" for key in ("ms", "p50_ms", "p95_ms", "p99_ms")]
+    names = [row["backend"], row["mode"].upper(), row["steps"][1:], row["chunk"]]
+    rates = [f"{row['fps']:.0f}", f"{row['first_frame_ms']:.0f}", f"{row['gflop']:.3f}"]
+    return [*names, *times, *rates, f"{row['gemm_equivalent_gflop']:.2f}", f"{100 * row['of_peak']:.0f} %"]
 
 
 def parts_table(parts: list[dict]) -> str:
@@ -47,18 +46,14 @@ def parts_table(parts: list[dict]) -> str:
     found: dict[tuple, dict[str, float]] = {}
     for entry in parts:
         found.setdefault((entry["backend"], entry["chunk"]), {})[entry["part"]] = entry["ms"]
-    lines = [
-        f"| {b} | {c} | " + " | ".join(f"{row[name]:.3f}" for name in names) + " |" for (b, c), row in found.items()
-    ]
-    return "\n".join([f"| backend | frames at a time | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|", *lines])
+    rows = [[*key, *(f"{row[name]:.3f}" for name in names)] for key, row in found.items()]
+    return markdown_table(["backend", "frames at a time", *names], rows)
 
 
 def boards_table(estimates: dict[str, dict[str, float]]) -> str:
-    lines = [f"| | {' | '.join(BOARDS)} |", "|---" * (len(BOARDS) + 1) + "|"]
-    for name, row in estimates.items():
-        mode, steps = name.split()
-        lines.append(f"| {mode.upper()} K={steps[1:]} | " + " | ".join(f"{row[board]:.1f}" for board in BOARDS) + " |")
-    return "\n".join(lines)
+    names = {name: "{} K={}".format(*name.upper().split(" K")) for name in estimates}
+    rows = [[names[name], *(f"{row[board]:.1f}" for board in BOARDS)] for name, row in estimates.items()]
+    return markdown_table(["", *BOARDS], rows)
 
 
 def draw(report: dict) -> bytes:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from tsd.bench.machine import Product
 from tsd.clip import MELS, MELS_PER_FRAME, MOTION, VISEME_WINDOW, VISEMES, Clip
+from tsd.evaluation.report import markdown_table
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,8 @@ def compare(
 def to_markdown(report: dict) -> str:
     head = f"# A training step of stage={report['stage']}, model={report['model']}, {report['frames']} frames\n"
     for device, rows in report["devices"].items():
-        lines = [
-            f"| {r['way']} | {r['steps_per_second']:.2f} | {r['speed_up']:.2f} | {r['first_step_seconds']:.0f} |"
-            for r in rows
-        ]
-        head += f"\n{device}:\n\n| way | steps a second | speed-up | seconds to the first |\n|---|---|---|---|\n"
-        head += "\n".join(lines) + "\n"
+        keys = {"steps_per_second": ".2f", "speed_up": ".2f", "first_step_seconds": ".0f"}
+        cells = [[row["way"], *(format(row[key], form) for key, form in keys.items())] for row in rows]
+        table = markdown_table(["way", "steps a second", "speed-up", "seconds to the first"], cells)
+        head += f"\n{device}:\n\n{table}\n"
     return head

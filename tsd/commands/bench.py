@@ -15,7 +15,7 @@ from tsd.bench.timing import Setting, measure
 from tsd.commands.compose import CONF
 from tsd.commands.errors import user_errors
 from tsd.evaluation.report import write_report
-from tsd.prepare.manifests import write_atomic
+from tsd.media.atomic import write_file
 from tsd.runtime.backends import available, parse
 from tsd.runtime.talker import Talker
 
@@ -93,7 +93,7 @@ def run(cfg: DictConfig) -> dict:
         "board_ms_estimated": board_ms([row for row in rows if row["backend"] == rows[0]["backend"]]),
     }
     path = Path(cfg.out)
-    write_atomic(path.with_suffix(".png"), draw(report))
+    write_file(path.with_suffix(".png"), draw(report))
     write_report(path, report, None, to_markdown)
     return report
 

@@ -31,8 +31,16 @@ def time_training(cfg: DictConfig, root: Path, folder: Path) -> dict[str, float]
     return training(module.train(), vae, optimizer, root, folder, cfg.model.resolution, cfg.train_steps)
 
 
+def check(cfg: DictConfig) -> None:
+    """All bad arguments in one error."""
+    counts = ("seconds", "size", "rounds", "windows", "train_steps", "threads")
+    if wrong := [f"{key}={cfg[key]}: must be 1 or more" for key in counts if cfg[key] < 1]:
+        raise ValueError("; ".join(wrong))
+
+
 def run(cfg: DictConfig) -> dict:
     """Time everything, write ``out`` and the tables beside it, return the report."""
+    check(cfg)
     with tempfile.TemporaryDirectory() as scratch, pinned(cfg.threads) as cores:
         folder = Path(scratch)
         root, video, num_frames = drawn(folder, cfg.seconds, cfg.size)

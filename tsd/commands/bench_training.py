@@ -54,12 +54,17 @@ def stepper(cfg: DictConfig, way: Way, device: str) -> Callable[[], None]:
     return step
 
 
-def run(cfg: DictConfig) -> dict:
-    """Compare on the processor and, where there is one, the GPU; writes ``training_<stage>`` .json and .md."""
+def check(cfg: DictConfig) -> None:
+    """All bad arguments in one error."""
     if cfg.stage.name not in ("vae", "teacher"):
         raise ValueError(
             f"stage={cfg.stage.name}: must be vae or teacher; a student's step is a teacher's several times"
         )
+
+
+def run(cfg: DictConfig) -> dict:
+    """Compare on the processor and, where there is one, the GPU; writes ``training_<stage>`` .json and .md."""
+    check(cfg)
     # A VAE is called by its parts, encoder and decoder, which a compiler of the whole does not see.
     compiles = cfg.stage.name != "vae"
     devices = ["cpu"] + ["cuda"] * torch.cuda.is_available()

@@ -1,11 +1,15 @@
-"""A whole chain (``make demo``, ``make chain NAME=release``): corpora, every stage, a held-out face that speaks, and the
-report."""
+"""A whole chain (``make demo``, ``make chain NAME=release``): corpora, every stage, a sample and the report.
+
+Its recipe is a file of conf/chain.
+"""
 
 import json
 import logging
-import shutil
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import hydra
 import torch
@@ -15,90 +19,108 @@ from PIL import Image
 from tsd.commands.compose import CONF, call, override
 from tsd.commands.errors import user_errors
 from tsd.data.manifest import manifest_path, read_manifest
+from tsd.media.atomic import write_file
 from tsd.media.audio import load_audio, write_wav
 from tsd.media.video import read_frames
-from tsd.prepare.manifests import write_atomic
 from tsd.weights import checkpoint
 from tsd.weights.releases import CARD
 
 log = logging.getLogger(__name__)
-STAGES = {  # in words
-    "visemes": "speech to mouth shapes",
+STAGES = {
+    "visemes": "speech to visemes",
     "vae": "pictures to latents and back",
-    "identity": "who is in a picture",
-    "mouth": "the instrument that measures mouths",
-    "sync": "the expert on lips in step with sound",
-    "sync_loss": "the expert on lips that the loss asks",
-    "lipreader": "the reader of visemes in mouths",
-    "teacher": "noise prediction at every strength",
+    "identity": "the face embedder",
+    "mouth": "the instrument that measures mouth opening",
+    "sync": "the sync expert of the evaluation",
+    "sync_loss": "the sync expert of the loss",
+    "lipreader": "the instrument that reads visemes from mouths",
+    "teacher": "noise prediction at every noise strength",
     "student": "the same in few steps, a quarter of the size",
 }
-
 CORPORA = {
-    "corpus": "people who speak",
-    "voices": "more voices, for the recogniser",
+    "corpus": "speaking people",
+    "voices": "more voices, for the viseme recogniser",
     "held_out": "people for the report",
-    "motion": "heads that move for longer, to be replayed",
+    "motion": "longer head motion, to be replayed",
 }
+
+
+class Step(NamedTuple):
+    """One piece of work, done unless the file ``result`` exists; ``seconds``: how long it is expected to take."""
+
+    name: str
+    what: str
+    result: Path
+    work: Callable[[], Any]
+    seconds: float
 
 
 class Chain:
-    """The chain in ``out``; every step is skipped where its result exists, so that a cut demo continues."""
+    """The chain in ``out``. Steps whose results exist are skipped, so that a chain that was stopped continues."""
 
     def __init__(self, cfg: DictConfig):
         self.cfg, self.out = cfg, Path(cfg.out)
         self.clock = self.out / "seconds.json"
         self.seconds = json.loads(self.clock.read_text()) if self.clock.exists() else {}
 
-    def step(self, name: str, what: str, result: Path, work) -> None:
-        """Run ``work`` unless ``result`` exists; say what, how long, and where."""
-        if result.exists():
-            log.info("%-9s done before: %s", name, result)
+    def steps(self) -> list[Step]:
+        """Everything that the recipe does, in order; ``only`` is not looked at."""
+        cfg, report, search = self.cfg, self.out / "report.json", self.out / "schedules" / "report.json"
+        corpora = {name: (self.out / "corpus" / name, given) for name, given in cfg.corpora.parts.items()}
+        own = {name: cfg.corpora[name] for name in CORPORA}
+        corpora |= {name: (self.out / name, given) for name, given in own.items() if given and not is_name(given)}
+        done = [
+            (name, CORPORA.get(name, "a part of the corpus"), motion_of(root), partial(self.prepare, root, given))
+            for name, (root, given) in corpora.items()
+        ]
+        done += [(s, f"copied from {cfg.start}", self.weights(s), partial(self.take, s)) for s in cfg.taken]
+        done += [(s, STAGES[s], self.weights(s), partial(self.train, s)) for s in cfg.stages]
+        if cfg.search_schedules:
+            done.append(("schedules", "the noise strengths of few steps", search, self.schedules))
+        done.append(("sample", "a held-out face speaks, K=2", self.out / "sample.mp4", self.sample))
+        done.append(("evaluate", "held-out people, beside control rows", report, self.evaluate))
+        return [Step(*step, 0 if step[0] in cfg.taken else cfg.expected_seconds.get(step[0], 0)) for step in done]
+
+    def do(self, step: Step) -> None:
+        """Run a step unless its result exists; say what, how long, and where."""
+        if step.result.exists():
+            log.info("%-9s done before: %s", step.name, step.result)
             return
-        expected = self.cfg.expected_seconds.get(name)
-        log.info("%-9s %s, about %d s, into %s", name, what, expected, result)
+        log.info("%-9s %s, about %d s, into %s", step.name, step.what, step.seconds, step.result)
         begun = time.perf_counter()
         try:
-            work()
+            step.work()
         finally:
-            self.seconds[name] = round(self.seconds.get(name, 0) + time.perf_counter() - begun, 1)
-            write_atomic(self.clock, json.dumps(self.seconds).encode())
+            self.seconds[step.name] = round(self.seconds.get(step.name, 0) + time.perf_counter() - begun, 1)
+            write_file(self.clock, json.dumps(self.seconds).encode())
 
     def weights(self, stage: str) -> Path:
         return self.out / stage / "weights.safetensors"
 
     def overrides(self, *names: str) -> list[str]:
         """``weights.<name>=<file>`` of the chain."""
-        motion = self.root("motion") / "manifests" / "motion.safetensors"
-        return [override(f"weights.{name}", motion if name == "motion" else self.weights(name)) for name in names]
+        files = {name: motion_of(self.root(name)) if name == "motion" else self.weights(name) for name in names}
+        return [override(f"weights.{name}", file) for name, file in files.items()]
 
     def root(self, name: str) -> Path:
-        """Of a corpus, or of the part of ``corpus`` that stands for it; ``corpus`` where there is no ``name``."""
-        given = self.cfg[name]
-        if isinstance(given, str):
-            return self.out / "corpus" / given
-        return self.out / (name if given else "corpus")
+        """The folder of a corpus: its own, or that of the corpus that is used instead."""
+        given = self.cfg.corpora[name]
+        return self.out / "corpus" / given if is_name(given) else self.out / (name if given else "corpus")
 
-    def corpora(self) -> None:
-        """Every corpus that the configuration describes; ``corpus`` itself may be made of ``parts``."""
-        for name in self.cfg.parts:
-            self.prepare(name, self.out / "corpus" / name, self.cfg.parts[name], "a part of the corpus")
-        for name, what in CORPORA.items():
-            if self.cfg[name] and not isinstance(self.cfg[name], str):
-                self.prepare(name, self.out / name, self.cfg[name], what)
+    def prepare(self, root: Path, given: list[str]) -> None:
+        call("prepare", [*given, override("root", root)])
 
-    def prepare(self, name: str, root: Path, given: list[str], what: str) -> None:
-        """A corpus from overrides of ``tsd.prepare``, unless it is there."""
-        result = root / "manifests" / "motion.safetensors"
-        self.step(name, what, result, lambda: call("prepare", [*given, override("root", root)]))
+    def goes_on(self, stage: str) -> bool:
+        """Whether the stage's training starts from the weights of ``start``."""
+        return bool(self.cfg.start) and (self.cfg.goes_on is None or stage in self.cfg.goes_on)
 
     def train(self, stage: str) -> None:
         """A stage in its phases, each of which goes on from the one before; most have one."""
         first = None
-        if self.cfg.start and (self.cfg.goes_on is None or stage in self.cfg.goes_on):
+        if self.goes_on(stage):
             first = self.begun(stage)
             self.seconds.setdefault(stage, self.before(stage))
-        *earlier, last = self.cfg.phases.get(stage, [[]])
+        *earlier, last = self.cfg.train.get(stage, {}).get("phases", [[]])
         for number, given in enumerate(earlier, 1):
             first = self.train_phase(stage, self.out / f"{stage}_{number}", given, first)
         self.train_phase(stage, self.out / stage, last, first)
@@ -106,17 +128,10 @@ class Chain:
     def train_phase(self, stage: str, out: Path, given: list[str], first: Path | None) -> Path:
         """The weights of one training from the weights ``first`` (None: from random ones)."""
         root = self.root("voices" if stage == "visemes" else "corpus")
-        args = [override("out", out), override("data.root", root)]
-        args += self.overrides("vae", "identity", "sync_loss", "teacher", "student")
+        args = [f"stage={stage}", override("out", out), override("data.root", root), *self.overrides(*STAGES)]
         args += [] if first is None else [override("init", first)]
-        experiment = f"experiment={self.cfg.experiment}"
-        return call("train", [experiment, f"stage={stage}", *args, *given, *self.cfg.train])
-
-    def check_start(self) -> None:
-        """FileNotFoundError or ValueError, before the first corpus, where ``start`` lacks what is asked of it."""
-        for stage in (*self.cfg.taken, *self.cfg.stages) if self.cfg.start else ():
-            if stage in self.cfg.taken or self.cfg.goes_on is None or stage in self.cfg.goes_on:
-                checkpoint.read_header(self.begun(stage), stage)
+        of_stage = self.cfg.train.get(stage, {}).get("common", [])
+        return call("train", [*self.cfg.train.common, *args, *of_stage, *given, *self.cfg.overrides])
 
     def begun(self, stage: str) -> Path:
         """The weights of a stage in ``start``, which is a chain's folder or one of released weights."""
@@ -124,19 +139,18 @@ class Chain:
         return released if released.is_file() else Path(self.cfg.start) / stage / "weights.safetensors"
 
     def take(self, stage: str) -> None:
-        """The weights of a stage as the chain ``start`` has them."""
-        source, target = self.begun(stage), self.weights(stage)
+        """Copy the weights of a stage from ``start``."""
+        source = self.begun(stage)
         checkpoint.read_header(source, stage)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(target, source.read_bytes())
+        write_file(self.weights(stage), source.read_bytes())
         self.seconds[stage] = self.before(stage)
 
-    def before(self, stage: str) -> float:
-        """Seconds that a stage took in ``start``: they count, for without them there would be nothing to go on from."""
+    def before(self, name: str) -> float:
+        """Seconds that a step took in ``start``. They count: without it there would be nothing to go on from."""
         clock, card = Path(self.cfg.start) / self.clock.name, Path(self.cfg.start) / CARD
         if clock.is_file():
-            return json.loads(clock.read_text()).get(stage, 0)
-        return json.loads(card.read_text())["seconds"].get(stage, 0) if card.is_file() else 0
+            return json.loads(clock.read_text()).get(name, 0)
+        return json.loads(card.read_text())["seconds"].get(name, 0) if card.is_file() else 0
 
     def schedules(self) -> None:
         """Strengths of the student's steps, searched on people of the validation split."""
@@ -159,8 +173,7 @@ class Chain:
         args += ["steps=k2", "name=demo"]
         args += self.overrides("vae", "visemes", "student", "motion")
         folder = call("sample", args)
-        shutil.copyfile(folder / "sample.mp4", self.out / ".sample.part")
-        (self.out / ".sample.part").replace(self.out / "sample.mp4")
+        write_file(self.out / "sample.mp4", (folder / "sample.mp4").read_bytes())
 
     def evaluate(self) -> None:
         args = [override("out", self.out / "report.json"), override("data.root", self.root("held_out"))]
@@ -168,27 +181,20 @@ class Chain:
         call("evaluate", [*args, *self.cfg.evaluate])
         report = self.out / "report.json"
         content = json.loads(report.read_text()) | {"seconds": self.seconds}
-        write_atomic(report, json.dumps(content, indent=2).encode())
+        write_file(report, json.dumps(content, indent=2).encode())
 
     def run(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
-        total = sum(self.cfg.expected_seconds.values())
-        log.info("this takes about %d minutes on two cores; it can be stopped and continues\n", -(-total // 60))
-        self.check_start()
-        self.corpora()
+        steps = [step for step in self.steps() if self.cfg.only is None or step.name in self.cfg.only]
+        minutes = -(-sum(step.seconds for step in steps) // 60)
+        log.info("this takes about %d minutes on two cores; it can be stopped and continues\n", minutes)
         if self.cfg.taken:
-            before = {name: self.before(name) for name in CORPORA if self.cfg[name] is None}
+            before = {name: self.before(name) for name in CORPORA if self.cfg.corpora[name] is None}
             self.seconds |= {name: seconds for name, seconds in before.items() if seconds}
-        for stage in self.cfg.taken:
-            self.step(stage, f"taken from {self.cfg.start}", self.weights(stage), lambda stage=stage: self.take(stage))
-        for stage in self.cfg.stages:
-            self.step(stage, STAGES[stage], self.weights(stage), lambda stage=stage: self.train(stage))
-        if self.cfg.search_schedules:
-            result = self.out / "schedules" / "report.json"
-            self.step("schedules", "the strengths of few steps", result, self.schedules)
-        self.step("sample", "a held-out face speaks, K=2", self.out / "sample.mp4", self.sample)
-        self.step("evaluate", "held-out people, beside control rows", self.out / "report.json", self.evaluate)
-        self.close()
+        for step in steps:
+            self.do(step)
+        if self.cfg.only is None:
+            self.close()
 
     def close(self) -> None:
         """The table, and where everything lies."""
@@ -197,13 +203,42 @@ class Chain:
             print(f"{self.out / name}")
 
 
+def is_name(given: Any) -> bool:
+    """Whether a corpus is given as the name of a part, instead of by overrides."""
+    return isinstance(given, str)
+
+
+def motion_of(root: Path) -> Path:
+    """The motion bank of a corpus: the last file that ``prepare`` writes."""
+    return root / "manifests" / "motion.safetensors"
+
+
+def check(cfg: DictConfig) -> None:
+    """All bad arguments in one error, before the first corpus is made."""
+    chain = Chain(cfg)
+    known = [step.name for step in chain.steps()]
+    wrong = [f"only={name}: must be some of {', '.join(known)}" for name in cfg.only or () if name not in known]
+    if not cfg.get("videos", True):
+        wrong.append(
+            "videos=<folder> is missing: VIDEOS=<folder> of make, a folder for each person in it (docs/data.md)"
+        )
+    for stage in (*cfg.taken, *filter(chain.goes_on, cfg.stages)):
+        try:
+            checkpoint.read_header(chain.begun(stage), stage)
+        except (ValueError, FileNotFoundError) as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ValueError("; ".join(wrong))
+
+
 def run(cfg: DictConfig) -> None:
-    """The whole chain that a configuration of ``conf`` describes."""
+    """Run the recipe; what is finished is kept."""
+    check(cfg)
     torch.set_num_threads(cfg.threads)
     Chain(cfg).run()
 
 
-@hydra.main(version_base="1.3", config_path=CONF, config_name="demo")
+@hydra.main(version_base="1.3", config_path=CONF, config_name="chain/demo")
 @user_errors
 def main(cfg: DictConfig) -> None:
     run(cfg)

@@ -69,9 +69,18 @@ def call(command: str, overrides: list[str], config: str | None = None) -> Any:
     return import_module(f"tsd.commands.{command}").run(composed(config or command, overrides))
 
 
+def quoted(text: str | Path) -> str:
+    """Any text, in quotes, as a value that Hydra's grammar reads back literally: paths have all kinds of characters."""
+    no_reference = re.sub(r"(\\*)\$\{", r"\1\1\\${", str(text))
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", r"\'"), no_reference) + "'"
+
+
 def override(key: str, value: str | Path | None) -> str:
-    """``key=value`` as Hydra's grammar reads it, whatever characters a path has; None is null."""
-    return f"{key}=null" if value is None else f"{key}='" + str(value).replace("'", r"\'") + "'"
+    """``key=value`` with any text as value; None is null."""
+    return f"{key}={'null' if value is None else quoted(value)}"
+
+
+OmegaConf.register_new_resolver("quoted", quoted, replace=True)
 
 
 def jobs_of(overrides: list[str]) -> list[list[str]]:

@@ -5,12 +5,10 @@ import time
 from pathlib import Path
 
 import hydra
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from tsd.commands.compose import CONF
 from tsd.commands.errors import user_errors
-from tsd.data.dataset import ClipDataset
 from tsd.data.manifest import fingerprint
 from tsd.evaluation.clips import VERSION, Instruments, Judge, Plan, processor_seconds
 from tsd.evaluation.clips.choice import spread
@@ -31,8 +29,20 @@ PAIR_STAGES = ("mouth", "identity", "sync")
 """What measures any videos: what was said, in visemes, is not known of them."""
 
 
+def is_of_pairs(cfg: DictConfig) -> bool:
+    """Whether two folders of videos are compared, instead of a chain that is judged on clips."""
+    return bool(cfg.pairs or cfg.real)
+
+
 def check(cfg: DictConfig) -> None:
     """All bad arguments in one error."""
+    faults = (pairs_faults if is_of_pairs(cfg) else clips_faults)(cfg) + shared_faults(cfg)
+    if faults:
+        raise ValueError("; ".join(faults))
+
+
+def clips_faults(cfg: DictConfig) -> list[str]:
+    """What is wrong with the arguments of an evaluation on clips."""
     wrong = [f"weights.{stage}=<file> is missing" for stage in NEEDED if not cfg.weights[stage]]
     for stage, path in cfg.weights.items():
         try:
@@ -63,11 +73,10 @@ def check(cfg: DictConfig) -> None:
     if cfg.long_seconds % WINDOW_SECONDS or not (cfg.long_seconds == 0 or cfg.long_seconds >= 2 * WINDOW_SECONDS):
         least = 2 * WINDOW_SECONDS
         wrong.append(f"long_seconds={cfg.long_seconds}: must be 0, or a multiple of {WINDOW_SECONDS} from {least} on")
-    if wrong := wrong + check_shared(cfg):
-        raise ValueError("; ".join(wrong))
+    return wrong
 
 
-def check_shared(cfg: DictConfig) -> list[str]:
+def shared_faults(cfg: DictConfig) -> list[str]:
     """What is wrong with the arguments that both kinds of evaluation have."""
     wrong = []
     if cfg.lpips.weights:
@@ -92,12 +101,6 @@ def instruments_of(cfg: DictConfig, stages: tuple[str, ...]) -> tuple[Instrument
     return load_instruments(cfg.weights, stages, cfg.identity.weights, cfg.mouth.weights, **lpips)
 
 
-def open_dataset(cfg: DictConfig, resolution: int) -> ClipDataset:
-    """The split's clips with their sound, in the VAE's resolution."""
-    data = instantiate(cfg.data, resolution=resolution, window=2, mel=True, seed=cfg.seed, _convert_="all")
-    return open_split(data, cfg.split)
-
-
 def make_plan(cfg: DictConfig, num_clips: int) -> Plan:
     """What is done to which of the split's clips."""
     clips = spread(num_clips, cfg.clips)
@@ -107,8 +110,8 @@ def make_plan(cfg: DictConfig, num_clips: int) -> Plan:
     return Plan(clips, list(cfg.schedules), with_controls, by_teacher, **copied)
 
 
-def check_pairs(cfg: DictConfig) -> None:
-    """All bad arguments of a comparison of folders in one error; weights that do not exist are not needed there."""
+def pairs_faults(cfg: DictConfig) -> list[str]:
+    """What is wrong with the arguments of a comparison of folders; weights that do not exist are not needed there."""
     wrong = [f"{key}=<folder> is missing: pairs= and real= go together" for key in ("pairs", "real") if not cfg[key]]
     for stage in PAIR_STAGES:
         try:
@@ -118,13 +121,11 @@ def check_pairs(cfg: DictConfig) -> None:
             wrong.append(str(error))
     if cfg.length_tolerance < 0:
         wrong.append(f"length_tolerance={cfg.length_tolerance}: must be 0 or more seconds")
-    if wrong := wrong + check_shared(cfg):
-        raise ValueError("; ".join(wrong))
+    return wrong
 
 
 def evaluate_pairs(cfg: DictConfig) -> dict:
     """Score the videos of ``pairs`` against those of ``real`` and write the report; returns it."""
-    check_pairs(cfg)
     instruments, hashes = instruments_of(cfg, PAIR_STAGES)
     networks = {name: f"weights.{name}, hash {digest}" for name, digest in hashes.items() if name in PAIR_STAGES}
     if "lpips" in hashes:
@@ -146,10 +147,9 @@ def evaluate_pairs(cfg: DictConfig) -> dict:
 def evaluate_clips(cfg: DictConfig) -> dict:
     """Run every protocol over the clips and write the report; returns it. Finished clips of a cut run are kept."""
     begun = time.perf_counter()
-    check(cfg)
     instruments, hashes = instruments_of(cfg, tuple(INSTRUMENTS))
     chain = load_chain(cfg.weights, instruments)
-    dataset = open_dataset(cfg, chain.talker.vae.resolution)
+    dataset = open_split(cfg.split, chain.talker.vae.resolution, seed=cfg.seed, **cfg.data)
     plan = make_plan(cfg, len(dataset.entries))
     others = (stage for stage in (*NEEDED, "teacher", "motion") if cfg.weights[stage])
     hashes |= {stage: checkpoint.file_hash(cfg.weights[stage]) for stage in others}
@@ -191,14 +191,15 @@ def evaluate_clips(cfg: DictConfig) -> dict:
 
 def run(cfg: DictConfig) -> dict:
     """The report on clips of a chain, or on two folders of videos where ``pairs`` and ``real`` name them."""
-    return evaluate_pairs(cfg) if cfg.pairs or cfg.real else evaluate_clips(cfg)
+    check(cfg)
+    return evaluate_pairs(cfg) if is_of_pairs(cfg) else evaluate_clips(cfg)
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="evaluate")
 @user_errors
 def main(cfg: DictConfig) -> None:
     report = run(cfg)
-    text = pairs_markdown(report) if cfg.pairs or cfg.real else to_markdown(report)
+    text = pairs_markdown(report) if is_of_pairs(cfg) else to_markdown(report)
     log.info("\n%s\n%s, tables, page and sheet.png beside it", text, cfg.out)
 
 

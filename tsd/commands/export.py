@@ -2,14 +2,11 @@
 
 import json
 import logging
-import shutil
-import tempfile
 from pathlib import Path
 
 import hydra
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from tqdm import tqdm
 
@@ -23,6 +20,7 @@ from tsd.export.graphs import Graph, graphs_of, memory_shapes
 from tsd.export.int8 import QUANTISED, quantise
 from tsd.export.onnx import to_onnx
 from tsd.export.parity import TOLERANCE, largest_difference, noise_strength, quality
+from tsd.media.atomic import filling, replaceable
 from tsd.runtime.backends import available
 from tsd.runtime.card import FORMAT, NAME, sha256
 from tsd.runtime.hearing import look_ahead_ms
@@ -46,7 +44,7 @@ def check(cfg: DictConfig) -> None:
         except (ValueError, FileNotFoundError) as error:
             wrong.append(str(error))
     out = Path(cfg.out)
-    if out.exists() and not (out / NAME).is_file():
+    if not replaceable(out, NAME):
         wrong.append(f"out={out}: holds something else than an export; give another folder")
     if wrong:
         raise ValueError("; ".join(wrong))
@@ -96,8 +94,7 @@ class Export:
 
 def read_subjects(cfg: DictConfig, talker: Talker, split: str, count: int) -> list[Subject]:
     """Clips of a split, evenly spread, made ready."""
-    data = instantiate(cfg.data, resolution=talker.vae.resolution, window=2, mel=True, seed=cfg.seed, _convert_="all")
-    dataset, chain = open_split(data, split), Chain(talker)
+    dataset, chain = open_split(split, talker.vae.resolution, seed=cfg.seed, **cfg.data), Chain(talker)
     clips = np.unique(np.linspace(0, len(dataset.entries) - 1, min(count, len(dataset.entries))).astype(int))
     read = tqdm(clips.tolist(), desc=f"reading {split} clips", unit="clip", delay=2)
     return [Subject.of(chain, dataset.whole_clip(clip), None, cfg.seed) for clip in read]
@@ -144,15 +141,9 @@ def run(cfg: DictConfig) -> Path:
     talker = Talker.load(weights)
     graphs = graphs_of(talker.vae, talker.student, talker.recogniser)
     out = Path(cfg.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
     hashes = {stage: checkpoint.file_hash(path) for stage, path in weights.items() if path}
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".part-") as temporary:
-        work = Path(temporary) / "export"
-        work.mkdir()
+    with filling(out, NAME) as work:
         fill(Export(work, make_card(talker, graphs, hashes)), cfg, talker, graphs)
-        if out.exists():
-            shutil.rmtree(out)
-        work.rename(out)
     return out
 
 

@@ -18,12 +18,20 @@ from tsd.prepare.motion_bank import write_motion_bank
 from tsd.prepare.settings import Settings
 
 
+def check(cfg: DictConfig) -> None:
+    """All bad arguments in one error."""
+    if not cfg.root and not cfg.report:
+        raise ValueError("root= is missing: give the folder of the corpus, or report=<corpus> for its page")
+    if cfg.root and cfg.videos and Path(cfg.root).resolve().is_relative_to(Path(cfg.videos).resolve()):
+        raise ValueError(
+            f"root={cfg.root} lies inside videos={cfg.videos}: clips would be taken for inputs; choose another"
+        )
+
+
 def prepare(cfg: DictConfig) -> None:
     """Clips where the source makes some, their tracks, manifests, and the motion bank; prints what came of it."""
     root = Path(cfg.root)
     recordings = instantiate(cfg.source, _convert_="all")
-    if (videos := cfg.videos) and root.resolve().is_relative_to(Path(videos).resolve()):
-        raise ValueError(f"root={root} lies inside videos={videos}: clips would be taken for inputs; choose another")
     corpus = collect(
         recordings,
         Settings(root=root, **instantiate(cfg.clips, _convert_="all")),
@@ -40,14 +48,6 @@ def prepare(cfg: DictConfig) -> None:
     say(corpus, root, cfg.manifests)
     tracks = write_motion_bank(root, folder / "motion.safetensors", cfg.manifests)
     print(f"  {tracks} tracks in the motion bank")
-
-
-def run(cfg: DictConfig) -> None:
-    """``prepare``, or the corpora that ``join`` names as one."""
-    if cfg.join:
-        join_corpora(Path(cfg.root), list(cfg.join), cfg.manifests)
-    else:
-        prepare(cfg)
 
 
 def join_corpora(root: Path, names: list[str], folder: str) -> None:
@@ -102,22 +102,30 @@ def stream(cfg: DictConfig) -> None:
         print(f"{cfg.stream}/{split}: {len(dataset.entries)} clips{missing}")
 
 
+def report(cfg: DictConfig) -> None:
+    """A page about a prepared corpus."""
+    from tsd.evaluation.page.corpus import write_corpus_page  # plots and metrics: workers import this file, not these
+
+    print(write_corpus_page(Path(cfg.report), cfg.manifests))
+
+
+def run(cfg: DictConfig) -> None:
+    """Make a corpus, join some, write one as shards, or report on one."""
+    check(cfg)
+    if cfg.report:
+        report(cfg)
+    elif cfg.stream:
+        stream(cfg)
+    elif cfg.join:
+        join_corpora(Path(cfg.root), list(cfg.join), cfg.manifests)
+    else:
+        prepare(cfg)
+
+
 @hydra.main(version_base="1.3", config_path=CONF, config_name="prepare")
 @user_errors
 def main(cfg: DictConfig) -> None:
-    if cfg.report:
-        from tsd.evaluation.page.corpus import (
-            write_corpus_page,  # plots and metrics: workers import this file and need neither
-        )
-
-        print(write_corpus_page(Path(cfg.report), cfg.manifests))
-        return
-    if not cfg.root:
-        raise ValueError("root= is missing: give the folder of the corpus, or report=<corpus> for its page")
-    if cfg.stream:
-        stream(cfg)
-    else:
-        run(cfg)
+    run(cfg)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import json
 import logging
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from omegaconf import DictConfig
 from tsd.commands.compose import CONF
 from tsd.commands.errors import user_errors
 from tsd.data.manifest import manifest_path, read_manifest
+from tsd.media.atomic import filling, replaceable
 from tsd.training import run_record
 from tsd.weights import checkpoint
 from tsd.weights.releases import CARD, Finished, is_sibling, read_finished
@@ -34,9 +34,8 @@ def check(cfg: DictConfig) -> None:
     wrong = [] if cfg.limit_mb > 0 else [f"limit_mb={cfg.limit_mb}: must be above 0"]
     if cfg.beside and not is_sibling(cfg.beside):
         wrong.append(f"beside={cfg.beside}: must be the name of a release's folder that lies beside out, such as drawn")
-    out = Path(cfg.out)
-    if out.exists() and not (out / CARD).is_file() and (not out.is_dir() or any(out.iterdir())):
-        wrong.append(f"out={out}: holds something else than released weights; give another folder")
+    if not replaceable(Path(cfg.out), CARD):
+        wrong.append(f"out={cfg.out}: holds something else than released weights; give another folder")
     if wrong:
         raise ValueError("; ".join(wrong))
 
@@ -162,7 +161,7 @@ def make_card(chain: Finished, chosen: list[str], shared: dict[str, str], cfg: D
     }
 
 
-def publish(cfg: DictConfig) -> Path:
+def run(cfg: DictConfig) -> Path:
     """Write the folder ``cfg.out``, all of it or nothing, and return it."""
     check(cfg)
     chain = read_finished(cfg.chain)
@@ -171,28 +170,20 @@ def publish(cfg: DictConfig) -> Path:
     sizes = {stage: file.stat().st_size for stage, file in chain.weights.items() if stage not in shared}
     chosen = choose(sizes, 1e6 * cfg.limit_mb)
     card = make_card(chain, chosen, shared, cfg)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".part-") as temporary:
-        work, before = Path(temporary) / "new", Path(temporary) / "old"
-        work.mkdir()
+    with filling(out, CARD) as work:
         for stage in chosen:
             shutil.copyfile(chain.weights[stage], work / f"{stage}.safetensors")
-            if (
-                hashlib.sha256((work / f"{stage}.safetensors").read_bytes()).hexdigest()
-                != card["weights"][stage]["sha256"]
-            ):
+            copied = hashlib.sha256((work / f"{stage}.safetensors").read_bytes()).hexdigest()
+            if copied != card["weights"][stage]["sha256"]:
                 raise ValueError(f"{chain.weights[stage]} changed while it was copied: start again")
         (work / CARD).write_text(json.dumps(card, indent=1, allow_nan=False) + "\n")
-        if out.exists():
-            out.rename(before)
-        work.rename(out)
     return out
 
 
-@hydra.main(version_base="1.3", config_path=CONF, config_name="publish")
+@hydra.main(version_base="1.3", config_path=CONF, config_name="publish/drawn")
 @user_errors
 def main(cfg: DictConfig) -> None:
-    out = publish(cfg)
+    out = run(cfg)
     card = json.loads((out / CARD).read_text())
     for stage, made in card["weights"].items():
         log.info("%-10s %5.2f MB", stage, made["bytes"] / 1e6)

@@ -3,10 +3,7 @@ other words: ``start=driving video=clip.mp4 audio=speech.wav``."""
 
 import json
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -20,6 +17,7 @@ from tqdm import tqdm
 from tsd.clip import FPS, to_frames, to_uint8
 from tsd.commands.compose import CONF
 from tsd.commands.errors import user_errors
+from tsd.media.atomic import filling
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio
 from tsd.media.sound import Sound
 from tsd.media.video import write_video
@@ -144,21 +142,6 @@ def face_of(talker: Talker, num_frames: int, cfg: DictConfig) -> dict[str, np.nd
     return {"reference": to_uint8(speaker.appearance.picture[0]), "maps": maps.numpy()}
 
 
-@contextmanager
-def filling(folder: Path) -> Iterator[Path]:
-    """A folder to write into that takes the place of ``folder`` when the block ends well: all of it or nothing."""
-    if folder.exists() and not (folder / "sample.json").is_file():
-        raise ValueError(f"name={folder.name}: {folder} holds something else than a sample; give another name")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".part-") as temporary:
-        work = Path(temporary) / "run"
-        work.mkdir()
-        yield work
-        if folder.exists():
-            shutil.rmtree(folder)
-        work.rename(folder)
-
-
 class Pictures:
     """Frames uint8 [n, H, W, 3] that pass through on their way into a video, kept as ``<folder>/000000.png`` …; an hour
     of them is never in memory. ``count``: how many have passed."""
@@ -223,7 +206,7 @@ def run(cfg: DictConfig) -> Path:
     check(cfg)
     stem = "_".join(Path(cfg[key]).stem for key in FILES if cfg[key])
     folder = Path(cfg.out) / (cfg.name or f"{stem}_{steps_of(cfg)}_{cfg.mode}")
-    with filling(folder) as work:
+    with filling(folder, "sample.json") as work:
         talker = load(cfg)
         said = (write_dubbed if cfg.start == "driving" else write_face)(work, cfg, talker)
         card = said | {"steps": steps_of(cfg), "fps": FPS, "backends": talker.backends}

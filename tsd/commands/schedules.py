@@ -8,11 +8,9 @@ from pathlib import Path
 
 import hydra
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from tsd.clip import Clip
 from tsd.commands.compose import CONF
 from tsd.commands.errors import user_errors
 from tsd.data.dataset import ClipDataset
@@ -20,8 +18,8 @@ from tsd.data.manifest import fingerprint
 from tsd.diffusion import Schedule
 from tsd.evaluation.clips import Chain, Instruments
 from tsd.evaluation.clips.choice import spread
-from tsd.evaluation.loading import NEEDED, load_chain, open_split
-from tsd.evaluation.report import Parts, number, write_report
+from tsd.evaluation.loading import NEEDED, clip_of, load_chain, open_split
+from tsd.evaluation.report import Parts, markdown_table, number, write_report
 from tsd.evaluation.schedules.rollout import Probe, cost, mean_terms, roll_out
 from tsd.evaluation.schedules.search import most_costs, search, uniform_schedule, usual_schedule
 from tsd.weights import checkpoint
@@ -57,12 +55,6 @@ def trained(student: str) -> dict[str, list[float]]:
     """The schedules that a student was trained with, also where searched ones have taken their names."""
     card = checkpoint.read_header(student)["card"]
     return card.get("schedule_search", {}).get("trained") or card.get("schedules", {})
-
-
-def validation_split(cfg: DictConfig, resolution: int) -> ClipDataset:
-    """The validation clips with their sound; nobody of the test split is ever looked at."""
-    data = instantiate(cfg.data, resolution=resolution, window=2, mel=True, seed=cfg.seed, _convert_="all")
-    return open_split(data, "val")
 
 
 def split_clips(dataset: ClipDataset, clips: int, judged: int) -> tuple[list[int], list[int]]:
@@ -122,7 +114,8 @@ def search_all(cfg: DictConfig, known: dict[str, Schedule]) -> dict:
     """The report: a row for each K."""
     weights = {stage: cfg.weights[stage] for stage in (*NEEDED, "motion")} | {"teacher": None, "motion": None}
     chain = load_chain(weights, Instruments())
-    dataset = validation_split(cfg, chain.talker.vae.resolution)
+    # Nobody of the test split is ever looked at.
+    dataset = open_split("val", chain.talker.vae.resolution, seed=cfg.seed, **cfg.data)
     clips = split_clips(dataset, cfg.clips, cfg.judged_clips)
     hashes = {stage: checkpoint.file_hash(cfg.weights[stage]) for stage in ("vae", "visemes")}
     hashes["student"] = tensors_hash(cfg.weights.student)
@@ -148,17 +141,6 @@ def search_all(cfg: DictConfig, known: dict[str, Schedule]) -> dict:
         torch.set_num_threads(threads)
     keys = [[dataset.entries[number_].key for number_ in half] for half in clips]
     return {"searched_on": keys[0], "judged_by": keys[1], "schedules": rows, "weights": hashes, "seed": cfg.seed}
-
-
-def clip_of(dataset: ClipDataset, number_: int) -> Clip:
-    """A whole clip; ValueError where the movement of its head is not known."""
-    clip = dataset.whole_clip(number_)
-    if not clip.motion_known[0]:
-        where = dataset.entries[number_].where
-        raise ValueError(
-            f"{where}: its head's motion is unknown, without which no clip can be followed; prepare it again"
-        )
-    return clip
 
 
 def tensors_hash(path: str) -> str:
@@ -192,16 +174,16 @@ def to_markdown(report: dict) -> str:
     lines = [
         f"# Schedules, searched on {searched} validation clips, judged by {judged} others",
         "",
-        f"| K | | {' | '.join(heads.values())} | cost | strengths |",
-        "|---" * (len(heads) + 4) + "|",
     ]
+    rows = []
     for name, row in report["schedules"].items():
         for kind, schedule in row["schedules"].items():
             title = f"**{kind}**" if kind == ("found" if row["better"] else "trained") else kind
             cells = [*(number("", schedule[key]) for key in heads), number("", schedule["cost"])]
             strengths = ", ".join(f"{s:.4g}" for s in schedule["strengths"])
-            lines.append(f"| {name[1:]} | {title} | {' | '.join(cells)} | {strengths} |")
+            rows.append([name[1:], title, *cells, strengths])
     lines += [
+        markdown_table(["K", "", *heads.values(), "cost", "strengths"], rows),
         "",
         "Bold: what the student's weights hold. latents: pseudo-Huber distance from the clip's. movement and ",
     ]

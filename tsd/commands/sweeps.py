@@ -9,7 +9,8 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from tsd.prepare.manifests import write_atomic
+from tsd.evaluation.report import markdown_table
+from tsd.media.atomic import write_file
 from tsd.training import run_record
 from tsd.weights import checkpoint
 
@@ -51,8 +52,7 @@ def as_csv(jobs: list[dict[str, Any]]) -> str:
 def as_markdown(jobs: list[dict[str, Any]]) -> str:
     """The overrides that differ between jobs, and four digits of what was measured."""
     names = [n for n in columns(jobs) if n == "job" or len({str(job.get(n, "")) for job in jobs}) > 1 or not jobs[1:]]
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    return "\n".join([*lines, *("| " + " | ".join(cell(job.get(n, "")) for n in names) + " |" for job in jobs)]) + "\n"
+    return markdown_table(names, ([cell(job.get(n, "")) for n in names] for job in jobs)) + "\n"
 
 
 def cell(value: Any) -> str:
@@ -63,8 +63,8 @@ def cell(value: Any) -> str:
 def write(sweep: str | Path) -> list[dict[str, Any]]:
     """``jobs.csv`` and ``jobs.md`` in the sweep's folder; returns the rows."""
     jobs = rows(sweep)
-    write_atomic(Path(sweep) / "jobs.csv", as_csv(jobs).encode())
-    write_atomic(Path(sweep) / "jobs.md", as_markdown(jobs).encode())
+    write_file(Path(sweep) / "jobs.csv", as_csv(jobs).encode())
+    write_file(Path(sweep) / "jobs.md", as_markdown(jobs).encode())
     return jobs
 
 

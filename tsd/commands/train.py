@@ -24,7 +24,8 @@ from tsd import devices
 from tsd.commands.compose import CONF, call, judge, override, plain
 from tsd.commands.errors import user_errors
 from tsd.data.latent_cache import cache_latents
-from tsd.training import check, run_record
+from tsd.training import run_record
+from tsd.training.check import refuse
 from tsd.training.check.values import nodes
 from tsd.training.job_folder import job_folder
 from tsd.training.resume import Requeue, Resume, SafeCheckpointIO, read_checkpoint
@@ -84,14 +85,19 @@ def precision(wanted: str, accelerator: str) -> str:
     return "bf16-mixed" if devices.computes_bfloat16("cpu" if accelerator == "cpu" else "cuda") else "32-true"
 
 
+def check(cfg: DictConfig) -> None:
+    """All faults of the configuration in one error."""
+    refuse(*plain(cfg))
+
+
 def run(cfg: DictConfig) -> Path:
     """Run one stage to its ``weights.safetensors`` and return that path. Finished runs are kept, cut ones resumed.
 
     Raises ValueError or FileNotFoundError, before anything is built, for a configuration with faults, for stages below
     that are missing or do not fit, and for an ``out`` that holds another run.
     """
-    config, references = plain(cfg)
-    check.refuse(config, references)
+    check(cfg)
+    config, _ = plain(cfg)
     below = needs.below(config)
     first = needs.first_weights(config)
     run = run_record.describe(config, below | first)
@@ -101,6 +107,8 @@ def run(cfg: DictConfig) -> Path:
         if cfg.overwrite and leads:
             clear(out)
         run_record.check_same(out, run)
+        if leads and run_record.goes_on(out, run):
+            set_aside(out / "weights.safetensors")
         if leads:
             run_record.update(out, **run, error=None)
         if (out / "weights.safetensors").exists():
@@ -110,6 +118,14 @@ def run(cfg: DictConfig) -> Path:
         if cfg.evaluate and cfg.stage.name == "student":
             report_student(config, below)  # read again where it is there
     return out / "weights.safetensors"
+
+
+def set_aside(weights: Path) -> None:
+    """Give the weights of a run that goes on a name with their number of steps: weights-1200.safetensors."""
+    if weights.is_file():
+        steps = checkpoint.read_header(weights)["card"]["steps"]
+        weights.rename(weights.with_name(f"weights-{steps}.safetensors"))
+        log.info("%s goes on from step %d", weights.parent, steps)
 
 
 def clear(out: Path) -> None:

@@ -71,6 +71,7 @@ class ClipDataModule(lightning.LightningDataModule):
         preload: decode every clip before training begins, on all processors, and let workers share what is decoded:
             each would decode all of it for itself, while a GPU waits. Wants room in ``cache_mb``.
         memory: of another DataModule, whose clips are then not decoded again.
+        decoder: see ``ClipDataset``.
         seed: of windows, references, mirroring and order.
 
     ``datasets`` maps a split to its ``ClipDataset`` after ``setup``. Training batches have no end, and the position
@@ -103,6 +104,7 @@ class ClipDataModule(lightning.LightningDataModule):
         cache_mb: int = 1500,
         preload: bool = False,
         num_workers: int = 0,
+        decoder: str = "auto",
         seed: int = 0,
         memory: Memory | None = None,
     ):
@@ -131,7 +133,7 @@ class ClipDataModule(lightning.LightningDataModule):
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.windows_per_clip, self.val_windows = windows_per_clip, val_windows
         self.shared = {"resolution": resolution, "window": window, "flow": flow, "mel": mel}
-        self.shared |= {"viseme_dir": viseme_dir, "seed": seed}
+        self.shared |= {"viseme_dir": viseme_dir, "decoder": decoder, "seed": seed}
         self.training = {"p_mismatch": p_mismatch, "flip": flip, "p_blink": p_blink}
         self.latents, self.vae_hash, self.pictures = latents, vae_hash, pictures
         self.num_workers, self.seed = num_workers, seed

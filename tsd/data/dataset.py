@@ -9,13 +9,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tsd.clip import EYES_OPEN, MELS, MELS_PER_FRAME, MOTION, VISEME_WINDOW, VISEMES, Clip, flip_motion
+from tsd.data.features import log_mel
 from tsd.data.flows import Flows, read_flows
 from tsd.data.latents import LatentCache
 from tsd.data.manifest import Entry, Manifest
 from tsd.data.memory import Memory
 from tsd.data.tracks import Tracks, load_tracks
 from tsd.flow import optical_flow
-from tsd.media.audio import SAMPLES_PER_FRAME, load_audio, log_mel
+from tsd.media.audio import SAMPLES_PER_FRAME, load_audio
 from tsd.media.video import read_frames, video_info
 
 REFERENCE_GAP = 5
@@ -49,6 +50,7 @@ class ClipDataset(Dataset):
         pictures: False gives grey for the frames of a window (the reference stays): training on latents does not look
             at them, and decoding is what costs.
         viseme_dir: folder of recognised visemes that replace the manifest's (``viseme_file``).
+        decoder: what decodes videos, one of ``tsd.media.backends.DECODERS``.
         memory: holds decoded frames and sound between calls.
     """
 
@@ -67,6 +69,7 @@ class ClipDataset(Dataset):
         latents: LatentCache | None = None,
         pictures: bool = True,
         viseme_dir: str | Path | None = None,
+        decoder: str = "auto",
         memory: Memory | None = None,
         seed: int = 0,
     ):
@@ -83,6 +86,7 @@ class ClipDataset(Dataset):
         self.windows_per_clip, self.train, self.seed = windows_per_clip, train, seed
         self.p_mismatch, self.flip, self.p_blink, self.flow, self.mel = p_mismatch, flip, p_blink, flow, mel
         self.latents, self.pictures, self.viseme_dir = latents, pictures, viseme_dir
+        self.decoder = decoder
         self.memory = memory if memory is not None else Memory(500 * 2**20)
         self.people, self.person = entries.people, entries.person
         self.num_bytes = int(entries.frames.sum(dtype=np.int64)) * 3 * resolution**2
@@ -205,15 +209,15 @@ class ClipDataset(Dataset):
         """
         entry = self.entries[clip]
         if self.num_bytes > self.memory.max_bytes:
-            return read_frames(entry.video, numbers, self.resolution)
+            return read_frames(entry.video, numbers, self.resolution, self.decoder)
         return self.memory.get(("frames", self.resolution, entry.video), lambda: self._decode(entry))[numbers]
 
     def _decode(self, entry: Entry) -> np.ndarray:
-        frames = read_frames(entry.video, size=self.resolution)
+        frames = read_frames(entry.video, size=self.resolution, decoder=self.decoder)
         if len(frames) < entry.frames:
             raise ValueError(
                 f"{entry.video}: has {len(frames)} frames but {entry.where} says {entry.frames}; "
-                "run `python -m tsd.prepare` again"
+                "run `python -m tsd.commands.prepare` again"
             )
         return frames[: entry.frames]
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from tsd.clip import to_unit
 from tsd.data.dataset import ClipDataset
 from tsd.data.latents import SHARD_FRAMES, LatentCache, made_from, shard_bounds, shard_folder, shard_path
-from tsd.prepare.manifests import write_array, write_atomic
+from tsd.media.atomic import write_array, write_file
 
 
 def cache_latents(
@@ -63,7 +63,7 @@ def cache_latents(
             )
     shape = list(np.load(shard_path(place, 0, False), mmap_mode="r", allow_pickle=False).shape[1:])
     index = origin | {"shape": shape, "flipped": flip, "shard_frames": shard_frames}
-    write_atomic(folder / f"{split}.json", json.dumps(index).encode())
+    write_file(folder / f"{split}.json", json.dumps(index).encode())
     return LatentCache(folder, split, entries, dataset.resolution, flip, vae_hash)
 
 

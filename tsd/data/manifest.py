@@ -100,7 +100,7 @@ def read_manifest(path: str | Path, root: str | Path) -> Manifest:
     """
     path, root = Path(path), Path(root)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such manifest; write it with `python -m tsd.prepare root={root}`")
+        raise FileNotFoundError(f"{path}: no such manifest; write it with `python -m tsd.commands.prepare root={root}`")
     manifest = _scan(path, root)
     if not len(manifest):
         raise ValueError(f"{path}: holds no clips; lower val_ratio and test_ratio or prepare more identities")
@@ -163,12 +163,12 @@ def _values(line: bytes, where: str) -> dict:
     try:
         values = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: not a text file; write it again with `python -m tsd.prepare`") from error
+        raise ValueError(f"{where}: not a text file; write it again with `python -m tsd.commands.prepare`") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where}: not JSON; correct or remove the line") from error
     known = values if isinstance(values, dict) else {}
     if missing := [key for key in REQUIRED if known.get(key) is None]:
-        raise ValueError(f"{where}: lacks {', '.join(missing)}; write the manifest again with `python -m tsd.prepare`")
+        raise ValueError(f"{where}: lacks {', '.join(missing)}; write the manifest again with `make prepare`")
     values = {key: value for key, value in values.items() if value is not None}
     for key, kind in {**REQUIRED, **OPTIONAL}.items():
         if key in values and (not isinstance(values[key], kind) or isinstance(values[key], bool)):
@@ -196,7 +196,7 @@ def inside(root: Path, name: str, where: str) -> Path:
     if outside:
         raise ValueError(f"{where} {name!r} points outside {root}; use paths relative to the root")
     if not exists:
-        raise ValueError(f"{where} {name!r} does not exist in {root}; remove the line or run `python -m tsd.prepare`")
+        raise ValueError(f"{where} {name!r} does not exist in {root}; remove the line or run `make prepare`")
     return path
 
 

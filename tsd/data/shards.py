@@ -23,10 +23,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from tsd.data.arrays import LARGEST
-from tsd.media.atomic import replacing
+from tsd.media.atomic import write_file
 
 CARD, TABLE, INDEX = "card.json", "clips.safetensors", "index.json"
-REMEDY = "write it again with `python -m tsd.prepare stream=<folder> root=<corpus> vae=<weights>`"
+REMEDY = "write it again with `python -m tsd.commands.prepare stream=<folder> root=<corpus> vae=<weights>`"
 INSTALL = "data.stream needs litdata: pip install -c constraints.txt -e '.[stream]'"
 LAYOUT = {
     "compression": None,
@@ -201,8 +201,7 @@ class Shards:
         self.folder = Path(self.where)
         if self.remote:  # litdata finds our own checked index there and fetches none
             self.folder = Path(cache) / self.card.digest() / split
-            with replacing(self.folder / INDEX) as temporary:
-                temporary.write_bytes(json.dumps(index).encode())
+            write_file(self.folder / INDEX, json.dumps(index).encode())
         self._dataset = self._ahead = None
 
     @property
@@ -280,8 +279,7 @@ class Shards:
             fcntl.flock(lock, fcntl.LOCK_EX)  # let go by the system, however a process ends
             if not path.is_file():
                 content = fetch(self.stream, self.split, path.name)
-                with replacing(path) as temporary:
-                    temporary.write_bytes(content)
+                write_file(path, content)
                 self._forget(path)
 
     def bring_later(self, chunk: int) -> None:

@@ -165,12 +165,12 @@ class StreamedClips(ClipDataset):
     def frames(self, clip: int, numbers) -> np.ndarray:
         if self.num_bytes > self.memory.max_bytes:
             with self._video(clip) as path:
-                return read_frames(path, numbers, self.resolution)
+                return read_frames(path, numbers, self.resolution, self.decoder)
         return self.memory.get(("stream", self.shards.where, self.resolution, clip), lambda: self._whole(clip))[numbers]
 
     def _whole(self, clip: int) -> np.ndarray:
         with self._video(clip) as path:
-            return read_frames(path, size=self.resolution)[: self.entries[clip].frames]
+            return read_frames(path, size=self.resolution, decoder=self.decoder)[: self.entries[clip].frames]
 
     def tracks(self, clip: int) -> Tracks:
         values = self.record(clip)

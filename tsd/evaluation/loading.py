@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from tsd.clip import Clip
 from tsd.data.datamodule import ClipDataModule
 from tsd.data.dataset import ClipDataset
 from tsd.diffusion import many_steps
@@ -82,7 +83,21 @@ def load_chain(weights: Mapping[str, str | None], instruments: Instruments) -> C
     return Chain(talker, teacher, instruments, schedules_of(weights["teacher"]).get("many", many_steps()))
 
 
-def open_split(data: ClipDataModule, split: str) -> ClipDataset:
-    """The clips of one of SPLITS."""
+def open_split(
+    split: str, resolution: int, root: str, manifests: str = "manifests", cache_mb: int = 200, seed: int = 0
+) -> ClipDataset:
+    """The clips of one of SPLITS with their sound, their frames in ``resolution`` x ``resolution`` pixels."""
+    data = ClipDataModule(root, manifests, resolution, window=2, mel=True, cache_mb=cache_mb, seed=seed)
     data.setup(SPLITS[split])
     return data.datasets[split]
+
+
+def clip_of(dataset: ClipDataset, number: int) -> Clip:
+    """A whole clip; ValueError where the motion of its head is not known."""
+    clip = dataset.whole_clip(number)
+    if not clip.motion_known[0]:
+        where = dataset.entries[number].where
+        raise ValueError(
+            f"{where}: its head's motion is unknown, without which no clip can be followed; prepare it again"
+        )
+    return clip

@@ -44,7 +44,7 @@ def calibration_inputs(
     of its schedules, and denoises the clip's middle from ``strength`` in as many equal steps as ``steps`` has.
 
     Both, because ranges that were learnt where a video begins alone cost 1 dB at Table 1's noise (our choice;
-    docs/decisions.md)."""
+    docs/design/int8-calibration.md)."""
     with recording(talker, names) as recordings:
         for subject in tqdm(subjects, desc="calibrating", unit="clip", delay=2):
             for schedule in talker.schedules.values():

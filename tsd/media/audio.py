@@ -1,4 +1,4 @@
-"""Sound: any file to 16 kHz mono, and the log-mel columns that the recogniser hears."""
+"""Sound: any file to 16 kHz mono, and the log-mel columns of a stream."""
 
 import wave as wavfile
 from collections.abc import Iterator
@@ -49,6 +49,7 @@ LOWEST_RATE, HIGHEST_RATE = 4_000, 384_000
 """Samples a second that a recording may have."""
 
 FLOOR = 1e-6
+"""Power in a mel band below which it counts as silence."""
 LOG_MEAN, LOG_STD = -4.2, 1.8
 """About the mean and std of log10(mel) over read sentences; fixed, so that columns can be streamed."""
 
@@ -164,40 +165,41 @@ def _bounded(path: Path, num_samples: int) -> None:
 
 
 @cache
-def _mel_filters() -> np.ndarray:
-    """[WINDOW // 2 + 1, MELS]: triangles of unit area on Slaney's mel scale, equal to ``librosa.filters.mel``, whose
-    import takes a second."""
-    linear, step = 1000 / (200 / 3), np.log(6.4) / 27  # 3 mel in 200 Hz up to 1 kHz, 27 in each factor of 6.4 above
-    top = linear + np.log(SAMPLE_RATE / 2 / 1000) / step
-    mel = np.linspace(0, top, MELS + 2)
-    edges = np.where(mel < linear, mel * 200 / 3, 1000 * np.exp(step * (mel - linear)))
-    below, centre, above = edges[:-2], edges[1:-1], edges[2:]
-    hertz = np.fft.rfftfreq(WINDOW, 1 / SAMPLE_RATE)[:, None]
-    triangles = np.minimum((hertz - below) / (centre - below), (above - hertz) / (above - centre))
-    return (np.maximum(triangles, 0) * 2 / (above - below)).astype(np.float32)
+def mel_filters() -> torch.Tensor:
+    """[WINDOW // 2 + 1, MELS]: ``librosa.filters.mel(sr=16000, n_fft=400, n_mels=80)``, transposed and stored beside
+    this file, so that talking need not import librosa."""
+    return torch.from_numpy(np.load(Path(__file__).with_name("mel_filters.npy"), allow_pickle=False))
+
+
+def padded(wave: np.ndarray) -> np.ndarray:
+    """float32 [N] -> the samples that the windows of all log-mel columns see, with zeros beyond both ends."""
+    num_columns = MELS_PER_FRAME * -(-len(wave) // SAMPLES_PER_FRAME)
+    margin = (WINDOW - HOP) // 2
+    sound = np.zeros(num_columns * HOP + 2 * margin, np.float32)
+    sound[margin : margin + len(wave)] = wave
+    return sound
+
+
+def scaled(mel: np.ndarray) -> np.ndarray:
+    """Power in mel bands -> its log10, not below FLOOR, of about zero mean and unit std."""
+    return ((np.log10(np.maximum(mel, FLOOR)) - LOG_MEAN) / LOG_STD).astype(np.float32)
 
 
 def log_mel(wave: np.ndarray) -> np.ndarray:
     """float32 [N] at 16 kHz -> [4 * ceil(N / 640), 80]: four columns per frame of 25 fps video.
 
-    Column i sees the 25 ms around (i + 0.5) * 10 ms and nothing else (zeros beyond both ends), so
-    columns computed piece by piece equal those of the whole. log10 of the power in librosa's mel
-    bands of 0-8 kHz, clipped at 1e-6 and scaled by fixed constants to about zero mean and unit std.
+    Column i sees the 25 ms around (i + 0.5) * 10 ms and nothing else (zeros beyond both ends), so columns computed
+    piece by piece equal those of the whole. log10 of the power in librosa's mel bands of 0-8 kHz, clipped at 1e-6 and
+    scaled by fixed constants. Equal to ``tsd.data.features.log_mel`` within 1e-5; for streams, without librosa.
     """
-    num_columns = MELS_PER_FRAME * -(-len(wave) // SAMPLES_PER_FRAME)
-    if not num_columns:
+    if not len(wave):
         return np.zeros((0, MELS), np.float32)
-    margin = (WINDOW - HOP) // 2
-    padded = np.zeros(num_columns * HOP + 2 * margin, np.float32)
-    padded[margin : margin + len(wave)] = wave
-    pieces = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
+    pieces = np.lib.stride_tricks.sliding_window_view(padded(wave), WINDOW)[::HOP]
     hann = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
     power = np.abs(np.fft.rfft(pieces * hann, axis=-1)) ** 2
-    # By torch: numpy's library of products keeps threads of its own, which go on spinning between calls and take the
-    # cores from the nets that hear the columns: a stream on two cores took twice as long.
-    mel = (torch.from_numpy(power) @ torch.from_numpy(_mel_filters())).numpy()
-    log = np.log10(np.maximum(mel, FLOOR))
-    return ((log - LOG_MEAN) / LOG_STD).astype(np.float32)
+    # By torch: the threads of numpy's matrix products go on spinning between calls and take the cores from the nets.
+    # A stream on two cores took twice as long.
+    return scaled((torch.from_numpy(power) @ mel_filters()).numpy())
 
 
 def as_samples(piece: np.ndarray) -> np.ndarray:

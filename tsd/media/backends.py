@@ -1,6 +1,7 @@
-"""Frames by number, from whichever decoder is there: the same pictures, at different speeds (`make bench-data`).
+"""Frames by number, from one of several decoders: the same pictures, at different speeds (`make bench-data`).
 
-torchcodec is quickest to a few frames of a clip but brings no ffmpeg; PyAV is always there and comes next.
+torchcodec is the fastest for a few frames of a clip but needs an installed ffmpeg. PyAV is always there and comes next,
+then decord.
 """
 
 from bisect import bisect_right
@@ -92,9 +93,22 @@ def has_torchcodec() -> bool:
     return True
 
 
-def quickest() -> Backend:
-    """The decoder that `make bench-data` puts first of those that work here."""
-    return read_torchcodec if has_torchcodec() else read_pyav
+BACKENDS: dict[str, Backend] = {"torchcodec": read_torchcodec, "pyav": read_pyav, "decord": read_decord}
+"""The fastest first, as `make bench-data` measured them."""
+
+DECODERS = ("auto", *BACKENDS)
 
 
-BACKENDS: dict[str, Backend] = {"decord": read_decord, "pyav": read_pyav, "torchcodec": read_torchcodec}
+def works(name: str) -> bool:
+    """Whether a backend is installed here with all that it needs."""
+    return has_torchcodec() if name == "torchcodec" else name == "pyav" or find_spec(name) is not None
+
+
+def backend(name: str = "auto") -> Backend:
+    """A decoder by its name; "auto": the fastest that works here. ValueError for one that does not."""
+    if name == "auto":
+        name = next(filter(works, BACKENDS))
+    elif name not in BACKENDS or not works(name):
+        here = ", ".join(filter(works, BACKENDS))
+        raise ValueError(f"data.decoder={name}: is not installed here; choose auto or one of {here}")
+    return BACKENDS[name]

@@ -53,14 +53,16 @@ def video_info(path: str | Path) -> VideoInfo:
         )
 
 
-def read_frames(path: str | Path, indices: Sequence[int] | None = None, size: int | None = None) -> np.ndarray:
+def read_frames(
+    path: str | Path, indices: Sequence[int] | None = None, size: int | None = None, decoder: str = "auto"
+) -> np.ndarray:
     """Frames as uint8 [T, H, W, 3] RGB: all of them, or those of ``indices`` in that order.
 
     ``size``: side of a square; the middle square is cut out of a frame that is not square, then area
-    resampled. Raises FileNotFoundError, or ValueError for no video, a frame that does not exist or a
-    stream that cannot be decoded.
+    resampled. ``decoder``: one of ``backends.DECODERS``. Raises FileNotFoundError, or ValueError for no video, a frame
+    that does not exist, a stream that cannot be decoded or a decoder that is not installed.
     """
-    if indices is None:
+    if indices is None:  # by PyAV, which gives what an edit list shows and what is there of a growing file
         with open_media(path) as container:
             frames = np.stack([upright(frame) for frame in decode_pictures(container, path)])
     else:
@@ -68,7 +70,7 @@ def read_frames(path: str | Path, indices: Sequence[int] | None = None, size: in
         if wrong := [i for i in numbers if not 0 <= i < count]:
             raise ValueError(f"{path}: has {count} frames, so frame {wrong[0]} does not exist")
         try:
-            frames = backends.quickest()(Path(path), numbers)
+            frames = backends.backend(decoder)(Path(path), numbers)
         except ValueError as error:
             raise broken(path, f": {error}") from error
     return frames if size is None else resize_square(frames, size)
@@ -132,7 +134,7 @@ def _encode(
     with av.open(path, "w", format="mp4") as container:
         options = {"crf": "18", "preset": "veryfast", "threads": "1", "g": str(keyframe_every)}
         if torch.backends.cpu.get_cpu_capability() == "AVX512":
-            # x264's AVX-512 code gives other bits now and then on a busy machine (docs/decisions.md)
+            # x264's AVX-512 code gives other bits now and then on a busy machine (docs/design/preparation.md)
             options["x264-params"] = "asm=AVX2"
         video = container.add_stream("libx264", rate=fps, options=options)
         video.height, video.width, video.pix_fmt = first.shape[1], first.shape[2], "yuv420p"
@@ -180,5 +182,5 @@ class _Track:
 def broken(path: str | Path, detail: str = "") -> ValueError:
     """The error for a stream that starts well and cannot be decoded to its end."""
     return ValueError(
-        f"{path}: the video is broken{detail}; replace the file, or remove it and run `python -m tsd.prepare` again"
+        f"{path}: the video is broken{detail}; replace the file, or remove it and run `make prepare` again"
     )

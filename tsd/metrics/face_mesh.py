@@ -1,7 +1,6 @@
-"""How far a mouth is open, by MediaPipe's Face Mesh with the model from a local file (Apache 2.0).
+"""Mouth opening by MediaPipe's Face Mesh with the model from a local file (Apache 2.0).
 
-For photographs, whose opening nobody knows; drawn mouths are measured by the regressor of the ``mouth`` stage. Nothing
-is fetched.
+For photographs. Drawn mouths are measured by the regressor of the ``mouth`` stage. Nothing is downloaded.
 """
 
 import hashlib
@@ -17,27 +16,27 @@ from torch import Tensor, nn
 from tsd.clip import to_uint8
 
 SHA256 = "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814"
-"""Of the one file that is taken: figures are comparable, and what reads it is not given files that could crash it."""
+"""Hash of the one accepted file. So figures are comparable, and the reader never gets a file that could crash it."""
 
 FORMAT = "tflite"
 
 SIDE = 192
-"""Pixels of the pictures it looks at."""
+"""Side in pixels of its input."""
 
 POINTS = 468
 UPPER, LOWER = 13, 14
-"""Of its points: the middle of the upper and of the lower lip, at their inner edges."""
+"""Indices of the points in the middle of the inner edges of upper and lower lip."""
 
 AROUND = 1.5
-"""The square it looks at, in units of the larger side of the face inside: as MediaPipe follows a face."""
+"""Side of the square around a face, in units of the face's larger side, as MediaPipe crops when it tracks a face."""
 
 
 class FaceMesh(nn.Module):
     """Face [N, 3, H, W] in [-1, 1] -> [N] mouth opening, in units of the picture's side (Kartynnik et al. 2019).
 
-    The distance of the two lips' inner edges, found twice: in the whole picture, then in the square around the face
-    that was found there. Points are given of anything, so a picture without a face has an opening, too. Frozen; any
-    number of threads may call it.
+    The distance between the inner edges of the lips. The net runs twice: on the whole picture, then on the square
+    around the face that it found. It gives points for any picture, so one without a face has an opening, too. Frozen;
+    any number of threads may call it.
 
     ``path``: ``face_landmark.tflite`` as the wheel of mediapipe 0.10.21 holds it. FileNotFoundError without such a
     file, ValueError for any other.

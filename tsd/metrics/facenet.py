@@ -1,6 +1,6 @@
-"""Who is in the picture, by facenet-pytorch's InceptionResnetV1 with weights from a local file (MIT licence).
+"""Identity embeddings by facenet-pytorch's InceptionResnetV1 with weights from a local file (MIT licence).
 
-For photographs; drawn faces are told apart by the embedder that the ``identity`` stage trains. Nothing is fetched.
+For photographs. For drawn faces there is the embedder of the ``identity`` stage. Nothing is downloaded.
 """
 
 import os
@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 SIDE = 160
-"""Pixels of the pictures it was trained on."""
+"""Side in pixels of its training pictures."""
 
 
 class FaceNet(nn.Module):

@@ -1,4 +1,5 @@
-"""Is it still the same person: cosine of an embedder's vectors along a clip, named by the embedder."""
+"""Identity: cosine between the embeddings of a clip's frames and of the reference, reported with the embedder's
+name."""
 
 from collections.abc import Callable
 
@@ -7,7 +8,6 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from tsd.clip import FPS
-from tsd.metrics.statistics import PerClip, start_middle_end
 
 
 def embed_frames(embed: Callable[[Tensor], Tensor], video: Tensor, every: int = 1, batch: int = 32) -> Tensor:
@@ -35,25 +35,3 @@ def slope_per_minute(track: Tensor, frames_apart: int = 1) -> Tensor:
     minutes = torch.arange(track.shape[1], device=track.device, dtype=track.dtype) * (frames_apart / FPS / 60)
     minutes = minutes - minutes.mean()
     return (track - track.mean(1, keepdim=True)) @ minutes / minutes.square().sum()
-
-
-class IdentityCosine(PerClip):
-    """Per clip: mean, 5th percentile over frames, slope per minute, and both ends of ``identity_cosines``.
-
-    ``update(embeddings [B, T, D], reference [B, D])``, with embeddings from ``embed_frames``, so that
-    a clip is embedded once for all comparisons. ``embedder`` names the net and belongs in every
-    report; ``every`` is the one given to ``embed_frames``. ``id_ratio_end`` is the last 0.4 s over the first.
-    """
-
-    columns = ("id_cosine", "id_cosine_p5", "id_cosine_slope", "id_cosine_start", "id_cosine_end")
-    ratios = {"id_ratio_end": ("id_cosine_end", "id_cosine_start")}
-    higher_is_better = True
-
-    def __init__(self, embedder: str, every: int = 1, seed: int = 0, **kwargs):
-        super().__init__(seed, **kwargs)
-        self.embedder, self.every = embedder, every
-
-    def score(self, embeddings: Tensor, reference: Tensor) -> tuple[Tensor, ...]:
-        cosines = identity_cosines(embeddings, reference)
-        start, _, end = start_middle_end(cosines, self.every)
-        return cosines.mean(1), cosines.quantile(0.05, dim=1), slope_per_minute(cosines, self.every), start, end

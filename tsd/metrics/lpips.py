@@ -1,7 +1,7 @@
 """LPIPS (Zhang et al. 2018) by the lpips package, with backbone weights from a local file.
 
 The package carries its linear layers but fetches the backbone from the network while it builds. Here
-nothing is fetched and nothing random is scored: without weights the row says "unavailable: ...".
+nothing is fetched and nothing random is scored: without weights there is no net, and a report says why.
 """
 
 import os
@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tsd.metrics.pixels import check_videos
-from tsd.metrics.statistics import PerClip, Summary
 
 CACHED = {
     "alex": ("alexnet", "alexnet-owt-7be5be79.pth"),
@@ -68,40 +67,3 @@ def lpips_distance(net: nn.Module, video: Tensor, target: Tensor, every: int = 1
     pairs = [v[:, ::every].clamp(-1, 1).flatten(0, 1).split(batch) for v in (video, target)]
     scores = torch.cat([net(x, y).flatten() for x, y in zip(*pairs, strict=True)])
     return scores.view(len(video), -1).mean(1)
-
-
-class LPIPS(PerClip):
-    """``lpips_distance`` per clip, mean over clips; lower is better. ``update(video, target)``.
-
-    Without weights ``unavailable`` holds the reason, ``update`` does nothing and ``compute`` gives
-    ``{"lpips": "unavailable: ..."}``. ``backbone`` belongs in every report: values of two differ.
-    """
-
-    columns = ("lpips",)
-    higher_is_better = False
-
-    def __init__(
-        self,
-        weights: str | os.PathLike | None = None,
-        backbone: str = "alex",
-        every: int = 1,
-        seed: int = 0,
-        **kwargs,
-    ):
-        super().__init__(seed, **kwargs)
-        self.backbone, self.every, self.unavailable = backbone, every, None
-        self.nets: tuple[nn.Module, ...] = ()  # a tuple: a frozen net stays out of the caller's state_dict
-        try:
-            self.nets = (lpips_net(weights, backbone),)
-        except FileNotFoundError as error:
-            self.unavailable = f"unavailable: {error}"
-
-    def score(self, video: Tensor, target: Tensor) -> tuple[Tensor]:
-        return (lpips_distance(self.nets[0].to(video.device), video, target, self.every),)
-
-    def update(self, video: Tensor, target: Tensor) -> None:
-        if self.unavailable is None:
-            super().update(video, target)
-
-    def compute(self) -> dict[str, Summary | str]:
-        return super().compute() if self.unavailable is None else {"lpips": self.unavailable}

@@ -1,19 +1,17 @@
-"""Does the mouth say it: correlation of mouth opening, accuracy of visemes read from the picture."""
+"""Lips: correlation of mouth opening, and accuracy of visemes read from the picture."""
 
 import torch
 from torch import Tensor
 
-from tsd.metrics.statistics import PerClip
-
 CONSTANT = 1e-6
-"""A track whose std is below this does not move: one millionth of the picture's side."""
+"""A track with a smaller std counts as constant: one millionth of the picture's side."""
 
 
 def pearson(measured: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
     """Pearson correlation over time of two tracks [B, T]: r [B] in [-1, 1], and [B] 1.0 where one is constant.
 
-    Frames where either is nan are skipped. A track that does not move has r = 0 (a frozen mouth earns
-    nothing) and is marked. Both results are nan where fewer than 2 frames are known.
+    Frames where either is nan are skipped. A constant track has r = 0 and is marked. Both results are nan where fewer
+    than 2 frames are known.
     """
     if measured.ndim != 2 or measured.shape != true.shape:
         raise ValueError(f"tracks must both be [B, T], got {list(measured.shape)} and {list(true.shape)}")
@@ -39,30 +37,3 @@ def viseme_accuracy(read: Tensor, true: Tensor) -> Tensor:
     known = true.sum(-1) > 0
     right = (read.argmax(-1) == true.argmax(-1)) & known
     return right.sum(1) / known.sum(1)
-
-
-class MouthCorrelation(PerClip):
-    """``pearson`` of the measured and the true mouth opening, per clip. ``update(measured [B, T], true [B, T])``.
-
-    The mean of ``mouth_constant`` is the share of clips where either track does not move.
-    """
-
-    columns = ("mouth_r", "mouth_constant")
-    higher_is_better = True
-
-    def score(self, measured: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
-        return pearson(measured, true)
-
-
-class VisemeAccuracy(PerClip):
-    """``viseme_accuracy`` on generated mouths, on the real ones, and their ratio (ideal 1).
-
-    ``update(read, read_real, true)``, all [B, T, V]: the reader's own mistakes cancel in the ratio.
-    """
-
-    columns = ("viseme_accuracy", "viseme_accuracy_real")
-    ratios = {"viseme_ratio": columns}
-    higher_is_better = True
-
-    def score(self, read: Tensor, read_real: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
-        return viseme_accuracy(read, true), viseme_accuracy(read_real, true)

@@ -1,13 +1,13 @@
-"""How near the pixels are: PSNR, SSIM, sharpness. Videos are [B, T, 3, H, W] in [-1, 1]."""
+"""PSNR, SSIM and sharpness. Videos are [B, T, 3, H, W] in [-1, 1]."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from tsd.metrics.statistics import PerClip, start_middle_end
+from tsd.metrics.statistics import PerClip
 
 MAX_PSNR = 100.0
-"""dB. Equal videos would be infinitely good, and one such clip would make the mean infinite."""
+"""dB. Equal videos would have an infinite PSNR, and one such clip would make the mean infinite."""
 
 SSIM_WINDOW, SSIM_SIGMA, SSIM_K1, SSIM_K2 = 11, 1.5, 0.01, 0.03
 """Wang et al. 2004, section III-B."""
@@ -28,7 +28,7 @@ def check_videos(*videos: Tensor) -> None:
 
 
 def to_unit(video: Tensor) -> Tensor:
-    """[-1, 1] -> [0, 1] in float32, clamped: what a written video file could show."""
+    """[-1, 1] -> [0, 1] in float32, clamped to what a video file can show."""
     return video.float().add(1).mul_(0.5).clamp_(0, 1)
 
 
@@ -113,33 +113,3 @@ class PSNR(PerClip):
 
     def score(self, video: Tensor, target: Tensor) -> tuple[Tensor]:
         return (psnr(video, target),)
-
-
-class SSIM(PerClip):
-    """``ssim`` per clip, mean over clips. ``update(video, target)``."""
-
-    columns = ("ssim",)
-    higher_is_better = True
-
-    def score(self, video: Tensor, target: Tensor) -> tuple[Tensor]:
-        return (ssim(video, target),)
-
-
-class Sharpness(PerClip):
-    """``sharpness`` of a video and of its base (recon or real), whole clip and at both ends.
-
-    ``update(video, base, box=None)`` with the box of the base's face for both. Ratios to the base
-    (ideal 1; blur is below): ``sharpness_ratio``, ``_ratio_start``, ``_ratio_middle``, ``_ratio_end``;
-    ``sharpness_end_over_start`` compares the video's last frames with its own first ones.
-    """
-
-    columns = tuple(f"sharpness{kind}{part}" for kind in ("", "_base") for part in ("", "_start", "_middle", "_end"))
-    ratios = {
-        f"sharpness_ratio{part}": (f"sharpness{part}", f"sharpness_base{part}")
-        for part in ("", "_start", "_middle", "_end")
-    } | {"sharpness_end_over_start": ("sharpness_end", "sharpness_start")}
-
-    def score(self, video: Tensor, base: Tensor, box: Tensor | None = None) -> tuple[Tensor, ...]:
-        check_videos(video, base)
-        tracks = sharpness(video, box), sharpness(base, box)
-        return tuple(value for track in tracks for value in (track.nanmean(1), *start_middle_end(track)))

@@ -1,7 +1,7 @@
-"""From one number per clip to a reported number: n, mean, std, 95 % bootstrap interval, and ratios.
+"""Summaries over clips: n, mean, std, 95 % bootstrap interval, and ratios.
 
-Every metric here scores whole clips and keeps one short row per clip, so a split batch or another
-number of devices changes nothing but the order of the rows, and the order is sorted away.
+Every metric scores whole clips and keeps one row per clip. So batch size and number of devices change only the order
+of the rows, and the order has no influence.
 """
 
 from abc import abstractmethod
@@ -15,19 +15,19 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 RESAMPLES = 1000
-"""Bootstrap resamples. Our choice: the interval's ends move by about 2 % of its width between seeds."""
+"""Bootstrap resamples. With so many, the interval's ends vary by about 2 % of its width between seeds. Our choice."""
 
 END_FRAMES = 10
-"""Frames that "start", "middle" and "end" of a clip mean (0.4 s), or a third of a shorter clip."""
+"""Length of "start", "middle" and "end" of a clip in frames (0.4 s); a third of a shorter clip."""
 
 
 class Summary(TypedDict):
-    """What is reported of one number: plain Python numbers, ready for JSON."""
+    """Statistics of one metric, as plain Python numbers for JSON."""
 
     n: int
-    """Clips the number is made of."""
+    """Number of clips in the mean."""
     left_out: int
-    """Clips where it is not defined (nan): never counted as 0, never silent."""
+    """Number of clips where the value is not defined (nan). They are left out of the mean."""
     mean: float
     """Over clips; for a ratio mean(numerator) / mean(denominator). nan if n is 0."""
     std: float
@@ -41,8 +41,8 @@ class Summary(TypedDict):
 def summarise(values: np.ndarray, base: np.ndarray | None = None, seed: int = 0) -> Summary:
     """Summary of one value per clip [n], or, with ``base`` [n], of the ratio of the two.
 
-    A ratio is mean(values) / mean(base), ideal 1 where base is the real thing: one nearly still clip
-    cannot blow it up as it would a mean of ratios. Clips are resampled in pairs, and ``std`` is that
+    A ratio is mean(values) / mean(base); 1 is ideal where base is the real video. It is not a mean of ratios, which one
+    nearly still clip could dominate. Clips are resampled in pairs, and ``std`` is that
     of the residuals (values - ratio * base) / mean(base), the ratio estimator's own (Cochran 1977,
     Sampling Techniques, eq. 6.9). The order of clips has no influence. Intervals: Efron 1979.
     """
@@ -117,7 +117,7 @@ class PerClip(Metric):
 
 
 class AgainstBase(PerClip):
-    """A measure of one video, taken of ``video`` and of ``base`` (recon, or the real clip), and the ratio.
+    """A measure of ``video`` and of ``base`` (the reconstruction or the real clip), and their ratio.
 
     Columns ``<name>`` and ``<name>_base``, ratio ``<name>_ratio`` with its ideal at 1.
     """

@@ -1,4 +1,4 @@
-"""Are lips and sound in step: offset, distance and confidence of a sync expert (Chung & Zisserman 2016)."""
+"""Lip sync: offset, distance and confidence by a sync expert (Chung & Zisserman 2016)."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from tsd.clip import MELS, MELS_PER_FRAME
-from tsd.metrics.statistics import PerClip
 
 MAX_SHIFT = 15
 """Frames to either side (0.6 s), as in SyncNet's evaluation."""
@@ -27,10 +26,10 @@ def shift_distances(seen: Tensor, heard: Tensor, max_shift: int = MAX_SHIFT) -> 
     """Unit vectors of the moments [B, P, D] -> [B, 2 * max_shift + 1] mean distances in [0, 2].
 
     Entry k + max_shift compares the picture of moment i + k with the sound of moment i, over all i where both
-    exist. Large shifts lose the sounds of one end, often silence that is near to any closed mouth, so each sound's
-    distance is taken relative to its mean over shifts, and the mean over all sounds is added again: a picture that
-    stands still is equally far at all shifts, and entry max_shift is the plain mean. (SyncNet's code pads with zeros
-    instead.) P must be more than max_shift.
+    exist. Large shifts lose sounds at one end of the clip, often silence, which is near to any closed mouth. So each
+    sound's distance is taken relative to its mean over shifts, and the mean over all sounds is added again. A frozen
+    picture then has the same distance at all shifts, and entry max_shift is the plain mean. (SyncNet's code pads with
+    zeros instead.) P must be more than max_shift.
     """
     cosine = torch.einsum("bpd,bsd->bps", seen.float(), heard.float())
     distance = (2 - 2 * cosine).clamp_min(0).sqrt()
@@ -77,20 +76,3 @@ def sync_scores(net: nn.Module, frames: Tensor, mel: Tensor, max_shift: int = MA
     return SyncScores(
         *(score[0] for score in summarise_shifts(sync_distances(net, frames[None], mel[None], max_shift)))
     )
-
-
-class Sync(PerClip):
-    """``sync_scores`` per clip, by the expert ``net``. ``update(frames [B, T, 3, H, W], mel)`` with the real sound.
-
-    ``sync_in_step`` is the share of clips whose offset is at most one frame.
-    """
-
-    columns = ("sync_offset", "sync_distance", "sync_confidence", "sync_in_step")
-
-    def __init__(self, net: nn.Module, max_shift: int = MAX_SHIFT, seed: int = 0, **kwargs):
-        super().__init__(seed, **kwargs)
-        self.net, self.max_shift = net, max_shift
-
-    def score(self, frames: Tensor, mel: Tensor) -> tuple[Tensor, ...]:
-        scores = summarise_shifts(sync_distances(self.net, frames, mel, self.max_shift))
-        return *scores, (scores.offset.abs() <= 1).float()

@@ -1,7 +1,7 @@
-"""How the picture moves: temporal L1, both flickers, warping error, motion magnitude.
+"""Temporal metrics: temporal L1, two kinds of flicker, warping error, motion magnitude.
 
-All are low for a frozen video, so none is good by itself: what counts is the ratio to recon (or to
-the real clip), ideal 1, bad on both sides. Videos are [B, T, 3, H, W] in [-1, 1], T >= 2.
+All are low for a frozen video, so a low value alone means nothing. Reports give the ratio to the reconstruction (or to
+the real clip): 1 is ideal, and both lower and higher are worse. Videos are [B, T, 3, H, W] in [-1, 1], T >= 2.
 """
 
 from itertools import pairwise
@@ -17,7 +17,7 @@ from tsd.metrics.pixels import check_videos, to_gray, to_unit
 from tsd.metrics.statistics import AgainstBase
 
 MOTION_PRESET = cv2.DISOPTICAL_FLOW_PRESET_FAST
-"""Five times faster than medium; its 0.02 pixels of error on a shifted picture do not matter to a mean length."""
+"""Five times faster than medium. Its error of 0.02 pixels on a shifted picture does not matter for a mean length."""
 
 
 def frame_differences(video: Tensor) -> Tensor:
@@ -123,19 +123,3 @@ class FlickerMeanStd(AgainstBase):
 
     name = "flicker_mean_std"
     measure = staticmethod(flicker_mean_std)
-
-
-class MotionMagnitude(AgainstBase):
-    """``motion_magnitude`` and its ratio to the base (the real clip). ``update(video, base)``."""
-
-    name = "motion"
-    measure = staticmethod(motion_magnitude)
-
-
-class WarpError(AgainstBase):
-    """``warp_error`` and its ratio to the base. ``update(video, base, flow, visible)``, flow of the real clip."""
-
-    name = "warp_error"
-
-    def score(self, video: Tensor, base: Tensor, flow: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
-        return warp_error(video, flow, visible), warp_error(base, flow, visible)

@@ -1,4 +1,4 @@
-"""Training inputs made harder: mouths as a generator might give them, sound as another voice might, faces elsewhere."""
+"""Augmentation of training inputs: generator-like artefacts on mouths, other voices, displaced faces."""
 
 import torch
 import torch.nn.functional as F
@@ -8,13 +8,13 @@ from tsd import devices
 from tsd.clip import MELS
 
 CARRY = (0.1, 0.08, 0.05)
-"""Std of a turn in radians, of the logarithm of a size, and of a shift in units of the side: as far as a head may go
-from its reference. Our choice."""
+"""Std of a rotation in radians, of the logarithm of a scale, and of a shift in units of the side: about as far as a
+head moves from its reference. Our choice."""
 
 
 def similarities(count: int, share: float, device: torch.device | str) -> Tensor:
-    """[count, 2, 3] maps of positions in units of the side that turn, size and shift about the middle; so many of them,
-    drawn at random, do, and the others leave everything where it is."""
+    """[count, 2, 3] maps of positions in units of the side: random rotation, scale and shift about the picture's centre
+    with probability ``share``, else the identity."""
     draws = devices.randn(count, 4, device=device) * (devices.rand(count, 1, device=device) < share)
     (turn, size), shift = (draws[:, :2] * draws.new_tensor(CARRY[:2])).unbind(1), draws[:, 2:] * CARRY[2]
     cos, sin = size.exp() * turn.cos(), size.exp() * turn.sin()
@@ -23,7 +23,7 @@ def similarities(count: int, share: float, device: torch.device | str) -> Tensor
 
 
 def worn(mouths: Tensor) -> Tensor:
-    """Mouths [B, T, 3, h, w] as a generator might give them: other colours and contrast, blurred, noisy."""
+    """Mouths [B, T, 3, h, w] with artefacts of a generator: changed colours and contrast, blur, noise."""
     draw = lambda *shape: devices.randn(len(mouths), *shape, device=mouths.device)  # noqa: E731
     blurred = F.avg_pool2d(mouths.flatten(0, 1), 5, stride=1, padding=2, count_include_pad=False).view_as(mouths)
     mouths = torch.lerp(mouths, blurred, draw(1, 1, 1, 1).abs().clamp(max=1))
@@ -32,7 +32,7 @@ def worn(mouths: Tensor) -> Tensor:
 
 
 def other_voices(mel: Tensor) -> Tensor:
-    """mel [B, L, MELS]: gain, a tilt, shifted formants (other voices), noise, and a masked band."""
+    """Log-mel [B, L, MELS] with random gain, spectral tilt, shifted formants, noise, and a masked band."""
     b = len(mel)
     axis = torch.linspace(-1, 1, MELS, device=mel.device)
     draw = lambda scale: scale * devices.randn(b, 1, 1, device=mel.device)  # noqa: E731

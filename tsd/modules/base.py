@@ -1,4 +1,4 @@
-"""What every stage's LightningModule shares: frozen companions, optimiser and schedule."""
+"""What the LightningModules of all stages share: frozen nets, optimiser, learning rate schedule, regions of a face."""
 
 import math
 import zlib
@@ -11,25 +11,19 @@ from torch import Tensor, nn
 
 from tsd.clip import Clip
 from tsd.diffusion import draw_noise
-from tsd.nets.lower_face import LOWER_FACE
 
 ADDED_RATE = 30.0
-"""Parts that a trained net is given to go on with learn so many times faster than what is trained: at its rate, lids
-did not learn to shut in 2000 steps (docs/decisions.md)."""
+"""Learning rate factor of parts that are added to a trained net. At the net's own rate, lids did not learn to shut in
+2000 steps (docs/design/eyelids.md)."""
 WARMUP = 0.05
-"""Fraction of the steps in which the learning rate rises; afterwards it falls as a cosine to a 20th. Our choice."""
-
-
-FACE = (0.15, 0.92, 0.15, 0.85)
-"""Top, bottom, left and right of what the identity anchor looks at on the canonical face, in units of its side: beyond
-is background, which does not move with the head. Our choice."""
+"""Fraction of the steps in which the learning rate rises. Then it falls as a cosine to a twentieth. Our choice."""
 
 
 class Stage(L.LightningModule):
     """A LightningModule around one trained net, ``self.net``.
 
-    ``optimizer`` is called with the parameters (a ``functools.partial``). ``pictures``: the frames of a window are
-    looked at even where their latents are cached. ``added``: names of parameters that the net was given to go on with.
+    ``optimizer`` is called with the parameters (a ``functools.partial``). ``pictures``: the stage needs the frames of a
+    window even where their latents are cached. ``added``: names of parameters that were added to a trained net.
     """
 
     pictures = False
@@ -41,7 +35,7 @@ class Stage(L.LightningModule):
         object.__setattr__(self, "frozen", {})
 
     def hold_frozen(self, **nets: nn.Module | None) -> None:
-        """Nets that are used and never trained: outside ``state_dict``, EMA, optimiser and DDP's view."""
+        """Keep nets that are used but never trained out of ``state_dict``, EMA, optimiser and DDP."""
         self.frozen.update({k: n.eval().requires_grad_(False) for k, n in nets.items() if n is not None})
 
     def on_fit_start(self) -> None:  # ``setup`` would come too early: nothing is on its device by then
@@ -49,7 +43,7 @@ class Stage(L.LightningModule):
             net.to(self.device)
 
     def on_train_batch_start(self, clip: Clip, _: int) -> None:
-        # Lightning would log a term again and again after the batch that had it (a student's terms change midway).
+        # Lightning would repeat the last value of a term that this batch lacks (a student's terms change midway).
         self.trainer.fit_loop.epoch_loop._results.clear()
 
     def configure_optimizers(self):
@@ -72,7 +66,7 @@ class Stage(L.LightningModule):
 
 
 class WeightedStage(Stage, ABC):
-    """A stage of several named terms, whose weighted sum is their "total"."""
+    """A stage whose loss is the weighted sum of several named terms, logged as "total"."""
 
     @abstractmethod
     def step_losses(self, clip: Clip) -> dict[str, Tensor]:
@@ -87,25 +81,13 @@ class WeightedStage(Stage, ABC):
 
 
 def clip_noise(clip: Clip, like: Tensor, shared: float, draw: int) -> Tensor:
-    """``draw_noise`` like z [B, T, ...], every clip's from a generator of its own, seeded by its name, its window and
-    the number of the draw: validation does not depend on the batch a clip is in, nor on the device."""
+    """``draw_noise`` like z [B, T, ...], with one generator per clip, seeded by the clip's name, its window and the
+    number of the draw. So validation depends neither on the batch that a clip is in nor on the device."""
     rows = []
     for key, start in zip(clip.key, clip.start.tolist(), strict=True):
         generator = torch.Generator().manual_seed(zlib.crc32(f"{key} {start} {draw}".encode()))
         rows.append(draw_noise((1, *like.shape[1:]), shared, generator=generator))
     return torch.cat(rows).to(like)
-
-
-def upper_face(size: int) -> Tensor:
-    """[size, size]: 1 where a position of a grid over the canonical face lies in FACE and not in LOWER_FACE."""
-    axis = (torch.arange(size) + 0.5) / size
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-
-    def inside(box: tuple[float, float, float, float]) -> Tensor:
-        top, bottom, left, right = box
-        return (y >= top) & (y <= bottom) & (x >= left) & (x <= right)
-
-    return (inside(FACE) & ~inside(LOWER_FACE)).float()
 
 
 def in_box(box: Tensor, size: int) -> Tensor:

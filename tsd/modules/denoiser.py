@@ -1,4 +1,6 @@
-"""What teacher and student share: conditions, latents, the terms on decoded pictures, validation."""
+"""What teacher and student share: conditioning, latents, the objective at a drawn noise strength, validation."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,29 +18,45 @@ from tsd.diffusion import (
     sample,
     z0_from_eps,
 )
-from tsd.modules.base import WeightedStage, clip_noise, eyes_region, mouth_region, upper_face
-from tsd.nets.affine import canonical_to_frame, frame_to_reference, placed_cells
+from tsd.modules.base import WeightedStage, clip_noise, eyes_region, mouth_region
+from tsd.modules.pictures import PICTURE_TERMS, Decoded, moment
+from tsd.nets.affine import frame_to_reference
 from tsd.nets.denoiser import Condition, Denoiser
 from tsd.nets.vae import Appearance
 
 P_NO_VISEMES, P_NO_MOTION = 0.05, 0.1
-"""How often visemes or motion are withheld in training, so that the net works without them. Our choice."""
-MOUTH_WEIGHT, EYES_WEIGHT = 8.0, 4.0
-"""In ``picture`` a pixel of the mouth, and one of the eyes, counts so many times more: mouths are a thirtieth of a
-picture, and eyes shut in one frame of twenty. Our choice."""
+"""Probability that visemes or motion are withheld in training, so that the net works without them. Our choice."""
 VALIDATION_STRENGTHS = (0.3, 1.0, 3.0, 40.0)
+
+
+@dataclass
+class Latents:
+    """A batch as latents: z [B, T, C, h, w] of the frames, and the references' [B, C, h, w]."""
+
+    z: Tensor
+    reference: Tensor
+
+
+@dataclass
+class Noisy:
+    """Latents under noise (Eq. 3): z_s = z + s eps, with z_s and eps [B, T, C, h, w] and s [B]."""
+
+    z_s: Tensor
+    s: Tensor
+    eps: Tensor
 
 
 class DenoiserStage(WeightedStage):
     """Noise prediction on the latents of a frozen VAE, conditioned on reference, visemes and motion.
 
-    decoded: clips of a batch, over all devices, whose estimate is decoded for the terms on pictures (identity,
-        temporal, sync, denoised).
-    schedule: the steps of the from-noise samples that validation shows.
-    shared_from: strength from which on all frames of a window have the same noise, as a video has that begins with
-        pure noise; below it noise is new in every frame, as in Table 1, and can be averaged away. None: at every
-        strength half of the windows share part of it, for samplers whose later steps lie anywhere. Our choice.
-    log_normal: mean and standard deviation of ln s where training does not begin at pure noise (``draw_strengths``).
+    decoded: number of clips of a batch, over all devices, whose estimates are decoded for the terms on pictures.
+    schedule: the steps of the samples from noise that validation shows.
+    shared_from: noise strength from which on all frames of a window share one noise, as in a video that starts from
+        pure noise; below it every frame has its own noise, as in the paper's Table 1, and the net can average it over
+        frames. None: half of the windows share part of their noise at every strength. This suits samplers whose later
+        steps may have any strength. Our choice.
+    log_normal: mean and standard deviation of ln s where training does not start from pure noise
+        (``draw_strengths``).
     """
 
     net: Denoiser
@@ -71,16 +89,16 @@ class DenoiserStage(WeightedStage):
                 "give weights.sync_loss=<file>, or set loss.sync=0"
             )
 
-    def latents(self, clip: Clip) -> tuple[Tensor, Tensor]:
-        """z [B, T, C, h, w] and the reference's [B, C, h, w]: from the cache, or by the frozen VAE."""
+    def latents(self, clip: Clip) -> Latents:
+        """From the cache, or by the frozen VAE."""
         if clip.latents is not None:
-            return clip.latents.float(), clip.reference_latent.float()
+            return Latents(clip.latents.float(), clip.reference_latent.float())
         with torch.no_grad():
             vae = self.frozen["vae"]
-            return vae.encode(clip.frames).float(), vae.encode(clip.reference).float()
+            return Latents(vae.encode(clip.frames).float(), vae.encode(clip.reference).float())
 
     def condition(self, clip: Clip, reference_latent: Tensor) -> Condition:
-        """The conditions of a batch; in training some are withheld."""
+        """The conditioning of a batch; training withholds some of it."""
         visemes, known = clip.visemes, clip.motion_known
         if self.training:
             chance = devices.rand(len(clip), 2, device=visemes.device)
@@ -88,24 +106,24 @@ class DenoiserStage(WeightedStage):
             known = known & (chance[:, 1] >= P_NO_MOTION)
         return Condition(visemes, clip.motion, known, reference_latent, clip.reference_motion)
 
-    def noisy(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Eq. 3 for a batch: z_s, s [B] over the whole range, eps, which frames share as ``shared_from`` says."""
+    def noisy(self, z: Tensor) -> Noisy:
+        """Eq. 3 with s drawn from the whole range; ``shared_from`` says which frames share their noise."""
         s = draw_strengths(len(z), log_normal=self.log_normal, device=z.device)
         share, half = devices.rand(len(z), 2, device=z.device).unbind(1)
         share = (share * (half < 0.5)).round(decimals=1)
         if self.shared_from is not None:
             share = (s >= self.shared_from).float()
         eps = draw_noise(z.shape, share, device=z.device)
-        return add_noise(z, s, eps), s, eps
+        return Noisy(add_noise(z, s, eps), s, eps)
 
     @staticmethod
     def own_share(clip: Clip, s: Tensor) -> Tensor:
-        """[B] in 0..1: Eq. 12's targets, how far the estimate is to be the clip's own frames.
+        """[B] in 0..1: how far the target of the estimate is the clip's own frames (Eq. 12).
 
-        A mismatched reference shows another person than the frames. The target stays the clip's own frames, but only
-        in so far as z_s still shows them (the share 1 / (s^2 + 1) of its variance): near s = 0 the net learns to trust
-        z_s over the reference, near pure noise the picture belongs to the reference and is judged by the terms
-        ``identity``, ``anchor`` and ``sync`` alone.
+        A mismatched reference shows another person than the frames. The target is still the clip's own frames, but its
+        weight is the share of z_s's variance that comes from them, 1 / (s^2 + 1). So near s = 0 the net learns to trust
+        z_s more than the reference. Near pure noise only the terms ``identity`` and ``sync`` judge the picture, which
+        then shows the reference's person.
         """
         return torch.where(clip.mismatch, 1 / (s.square() + 1), torch.ones_like(s))
 
@@ -113,123 +131,87 @@ class DenoiserStage(WeightedStage):
         """Eq. 5's weight per noise strength, times ``own_share``."""
         return noise_weight(s) * self.own_share(clip, s)
 
-    def latent_terms(
-        self, clip: Clip, z: Tensor, z0_hat: Tensor, reference_latent: Tensor, share: Tensor
-    ) -> dict[str, Tensor]:
-        """``mouth_motion`` and ``anchor`` on estimates [B, T, C, h, w], of which the ``share`` [B] is to be the clip's;
-        those of weight 0 are left out.
+    def objective(self, clip: Clip, latents: Latents, noisy: Noisy, eps_hat: Tensor) -> dict[str, Tensor]:
+        """The terms that teacher and student share, on the noise eps_hat predicted at a drawn strength: Eq. 5, 8, 9
+        and our additions. Terms of weight 0 are left out, except ``noise``."""
+        share, weight = self.own_share(clip, noisy.s), self.weight(clip, noisy.s)
+        terms = {"noise": losses.noise(eps_hat, noisy.eps, weight)}
+        for name, region in self.regions(clip, latents.z.shape[-1]).items():
+            terms[name] = getattr(losses, name)(eps_hat, noisy.eps, weight, region)
+        z0_hat = z0_from_eps(noisy.z_s, eps_hat, noisy.s)
+        terms |= self.mouth_motion(clip, latents.z, z0_hat, share)
+        return terms | self.picture_terms(clip, latents, z0_hat, ("identity", "temporal", "sync", "denoised"))
 
-        The anchor holds for mismatched references too: in its canonical place and outside the mouth the face shown is
-        the reference's, whoever moves it. It counts as much as the picture is the reference's: wholly where that shows
-        the clip's person, else 1 - share. Windows whose head is in an unknown place do not count.
-        """
-        terms = {}
-        if self.loss.mouth_motion and clip.mouth_box is not None:
-            region = expand(share, z) * mouth_region(clip, z.shape[-1])
-            terms["mouth_motion"] = losses.mouth_motion(z0_hat, z, region)
-        if self.loss.anchor:
-            known = clip.motion_known
-            faces = placed_cells(z0_hat.flatten(0, 1), canonical_to_frame(clip.motion, known)).view_as(z0_hat)
-            reference = placed_cells(reference_latent, canonical_to_frame(clip.reference_motion, known))
-            weight = torch.where(clip.mismatch, 1 - share, torch.ones_like(share)) * known
-            terms["anchor"] = losses.anchor(faces, reference, upper_face(z.shape[-1]).to(z), weight)
-        return terms
+    def regions(self, clip: Clip, size: int) -> dict[str, Tensor]:
+        """[B, T, 1, size, size] in 0..1 for each of the terms ``mouth`` and ``eyes`` that has a weight."""
+        regions = {}
+        if self.loss.mouth and clip.mouth_box is not None:
+            regions["mouth"] = mouth_region(clip, size)
+        if self.loss.eyes:
+            regions["eyes"] = eyes_region(clip, size)
+        return regions
 
-    def picture_terms(
-        self,
-        clip: Clip,
-        z: Tensor,
-        z0_hat: Tensor,
-        reference_latent: Tensor,
-        names: tuple[str, ...] = ("identity", "temporal", "sync", "denoised"),
-    ) -> dict[str, Tensor]:
-        """Eq. 8 and 9, ``denoised`` and ``picture``, on two neighbouring decoded frames of a few clips, and ``sync`` on
-        as many around them as its expert looks at; of ``names`` those of weight 0 are left out."""
-        wanted = {name for name in names if getattr(self.loss, name)}
+    def mouth_motion(self, clip: Clip, z: Tensor, z0_hat: Tensor, share: Tensor) -> dict[str, Tensor]:
+        """``losses.mouth_motion``, each clip weighted by ``share`` [B]; empty without a weight or a mouth box."""
+        if not self.loss.mouth_motion or clip.mouth_box is None:
+            return {}
+        region = expand(share, z) * mouth_region(clip, z.shape[-1])
+        return {"mouth_motion": losses.mouth_motion(z0_hat, z, region)}
+
+    def picture_terms(self, clip: Clip, latents: Latents, z0_hat: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
+        """Those of PICTURE_TERMS that are in ``names`` and have a weight, on some decoded frames of a few clips."""
+        wanted = [name for name in PICTURE_TERMS if name in names and getattr(self.loss, name)]
         if not wanted:
             return {}
+        decoded = self.decode_some(clip, latents, z0_hat, wanted)
+        return {name: PICTURE_TERMS[name](decoded, self.frozen) for name in wanted}
+
+    def decode_some(self, clip: Clip, latents: Latents, z0_hat: Tensor, wanted: list[str]) -> Decoded:
+        """Decode what the terms ``wanted`` compare: two neighbouring frames of each of the first clips, and with
+        ``sync`` as many frames around them as its expert looks at."""
         _, world = devices.place()
         n = min(-(-self.decoded // world), len(clip))
         rows = torch.arange(n, device=z0_hat.device)
-        pair = clip.pair[:n] if clip.pair is not None else torch.full_like(rows, min(1, z0_hat.shape[1] - 1))
-        both = rows[:, None], torch.stack([pair - 1, pair], 1)
-        first, length = self.moment(clip, pair) if "sync" in wanted else (pair - 1, 2)
-        shown = rows[:, None], first[:, None] + torch.arange(length, device=rows.device)
+        later = clip.pair[:n] if clip.pair is not None else torch.full_like(rows, min(1, z0_hat.shape[1] - 1))
+        first, length = moment(clip, later, self.frozen["sync_loss"]) if "sync" in wanted else (later - 1, 2)
+        pair = rows[:, None], torch.stack([later - 1, later], 1)
+        window = rows[:, None], first[:, None] + torch.arange(length, device=rows.device)
 
-        def decode(latents: Tensor, at: tuple[Tensor, Tensor]) -> Tensor:
+        def decode(z: Tensor, at: tuple[Tensor, Tensor]) -> Tensor:
             maps = frame_to_reference(clip.motion[at], clip.reference_motion[:n], clip.motion_known[:n])
-            return self.frozen["vae"].decode(latents[at], Appearance(clip.reference[:n], reference_latent[:n], maps))
+            return self.frozen["vae"].decode(z[at], Appearance(clip.reference[:n], latents.reference[:n], maps))
 
-        decoded = decode(z0_hat, shown)
-        frames = decoded[rows[:, None], both[1] - first[:, None]]
-        matched = expand((~clip.mismatch[:n]).float(), frames)[:, :, :1].expand_as(frames[:, :, :1])
-        terms = {}
-        if "sync" in wanted:
-            terms["sync"] = self.sync_term(clip, decoded, first)
-        if "identity" in wanted:
-            embedder = self.frozen["identity"]
-            with torch.no_grad():
-                target = embedder(clip.reference[:n])
-            terms["identity"] = losses.identity(embedder(frames[:, 1]), target)
-        if "temporal" in wanted:
-            if clip.flow is None:
-                raise ValueError("loss.temporal is above 0 but the data has no flow: set data.flow=true")
-            terms["temporal"] = losses.temporal(frames[:, 1], frames[:, 0], clip.flow[:n], clip.visible[:n])
+        recon = None
         if "denoised" in wanted:
             with torch.no_grad():
-                recon = decode(z, both)
-            terms["denoised"] = losses.denoised(frames, recon, matched)
-        if "picture" in wanted:
-            size = frames.shape[-1]
-            counts = 1 + EYES_WEIGHT * eyes_region(clip, size)[both]
-            if clip.mouth_box is not None:
-                counts = counts + MOUTH_WEIGHT * mouth_region(clip, size)[both]
-            terms["picture"] = losses.picture(frames, clip.frames[both], matched * counts)
-        return terms
+                recon = decode(latents.z, pair)
+        return Decoded(clip, pair, first, decode(z0_hat, window), recon)
 
-    def moment(self, clip: Clip, pair: Tensor) -> tuple[Tensor, int]:
-        """The first frame [n], and the number, of those that the expert sees as one moment, with frames pair - 1 and
-        pair among them."""
-        field, frames = self.frozen["sync_loss"].field, clip.frames.shape[1]
-        if clip.mel is None:
-            raise ValueError("loss.sync is above 0 but the data has no sound: set data.mel=true")
-        if frames < field:
-            raise ValueError(f"loss.sync needs windows of {field} frames or more: data.window is {frames}")
-        return (pair - field // 2).clamp(0, frames - field), field
-
-    def sync_term(self, clip: Clip, decoded: Tensor, first: Tensor) -> Tensor:
-        """``losses.sync`` of one moment per clip, frames [n, field, 3, H, W] from ``first`` [n] on, among all sounds of
-        the batch. What is said decides, not who says it: mismatched references count like others."""
-        expert = self.frozen["sync_loss"]
-        with torch.no_grad():
-            heard = expert.hear(clip.mel)
-        own = torch.arange(len(decoded), device=first.device) * heard.shape[1] + first
-        return losses.sync(expert.see(decoded)[:, 0], heard.flatten(0, 1), own)
+    def predictor(self, condition: Condition):
+        """The net as ``diffusion.sample`` calls it: reference and frames are read once for all steps."""
+        read = self.net.read_condition(condition)
+        return lambda z_s, s, k=0: self.net(z_s, s, condition, *read)
 
     def from_noise(self, clip: Clip, schedule: Schedule) -> Tensor:
         """Latents [B, T, C, h, w] generated from pure noise (one noise per clip), with the clip's own motion."""
-        z, reference_latent = self.latents(clip)
-        condition = self.condition(clip, reference_latent)
-        reference = self.net.read_reference(condition)
-        eps = clip_noise(clip, z, shared=1.0, draw=0)
-        return sample(lambda z_s, s, k: self.net(z_s, s, condition, reference), schedule.strengths[0] * eps, schedule)
+        latents = self.latents(clip)
+        eps = clip_noise(clip, latents.z, shared=1.0, draw=0)
+        return sample(self.predictor(self.condition(clip, latents.reference)), schedule.strengths[0] * eps, schedule)
 
     def validation_step(self, clip: Clip, _: int) -> dict[str, Tensor]:
-        """The loss of Eq. 5 at fixed strengths, under noise of the kind that is learnt there, and a sample from noise
-        against the reconstruction."""
-        z, reference_latent = self.latents(clip)
-        condition = self.condition(clip, reference_latent)
+        """The loss of Eq. 5 at fixed strengths, with noise shared as in training, and a sample from noise against the
+        reconstruction."""
+        latents = self.latents(clip)
+        z, predict = latents.z, self.predictor(self.condition(clip, latents.reference))
         total = 0.0
         for draw, strength in enumerate(VALIDATION_STRENGTHS, 1):
             s = torch.full((len(z),), strength, device=z.device)
-            shared = float(self.shared_from is not None and strength >= self.shared_from)
-            z_s = add_noise(z, s, clip_noise(clip, z, shared=shared, draw=draw))
-            z0_hat = z0_from_eps(z_s, self.net(z_s, s, condition), s)
-            error = (expand(1 + 1 / s.square(), z) * (z0_hat - z).square()).mean()
+            eps = clip_noise(clip, z, float(self.shared_from is not None and strength >= self.shared_from), draw)
+            error = losses.noise(predict(add_noise(z, s, eps), s), eps, noise_weight(s))
             self.log(f"val/noise_{strength:g}", error, batch_size=len(clip))
             total = total + error / len(VALIDATION_STRENGTHS)
         self.log("val/total", total, batch_size=len(clip), prog_bar=True)
         maps = frame_to_reference(clip.motion, clip.reference_motion, clip.motion_known)
-        vae, appearance = self.frozen["vae"], Appearance(clip.reference, reference_latent, maps)
+        vae, appearance = self.frozen["vae"], Appearance(clip.reference, latents.reference, maps)
         generated = self.from_noise(clip, self.schedule)
         return {"pred": vae.decode(generated, appearance), "target": vae.decode(z, appearance)}

@@ -1,4 +1,4 @@
-"""Stage ``identity``: an embedder of faces, for where no published weights can be had."""
+"""Stage ``identity``: a face embedder, for use where published weights are not available."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Stage ``lipreader``: the reader of mouths that evaluation measures viseme accuracy with."""
+"""Stage ``lipreader``: the lip reader by which evaluation measures viseme accuracy."""
 
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Stage ``mouth``: the regressor that evaluation measures mouth opening with."""
+"""Stage ``mouth``: the regressor by which evaluation measures mouth opening."""
 
 import torch
 import torch.nn.functional as F
@@ -10,18 +10,19 @@ from tsd.modules.base import Stage
 from tsd.nets.mouth import MouthNet
 
 RIDGE = 1.0
-"""Frames that say "nothing is known" against which all others count: keeps the least squares solvable at first."""
+"""Ridge regularisation of the least squares, in frames: keeps them solvable at first."""
 
 PATIENCE = 20
-"""Batches without any drawn mouth after which there is none in the corpus."""
+"""After so many batches without a drawn mouth the corpus is taken to have none."""
 
 
 class MouthModule(Stage):
-    """Mouth opening from real frames; blurred and noisy copies as well, for generated frames are a little of both.
+    """Mouth opening from real frames and from blurred and noisy copies of them, since generated frames are a little of
+    both.
 
-    Nobody knows how far a recorded mouth is open, but what it says. So recorded frames, between drawn ones whose
-    opening is known, are taken to be as open as drawn mouths are on average that say the same: least squares from the
-    visemes around a frame to the true openings of all drawn frames met so far. Our choice.
+    The opening of a recorded mouth is unknown, but its visemes are known. So a recorded frame gets the average opening
+    of drawn mouths with the same visemes: least squares from the visemes around a frame to the true openings of all
+    drawn frames so far. Our choice.
     """
 
     net: MouthNet
@@ -41,13 +42,13 @@ class MouthModule(Stage):
 
     @staticmethod
     def speech(clip: Clip) -> tuple[Tensor, Tensor]:
-        """What is said around every frame, [B * T, W * V + 1], and [B * T] bool: it is known."""
+        """Visemes around every frame and a constant, [B * T, W * V + 1], and [B * T] bool: they are known."""
         visemes = clip.visemes.flatten(0, 1)
         constant = torch.ones_like(visemes[:, 0, :1])
         return torch.cat([visemes.flatten(1), constant], 1), visemes[:, VISEME_PAST].sum(-1) > 0
 
     def learn_speech(self, clip: Clip) -> None:
-        """How far drawn mouths are open that say something."""
+        """Add the drawn mouths of a batch to the least squares."""
         (said, heard), truth = self.speech(clip), self.truth(clip)
         known = heard & ~truth.isnan()
         said, truth = said[known], truth[known]
@@ -55,7 +56,7 @@ class MouthModule(Stage):
         self.products += devices.mean(said.T @ truth)
 
     def openings(self, clip: Clip) -> Tensor:
-        """[B * T] true openings, else those usual for what is said; nan where neither is known."""
+        """[B * T] true openings, else those predicted from the visemes; nan where neither is known."""
         (said, heard), truth = self.speech(clip), self.truth(clip)
         if not self.squares.any():
             return truth

@@ -1,29 +1,32 @@
 """Stage ``student``: a small causal net distilled from the teacher (Eq. 6, 7, 11), then trained on its own steps."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from tsd import devices, losses
 from tsd.clip import Clip
-from tsd.diffusion import S_MIN, Schedule, add_noise, draw_noise, expand, z0_from_eps
-from tsd.modules.base import eyes_region, mouth_region
+from tsd.diffusion import S_MIN, Schedule, add_noise, advance, draw_noise, expand, z0_from_eps
+from tsd.modules.base import mouth_region
 from tsd.modules.denoiser import DenoiserStage
 from tsd.nets.denoiser import Condition
 
 MOUTH_ENERGY = 8.0
-"""In ``energy`` a position of the mouth counts so many times more. Our choice."""
+"""In ``energy`` a position of the mouth has this weight on top of the 1 that all positions have. Our choice."""
 LEAST_OF_S = 0.25
-"""The estimate that ``consistency`` aims at has at least so much of the other's noise. Our choice."""
+"""``consistency`` compares an estimate at strength s with one at r, where r is at least this fraction of s. Our
+choice."""
 
 
 class StudentModule(DenoiserStage):
-    """Two phases: match the teacher's noise over all s (Eq. 7), then walk its own few steps.
+    """Trains in two phases: first match the teacher's noise over all s (Eq. 7), then walk its own few steps.
 
-    schedules: the few-step schedules it is used with, by name. learns: the names of those whose steps it walks in
-    training, one drawn per batch; None: all. own_steps_from: fraction of the training after which batches are own
-    steps, but for match_share of them, which match the teacher so that the strengths between the steps are not
-    forgotten. teacher: None where no term asks it (a trained student goes on with the clips alone). teacher_steps:
-    sub-steps of the teacher inside one step of the student.
+    schedules: the few-step schedules it will be used with, by name. learns: names of the schedules that it walks in
+    training, one drawn per batch; None: all. own_steps_from: fraction of the training after which it walks its own
+    steps. match_share: fraction of the batches that still match the teacher after that, so that the strengths between
+    the steps are not forgotten. teacher: None where no term needs it (a trained student can go on with the clips
+    alone). teacher_steps: steps of the teacher inside one step of the student.
     """
 
     def __init__(
@@ -62,77 +65,75 @@ class StudentModule(DenoiserStage):
         return self.own_steps(clip) if walks else self.match(clip)
 
     def match(self, clip: Clip) -> dict[str, Tensor]:
-        """Eq. 5 and 7 at the same z_s and s."""
-        z, reference_latent = self.latents(clip)
-        condition = self.condition(clip, reference_latent)
-        z_s, s, eps = self.noisy(z)
-        eps_hat = self.net(z_s, s, condition)
-        share, weight = self.own_share(clip, s), self.weight(clip, s)
-        terms = {"noise": losses.noise(eps_hat, eps, weight)}
+        """At a drawn strength: the teacher's objective, and the teacher's own noise at the same z_s and s (Eq. 7)."""
+        latents = self.latents(clip)
+        condition = self.condition(clip, latents.reference)
+        noisy = self.noisy(latents.z)
+        eps_hat = self.net(noisy.z_s, noisy.s, condition)
+        terms = self.objective(clip, latents, noisy, eps_hat)
         if self.loss.distill:
             with torch.no_grad():
-                eps_teacher = self.frozen["teacher"](z_s, s, condition)
-            terms["distill"] = losses.distill(eps_hat, eps_teacher, weight)
-        if self.loss.mouth and clip.mouth_box is not None:
-            terms["mouth"] = losses.mouth(eps_hat, eps, weight, mouth_region(clip, z.shape[-1]))
-        if self.loss.eyes:
-            terms["eyes"] = losses.eyes(eps_hat, eps, weight, eyes_region(clip, z.shape[-1]))
-        z0_hat = z0_from_eps(z_s, eps_hat, s)
+                eps_teacher = self.frozen["teacher"](noisy.z_s, noisy.s, condition)
+            terms["distill"] = losses.distill(eps_hat, eps_teacher, self.weight(clip, noisy.s))
         if self.loss.consistency:
-            share_of_s = LEAST_OF_S + (1 - LEAST_OF_S) * devices.rand(len(s), device=s.device)
-            r = (s * share_of_s).clamp(min=S_MIN)
-            terms["consistency"] = self.consistency(z0_hat, add_noise(z, r, eps), r, condition, share)
-        terms |= self.latent_terms(clip, z, z0_hat, reference_latent, share)
-        return terms | self.picture_terms(clip, z, z0_hat, reference_latent)
-
-    def consistency(self, z0_hat: Tensor, z_r: Tensor, r: Tensor, condition: Condition, share: Tensor) -> Tensor:
-        """``losses.consistency`` of estimates z0_hat with the student's own at z_r of strength r [B], further down the
-        same path; the ``share`` [B] counts."""
-        with torch.no_grad():
-            target = z0_from_eps(z_r, self.net(z_r, r, condition), r)
-        return losses.consistency(z0_hat, target, share)
+            share_of_s = LEAST_OF_S + (1 - LEAST_OF_S) * devices.rand(len(noisy.s), device=noisy.s.device)
+            r = (noisy.s * share_of_s).clamp(min=S_MIN)
+            z0_hat, z_r = z0_from_eps(noisy.z_s, eps_hat, noisy.s), add_noise(latents.z, r, noisy.eps)
+            share = self.own_share(clip, noisy.s)
+            terms["consistency"] = self.consistency(z0_hat, z_r, r, lambda *x: self.net(*x, condition), share)
+        return terms
 
     def own_steps(self, clip: Clip) -> dict[str, Tensor]:
-        """From pure noise by its own steps to a random one; that step is judged.
+        """Walk from pure noise to a random step of a schedule, without gradient; judge that step.
 
-        ``rollout``: its estimate against the clip (visemes, motion and reference leave little else to choose).
-        ``trajectory``: where it lands against where the teacher lands from the same place in finer steps.
-        ``consistency``: its estimate against the one of its next step, where there is one.
-        ``energy``: how much its estimate moves against how much the clip does.
+        ``rollout``, ``mouth``, ``eyes``: its estimate against the clip (visemes and motion leave little else to
+        choose). ``energy``: how much the estimate moves against how much the clip does. ``trajectory``: where the step
+        ends against where the teacher's finer steps from the same place end. ``consistency``: its estimate against that
+        of the next step, where there is one.
         """
-        z, reference_latent = self.latents(clip)
-        condition = self.condition(clip, reference_latent)
+        latents = self.latents(clip)
+        z, condition = latents.z, self.condition(clip, latents.reference)
         schedule = self.learnt[int(torch.randint(len(self.learnt), ()))]
         step = int(torch.randint(schedule.num_steps, ()))
-        bounds = (*schedule.strengths, 0.0)
-        z_s = bounds[0] * draw_noise(z.shape, 1.0, device=z.device)
+        predict = self.predictor(condition)
+        z_s = schedule.strengths[0] * draw_noise(z.shape, 1.0, device=z.device)
         with torch.no_grad():
             for k in range(step):
-                z_s = z_s - schedule.etas[k] * self.net(z_s, z_s.new_full((len(z),), bounds[k]), condition)
-        s = z_s.new_full((len(z),), bounds[step])
-        eps_hat = self.net(z_s, s, condition)
+                z_s = advance(predict, z_s, schedule, k)
+        s = z_s.new_full((len(z),), schedule.strengths[step])
+        eps_hat = predict(z_s, s)
         z0_hat = z0_from_eps(z_s, eps_hat, s)
+        landed, end = z_s - schedule.etas[step] * eps_hat, (*schedule.strengths, 0.0)[step + 1]
+
         share = (~clip.mismatch).float()
         matched = expand(share, z)
         terms = {"rollout": losses.rollout(z0_hat, z, matched)}
-        if self.loss.mouth and clip.mouth_box is not None:
-            terms["mouth"] = losses.rollout(z0_hat, z, matched * mouth_region(clip, z.shape[-1]))
-        if self.loss.eyes:
-            terms["eyes"] = losses.rollout(z0_hat, z, matched * eyes_region(clip, z.shape[-1]))
+        for name, region in self.regions(clip, z.shape[-1]).items():
+            terms[name] = losses.rollout(z0_hat, z, matched * region)
         if self.loss.energy:
-            region = torch.ones_like(z[:, :, :1])
-            if clip.mouth_box is not None:
-                region = region + MOUTH_ENERGY * mouth_region(clip, z.shape[-1])
-            terms["energy"] = losses.energy(z0_hat, z, region, share)
+            terms["energy"] = losses.energy(z0_hat, z, self.energy_region(clip, z), share)
         if self.loss.trajectory:
-            landed = self.teacher_walk(z_s, bounds[step], bounds[step + 1], condition)
-            terms["trajectory"] = losses.trajectory(z_s - schedule.etas[step] * eps_hat, landed)
-        if self.loss.consistency and bounds[step + 1]:
-            z_r, r = (z_s - schedule.etas[step] * eps_hat).detach(), torch.full_like(s, bounds[step + 1])
-            terms["consistency"] = self.consistency(z0_hat, z_r, r, condition, torch.ones_like(s))
-        terms |= self.latent_terms(clip, z, z0_hat, reference_latent, share)
-        pictures = self.picture_terms(clip, z, z0_hat, reference_latent, ("identity", "temporal", "sync", "picture"))
-        return terms | pictures
+            target = self.teacher_walk(z_s, schedule.strengths[step], end, condition)
+            terms["trajectory"] = losses.trajectory(landed, target)
+        if self.loss.consistency and end:
+            r = torch.full_like(s, end)
+            terms["consistency"] = self.consistency(z0_hat, landed.detach(), r, predict, torch.ones_like(s))
+        terms |= self.mouth_motion(clip, z, z0_hat, share)
+        return terms | self.picture_terms(clip, latents, z0_hat, ("identity", "temporal", "sync", "picture"))
+
+    @staticmethod
+    def energy_region(clip: Clip, z: Tensor) -> Tensor:
+        """[B, T, 1, h, w]: how much each position counts in ``energy``."""
+        region = torch.ones_like(z[:, :, :1])
+        return region if clip.mouth_box is None else region + MOUTH_ENERGY * mouth_region(clip, z.shape[-1])
+
+    @staticmethod
+    def consistency(z0_hat: Tensor, z_r: Tensor, r: Tensor, predict: Callable, share: Tensor) -> Tensor:
+        """``losses.consistency`` of estimates z0_hat with those that ``predict`` gives at z_r of strength r [B],
+        further down the same path; each clip is weighted by ``share`` [B]."""
+        with torch.no_grad():
+            target = z0_from_eps(z_r, predict(z_r, r), r)
+        return losses.consistency(z0_hat, target, share)
 
     @torch.no_grad()
     def teacher_walk(self, z_s: Tensor, start: float, end: float, condition: Condition) -> Tensor:

@@ -1,5 +1,5 @@
-"""Stages ``sync`` and ``sync_loss``: the experts that say whether lips and sound are in step, one to measure with and
-one for the term ``sync``, taught by different people."""
+"""Stages ``sync`` and ``sync_loss``: two lip sync experts, one for evaluation and one for the loss term ``sync``,
+trained on different people."""
 
 import math
 
@@ -16,17 +16,17 @@ from tsd.nets.sync import SyncNet
 
 
 class SyncModule(Stage):
-    """InfoNCE both ways: of all moments of all windows of the batch, the mouth must find its own sound, the sound its
-    own mouth. Negatives are the same window at every other shift, and other people's windows.
+    """InfoNCE in both directions: among all moments of all windows of the batch, a mouth must find its own sound and a
+    sound its own mouth. Negatives are other moments of the same window, and other people's windows.
 
-    With every moment a candidate the loss falls at once, where the binary loss of a pair sticks at ln 2 = 0.69.
+    With all moments as candidates the loss falls at once. The binary loss of single pairs stays at ln 2 = 0.69.
     """
 
     net: SyncNet
 
     def contrast(self, clip: Clip, mouths: Tensor, mel: Tensor) -> dict[str, Tensor]:
-        """``total``: the loss; ``accuracy``: how often the right shift is the nearest inside the window, one moment
-        alone; ``chance``, ``chance_accuracy``: the same of an expert that cannot tell moments apart."""
+        """``total``: the loss; ``accuracy``: how often a moment's own sound is the nearest in its window; ``chance``,
+        ``chance_accuracy``: both values of an expert that cannot tell moments apart."""
         moments = clip.frames.shape[1] - self.net.field + 1
         if moments < 2:
             raise ValueError(

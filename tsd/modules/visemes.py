@@ -11,7 +11,7 @@ from tsd.nets.visemes import VisemeNet
 
 
 class VisemeModule(Stage):
-    """Cross-entropy against soft viseme labels, with sound that is louder, noisier, higher and gappier than heard.
+    """Cross-entropy against soft viseme labels, on sound augmented by ``other_voices``.
 
     Frames whose labels are all zero (unknown) do not count.
     """

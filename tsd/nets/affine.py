@@ -19,11 +19,11 @@ def landmarks_of(motion: Tensor, known: Tensor) -> Tensor:
 
 
 def similarity_between(source: Tensor, target: Tensor) -> Tensor:
-    """The turns, sizes and shifts that carry the eyes of one face onto another's: landmarks [N, 3, 2] twice ->
-    [N, 2, 3].
+    """Similarity transforms (rotation, scale, shift) that take the eyes of one face to another's: landmarks [N, 3, 2]
+    twice -> [N, 2, 3].
 
-    Two points and not three: the nose stands out of the face, so an affine map through it shears cheeks and mouth as
-    soon as the head turns (see docs/decisions.md).
+    The nose is not used. It stands out of the face, so an affine map through all three points would shear cheeks and
+    mouth as soon as the head turns (see docs/design/head-motion.md).
     """
     a, b = source[:, :2].float().unbind(1)
     ta, tb = target[:, :2].float().unbind(1)
@@ -36,40 +36,31 @@ def similarity_between(source: Tensor, target: Tensor) -> Tensor:
 
 
 def carried(points: Tensor, maps: Tensor) -> Tensor:
-    """points [..., 2] by every map of ``maps`` [N, 2, 3] -> [N, ..., 2].
+    """points [..., 2], transformed by every map of ``maps`` [N, 2, 3] -> [N, ..., 2].
 
-    Products of single numbers rather than of matrices: those would be computed in bfloat16 where the rest of a net is,
-    and be wrong by a pixel.
+    Elementwise products instead of a matrix product: under autocast a matrix product would run in bfloat16 and be wrong
+    by a pixel.
     """
     column = lambda i: maps[..., i].reshape(maps.shape[0], *(1,) * (points.ndim - 1), 2)  # noqa: E731
     return column(0) * points[..., :1] + column(1) * points[..., 1:] + column(2)
 
 
 def after(maps: Tensor, first: Tensor) -> Tensor:
-    """One map for two, ``first`` and then the other: [N, 2, 3] twice -> [N, 2, 3]."""
+    """The composition of two maps, ``first`` and then ``maps``: [N, 2, 3] twice -> [N, 2, 3]."""
     linear = maps[..., :1] * first[:, :1] + maps[..., 1:2] * first[:, 1:]
     return torch.cat([linear[..., :2], linear[..., 2:] + maps[..., 2:]], -1)
 
 
 def frame_to_reference(motion: Tensor, reference_motion: Tensor, known: Tensor) -> Tensor:
-    """``similarity_between`` every frame's face and the reference's: motion [B, T, M], reference_motion [B, M],
-    known [B] -> [B * T, 2, 3], positions in units of the side; identity where unknown."""
+    """Maps from every frame's face to the reference's: motion [B, T, M], reference_motion [B, M], known [B] ->
+    [B * T, 2, 3], positions in units of the side; the identity where motion is unknown."""
     source = landmarks_of(motion, known).flatten(0, 1)
     target = per_frame(landmarks_of(reference_motion, known), motion.shape[1])
     return similarity_between(source, target)
 
 
-def canonical_to_frame(motion: Tensor, known: Tensor) -> Tensor:
-    """``similarity_between`` the canonical face and every frame's: motion [B, ..., M], known [B] -> [N, 2, 3] for all N
-    frames of the batch; ``placed`` by it, pictures or latents show the face in its canonical place. Identity where
-    unknown."""
-    target = landmarks_of(motion, known)
-    source = target.new_tensor(CANONICAL_FACE).expand_as(target)
-    return similarity_between(source.reshape(-1, 3, 2), target.reshape(-1, 3, 2))
-
-
 def to_canonical(landmarks: Tensor) -> Tensor:
-    """``similarity_between`` each face and the canonical one: landmarks [N, 3, 2] -> [N, 2, 3]."""
+    """Maps from each face to the canonical one: landmarks [N, 3, 2] -> [N, 2, 3]."""
     return similarity_between(landmarks, landmarks.new_tensor(CANONICAL_FACE).expand_as(landmarks))
 
 
@@ -81,11 +72,11 @@ def pixel_grid(size: int, device=None) -> Tensor:
 
 
 def placed(pictures: Tensor, maps: Tensor, share: Tensor | None = None, flow: Tensor | None = None) -> Tensor:
-    """pictures [N, C, H, W] seen at the positions that ``maps`` [N, 2, 3] point to; borders are repeated.
+    """pictures [N, C, H, W] sampled at the positions that ``maps`` [N, 2, 3] point to; borders are repeated.
 
-    ``share`` [N, H, 2 W] in 0..1: how much of the way is gone at each position (all of it without), the same for x and
-    y; ``flow`` [N, H, 2 W] in units of the side is added. x and y of a position stand side by side, as they are
-    sampled, in rows of 2 W numbers: told that they are two channels, OpenVINO computes two numbers at a time.
+    ``share`` [N, H, 2 W] in 0..1: the fraction of the displacement that is applied at each position, the same for x and
+    y; None: all of it. ``flow`` [N, H, 2 W] in units of the side is added. x and y of a position are neighbours in rows
+    of 2 W numbers, the layout in which they are sampled: as two channels, OpenVINO would compute two numbers at a time.
     """
     side = pictures.shape[-1]
     axis = (torch.arange(side, device=pictures.device, dtype=torch.float32) + 0.5) / side
@@ -98,10 +89,10 @@ def placed(pictures: Tensor, maps: Tensor, share: Tensor | None = None, flow: Te
 
 
 def placed_cells(x: Tensor, maps: Tensor) -> Tensor:
-    """``placed`` for maps of a few hundred cells with many channels, x [N, C, h, h] and maps [N, 2, 3].
+    """``placed`` for small feature maps with many channels, x [N, C, h, h] and maps [N, 2, 3].
 
-    The channels of a cell lie side by side, so that all of them are fetched at once: ONNX Runtime's sampler goes
-    through every channel alone and took a fifth of a step. (As a graph, torch.lerp is six operations.)
+    Gathers whole cells with all their channels at once: ONNX Runtime's grid sampler handles each channel separately and
+    took a fifth of a step. (Exported, torch.lerp would be six operations.)
     """
     n, channels, side = x.shape[:3]
     at = (carried(pixel_grid(side, x.device).flatten(0, 1), maps) * side - 0.5).clamp(0, side - 1)

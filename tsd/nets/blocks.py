@@ -12,16 +12,16 @@ def zero(module: nn.Module) -> nn.Module:
 
 
 def norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm over groups of 16 channels (all of them, where 16 does not divide ``channels``): statistics of one
-    picture, never of the batch.
+    """GroupNorm with groups of 16 channels (one group where 16 does not divide ``channels``). Its statistics never
+    depend on the batch.
 
-    16, because a processor's vectors hold 16 numbers: with groups of 8 or 12 the same layer is up to ten times slower.
+    Vector registers hold 16 numbers: with groups of 8 or 12 channels the layer is up to ten times slower on a CPU.
     """
     return nn.GroupNorm(channels // 16 if channels % 16 == 0 else 1, channels)
 
 
 def per_frame(x: Tensor, frames: int) -> Tensor:
-    """[B, ...] -> [B * frames, ...], each entry ``frames`` times in a row; one entry is not copied.
+    """[B, ...] -> [B * frames, ...], each entry repeated ``frames`` times; for B = 1 without a copy.
 
     Not ``repeat_interleave``, which the ONNX exporter of torch 2.11 gets wrong for B > 1.
     """

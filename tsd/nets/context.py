@@ -1,4 +1,4 @@
-"""What a frame sees beside itself: its neighbours in time, and the reference picture."""
+"""Layers by which a frame uses neighbouring frames and the reference image."""
 
 import torch
 import torch.nn.functional as F
@@ -8,9 +8,10 @@ from tsd.nets.blocks import norm, zero
 
 
 class TemporalMix(nn.Module):
-    """Each position looks at itself in three neighbouring frames; zero at the start, so a plain image net.
+    """A residual convolution over time: each position sees itself in three neighbouring frames. Starts at zero, so the
+    net begins as an image net.
 
-    causal: frames t-2, t-1, t (memory of two frames for streaming); else t-1, t, t+1.
+    causal: frames t-2, t-1, t (streaming keeps a memory of two frames); else t-1, t, t+1.
     """
 
     def __init__(self, channels: int, causal: bool):
@@ -33,11 +34,11 @@ class TemporalMix(nn.Module):
 
 
 class TemporalMean(nn.Module):
-    """Means over neighbouring frames: what stays the same from frame to frame, with less noise on it.
+    """Means over neighbouring frames: averaging reduces noise that is independent in every frame.
 
-    reaches: how many frames beside the frame itself a mean looks at: behind it where ``causal``, else on each side.
-    What lies beyond the ends of the clip is left out, and every mean says in a channel of its own how much of its
-    reach there was.
+    reaches: number of frames that a mean covers beside the frame itself: before it if ``causal``, else on each side.
+    Frames beyond the ends of the clip are left out; an extra channel of every mean says which fraction of its frames
+    existed.
     """
 
     def __init__(self, reaches: list[int], causal: bool):
@@ -63,7 +64,7 @@ class TemporalMean(nn.Module):
 
 
 class ReferenceAttention(nn.Module):
-    """Positions of the frame ask the positions of the reference: what the affine warp cannot carry."""
+    """Cross-attention from positions of the frame to positions of the reference, for what warping cannot move."""
 
     def __init__(self, channels: int, heads: int = 4):
         super().__init__()

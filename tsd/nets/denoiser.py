@@ -1,8 +1,8 @@
-"""The noise predictor of teacher and student (Eq. 4): one class, two sizes, two directions of time.
+"""The noise predictor of teacher and student (Eq. 4): one class for both sizes and both directions of time.
 
-What does not change with the frame (the reference's features) is computed once by ``read_reference``, what does not
-change with the step (where the head is, what is spoken) once per frame by ``read_frames``; every ``step`` sees the
-noisy latent, its strength, and the memory of the frames before.
+It works in three parts, so that nothing is computed twice. ``read_reference`` reads the reference image, once per
+video. ``read_frames`` reads head pose and visemes, once per frame, whatever the number of steps. ``step`` predicts the
+noise in z_s, once per frame and step, and continues from the memory of the frames before.
 """
 
 from dataclasses import dataclass
@@ -14,21 +14,23 @@ from tsd.clip import EYES_OPEN, MOTION, VISEME_WINDOW, VISEMES
 from tsd.diffusion import Preconditioning, eps_from_z0, expand
 from tsd.nets.affine import carried, landmarks_of, pixel_grid, placed_cells, similarity_between, to_canonical
 from tsd.nets.blocks import ResBlock, norm, per_frame, zero
-from tsd.nets.context import ReferenceAttention, TemporalMean, TemporalMix
+from tsd.nets.context import ReferenceAttention, TemporalMean
+from tsd.nets.levels import DownLevel, UpLevel
 
 SHAPES = 16
-"""Patterns on the canonical face, such as an open jaw, that the visemes of a frame mix. Our choice."""
+"""Learnt patterns on the canonical face, such as an open jaw. The visemes of a frame mix them. Our choice."""
 EYE_GAIN = 10.0
-"""Lids are shut in one frame of twenty-five: what they mix counts, and so learns, so many times more. Our choice."""
+"""Eyes are shut in one frame of twenty-five. This gain makes the patterns of the lids learn as many times faster as it
+says. Our choice."""
 
 
 ADDED = ("eye_shapes", "mean_reaches")
-"""Arguments of parts that a trained net can be given later, to go on with."""
+"""Arguments of optional parts that can be added to a trained net before it trains further."""
 
 
 @dataclass
 class Condition:
-    """What Eq. 1 conditions on, and the motion of the head (our addition, see docs/decisions.md).
+    """The conditioning of Eq. 1, and the motion of the head (our addition, see docs/design/head-motion.md).
 
     visemes [B, T, W, V]; motion [B, T, M]; motion_known [B] bool; reference_latent [B, C, h, w];
     reference_motion [B, M].
@@ -43,10 +45,11 @@ class Condition:
 
 @dataclass
 class Reference:
-    """Everything of the reference that every frame uses.
+    """Features of the reference image, used by every frame.
 
-    latent [B, C, h, w] and features [B, R, h, w] to be carried along; ``plain``, the features projected in
-    place; ``emb`` [B, E], who it is; landmarks [B, 3, 2]; keys and values of attention.
+    latent [B, C, h, w] and features [B, R, h, w], both to be warped to each frame; ``plain`` [B, F, h, w], the features
+    projected but not warped; ``emb`` [B, E], an embedding of the person; landmarks [B, 3, 2]; keys and values of the
+    attention.
     """
 
     latent: Tensor
@@ -59,16 +62,16 @@ class Reference:
 
 
 USED_BY_FRAMES, USED_BY_STEP = ("latent", "features", "plain", "emb", "landmarks"), ("latent", "keys", "values")
-"""What ``read_frames`` and ``step`` use of a ``Reference``."""
+"""The fields of ``Reference`` that ``read_frames`` and ``step`` use."""
 
 
 @dataclass
 class FrameFeatures:
-    """Everything of some frames' condition that every step uses.
+    """Features of the frames' conditioning that do not depend on the noise level, used by every step.
 
-    features [B, T, F, h, w]: the reference's, in place and carried, the place on the face, and the patterns of visemes
-    and lids; latent [B, T, C, h, w]: the reference's, carried; emb [B, T, E]: visemes, motion and who it is; deep
-    [B, T, D, h', w']: where each position is, at the deepest level.
+    features [B, T, F, h, w]: the reference's features (in place and warped), positions on the face, and the patterns
+    of visemes and lids; latent [B, T, C, h, w]: the reference's latent, warped; emb [B, T, E]: visemes, motion and
+    person; deep [B, T, D, h', w']: positions at the deepest level.
     """
 
     features: Tensor
@@ -78,33 +81,38 @@ class FrameFeatures:
 
 
 def eyes_shut(condition: Condition) -> Tensor:
-    """[B, T, 2]: how far the eyes are shut in each frame and in the reference, 0 open to 1; 0 where that is unknown."""
+    """[B, T, 2]: how far the eyes are shut in each frame and in the reference, 0 (open) to 1; 0 where unknown."""
     frames, reference = 1 - condition.motion[..., EYES_OPEN], 1 - condition.reference_motion[:, None, EYES_OPEN]
     shut = torch.stack([frames, reference.expand_as(frames)], -1)
     return shut * condition.motion_known.to(shut.dtype)[:, None, None]
 
 
 def random_shapes(count: int, channels: int, side: int) -> nn.Parameter:
-    """[count, channels, side, side], normal of standard deviation 0.02. A net built without values (on ``meta``, to be
-    loaded) draws none: there that would load torch's compiler, a second or two of every start."""
+    """[count, channels, side, side], normal with standard deviation 0.02.
+
+    On the ``meta`` device (a net that will be loaded) no values are drawn: that would import torch's compiler, which
+    takes a second or two at every start.
+    """
     values = torch.empty(count, channels, side, side)
     return nn.Parameter(values if values.is_meta else values.normal_().mul_(0.02))
 
 
 class Denoiser(nn.Module):
-    """A U-Net over each frame's latent with temporal mixing between frames.
+    """A U-Net on each frame's latent, with temporal mixing between frames.
 
-    channels: width at the latent's size and at each halving below it. reference_channels: width of the
-    reference features, which reach every frame twice: as they are, and carried by the map that takes the
-    reference's eyes to the frame's. Visemes reach it twice, too: as an embedding that modulates every layer, which says
-    what is spoken, and as a mixture of learnt patterns where the mouth is, which says where it shows. ``eye_shapes``:
-    such patterns that are mixed by how far the eyes are open, in the frame and in the reference. mean_reaches: the net
-    sees means of z_s over so many neighbouring frames, too (``TemporalMean``): noise that is new in every frame is
-    less in them. They enter beside z_s, and as much of each as the net chooses per position goes straight into its
-    estimate. All this begins without effect, so that a net without it can go on with it (``ADDED``).
+    channels: width at the latent's size and at each halving below it. reference_channels: width of the reference
+    features. Every frame gets these features twice: in place, and warped by the map that takes the reference's eyes to
+    the frame's. It gets the visemes twice, too: as an embedding that modulates every layer, and as a mixture of learnt
+    patterns at the place of the face. causal: mixing looks at past frames only (the student), or both ways (the
+    teacher).
 
-    Where nothing of z is left in z_s, the estimate starts from the reference's latent, moved or in place as the
-    net chooses per position, and the net adds what is different: z0_hat = skip z_s + out (F + out copy).
+    eye_shapes: number of further patterns, mixed by how far the eyes are open in the frame and in the reference.
+    mean_reaches: the net also sees means of z_s over so many neighbouring frames (``TemporalMean``), where noise that
+    is drawn anew for every frame is weaker. The means enter beside z_s, and the net chooses per position how much of
+    each is added to its estimate. Both parts start without effect, so they can be added to a trained net (``ADDED``).
+
+    At high noise the estimate starts from the reference's latent, warped or in place as the net chooses per position,
+    and the net adds the difference: z0_hat = skip z_s + out (F + out copy).
     """
 
     def __init__(
@@ -160,29 +168,14 @@ class Denoiser(nn.Module):
             self.to_eye_shares = zero(nn.Linear(2, eye_shapes, bias=False))
         self.position = nn.Linear(4, deepest)
 
-        self.down, self.up, self.mixes = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        width, skips = first, []
-        for level, c in enumerate(channels):
-            if level:
-                self.down.append(nn.Conv2d(width, c, 4, stride=2, padding=1))
-                width = c
-            for _ in range(blocks):
-                self.down.append(ResBlock(width, c, emb_channels))
-                width = c
-                skips.append(c)
-            self.mixes.append(TemporalMix(c, causal))
+        sizes = [
+            (above, c, blocks, emb_channels, causal) for above, c in zip([None, *channels], channels, strict=False)
+        ]
+        self.down = nn.ModuleList(DownLevel(*size) for size in sizes)
         self.attend = ReferenceAttention(deepest, self.heads)
         self.middle = ResBlock(deepest, deepest, emb_channels)
-        for level, c in reversed(list(enumerate(channels))):
-            for _ in range(blocks):
-                self.up.append(ResBlock(width + skips.pop(), c, emb_channels))
-                width = c
-            self.mixes.append(TemporalMix(c, causal))
-            if level:
-                self.up.append(nn.Sequential(nn.Conv2d(c, 4 * channels[level - 1], 1), nn.PixelShuffle(2)))
-                width = channels[level - 1]
+        self.up = nn.ModuleList(UpLevel(*size) for size in reversed(sizes))
         self.leave = nn.Sequential(norm(first), nn.SiLU(), zero(nn.Conv2d(first, latent_channels + 2, 3, padding=1)))
-        self.levels, self.blocks = len(channels), blocks
 
     def read_reference(self, condition: Condition) -> Reference:
         """Everything that depends on the reference only: once per video."""
@@ -201,14 +194,44 @@ class Denoiser(nn.Module):
         return Reference(latent, features, self.read_plain(features), self.read_emb(pooled), landmarks, keys, values)
 
     def places(self, landmarks: Tensor, size: int) -> Tensor:
-        """[N, size * size, 4]: where each position is in the picture and on the canonical face, both -1..1."""
+        """[N, size * size, 4]: x and y of each position in the picture and on the canonical face, both -1..1."""
         grid = pixel_grid(size, landmarks.device).flatten(0, 1)
         on_face = carried(grid, to_canonical(landmarks))
         on_picture = grid.expand_as(on_face)
         return torch.cat([on_picture, on_face], -1) * 2 - 1
 
+    def read_frames(self, condition: Condition, reference: Reference) -> FrameFeatures:
+        """Everything that does not depend on z_s and s: once per frame, whatever the number of steps."""
+        b, t = condition.motion.shape[:2]
+        landmarks = landmarks_of(condition.motion, condition.motion_known).flatten(0, 1)
+        maps = similarity_between(landmarks, per_frame(reference.landmarks, t))
+        features, latent = self.carry(reference, maps, t)
+        x = self.enter_warped(features) + per_frame(reference.plain, t)
+        place = self.places(landmarks, self.latent_size)
+        x = x + self.enter_place(place[..., 2:].transpose(1, 2).unflatten(2, (self.latent_size, -1)))
+        x = x + self.shape(condition, landmarks)
+        side = self.latent_size // 2 ** (len(self.down) - 1)
+        deep = self.position(self.places(landmarks, side)).transpose(1, 2).unflatten(2, (side, side))
+        x, latent, deep = (part.unflatten(0, (b, t)) for part in (x, latent, deep))
+        return FrameFeatures(x, latent, self.embed(condition, reference), deep)
+
+    def carry(self, reference: Reference, maps: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+        """The reference's features [B*T, R, h, w] and latent [B*T, C, h, w], warped by maps [B*T, 2, 3] from the
+        frame's eyes to the reference's."""
+        both = per_frame(torch.cat([reference.features.float(), reference.latent.float()], 1), frames)
+        return placed_cells(both, maps).split([both.shape[1] - self.latent_channels, self.latent_channels], 1)
+
+    def shape(self, condition: Condition, landmarks: Tensor) -> Tensor:
+        """[B*T, F, h, w]: the patterns of visemes and lids, mixed on the canonical face and warped to each frame's."""
+        shares, shapes = self.to_shares(condition.visemes.flatten(2)), self.shapes
+        if self.eye_shapes is not None:
+            shares = torch.cat([shares, EYE_GAIN * self.to_eye_shares(eyes_shut(condition))], -1)
+            shapes = torch.cat([shapes, self.eye_shapes])
+        changes = (shares.flatten(0, 1).float() @ shapes.flatten(1)).unflatten(1, shapes.shape[1:])
+        return placed_cells(changes, to_canonical(landmarks))
+
     def embed(self, condition: Condition, reference: Reference) -> Tensor:
-        """[B, T, E]: visemes, motion and identity of every frame."""
+        """[B, T, E]: embedding of visemes, motion and person of every frame."""
         known = condition.motion_known.to(condition.motion.dtype)[:, None, None]
         b, t, _ = condition.motion.shape
         motion = torch.cat(
@@ -228,96 +251,73 @@ class Denoiser(nn.Module):
         angle = Preconditioning.at(s).noise[:, None] * frequencies
         return self.strength_emb(torch.cat([angle.sin(), angle.cos()], -1))
 
-    def read_frames(self, condition: Condition, reference: Reference) -> FrameFeatures:
-        """Everything that does not depend on z_s and s: once per frame, whatever the number of steps."""
-        b, t = condition.motion.shape[:2]
-        landmarks = landmarks_of(condition.motion, condition.motion_known).flatten(0, 1)
-        maps = similarity_between(landmarks, per_frame(reference.landmarks, t))
-        features, latent = self.carry(reference, maps, t)
-        x = self.enter_warped(features) + per_frame(reference.plain, t)
-        place = self.places(landmarks, self.latent_size)
-        x = x + self.enter_place(place[..., 2:].transpose(1, 2).unflatten(2, (self.latent_size, -1)))
-        x = x + self.shape(condition, landmarks)
-        side = self.latent_size // 2 ** (self.levels - 1)
-        deep = self.position(self.places(landmarks, side)).transpose(1, 2).unflatten(2, (side, side))
-        x, latent, deep = (part.unflatten(0, (b, t)) for part in (x, latent, deep))
-        return FrameFeatures(x, latent, self.embed(condition, reference), deep)
+    def read_condition(self, condition: Condition) -> tuple[Reference, FrameFeatures]:
+        """``read_reference`` and ``read_frames``: everything that all steps of a video have in common."""
+        reference = self.read_reference(condition)
+        return reference, self.read_frames(condition, reference)
 
-    def forward(self, z_s: Tensor, s: Tensor, condition: Condition, reference: Reference | None = None) -> Tensor:
-        """eps_hat [B, T, C, h, w] for z_s [B, T, C, h, w] and s [B]."""
+    def forward(
+        self,
+        z_s: Tensor,
+        s: Tensor,
+        condition: Condition,
+        reference: Reference | None = None,
+        frames: FrameFeatures | None = None,
+    ) -> Tensor:
+        """eps_hat [B, T, C, h, w] for z_s [B, T, C, h, w] and s [B]. What has been read of the condition already may be
+        given. (Training calls a net this way and not by ``step``: ``torch.compile`` compiles ``forward``.)"""
         reference = self.read_reference(condition) if reference is None else reference
-        return self.step(z_s, s, reference, self.read_frames(condition, reference))[0]
+        frames = self.read_frames(condition, reference) if frames is None else frames
+        return self.step(z_s, s, reference, frames)[0]
 
     def step(
         self, z_s: Tensor, s: Tensor, reference: Reference, frames: FrameFeatures, memory: list[Tensor] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """eps_hat [B, T, C, h, w] for z_s [B, T, C, h, w] and s [B], and the memory that a causal net's next frames
-        continue from."""
+        continue from: one tensor for the temporal means and one per level, down and up."""
         b, t = z_s.shape[:2]
         scale = Preconditioning.at(s)
         emb = self.combine(frames.emb + self.embed_strength(s)[:, None]).flatten(0, 1)
-
-        memories = []
         scaled = expand(scale.inp, z_s) * z_s
         x = self.enter(scaled.flatten(0, 1)) + frames.features.flatten(0, 1)
+        before, after = iter(memory or [None] * (1 + len(self.down) + len(self.up))), []
+
+        means = None
         if self.means is not None:
-            means, kept = self.means(scaled, None if memory is None else memory[0])
-            memories.append(kept)
+            means, kept = self.means(scaled, next(before))
             x = x + self.enter_means(means)
-
-        mixes = iter(enumerate(self.mixes, len(memories)))
-
-        def mix(x: Tensor) -> Tensor:
-            i, layer = next(mixes)
-            x, kept = layer(x, t, None if memory is None else memory[i])
-            memories.append(kept)
-            return x
+            after.append(kept)
 
         skips = []
-        down = iter(self.down)
-        for level in range(self.levels):
-            if level:
-                x = next(down)(x)
-            for i in range(self.blocks):
-                x = next(down)(x, emb)
-                if i == self.blocks - 1:
-                    x = mix(x)
-                skips.append(x)
-        x = x + frames.deep.flatten(0, 1)
-        x = self.attend(x, reference.keys, reference.values, t)
+        for level in self.down:
+            features, kept = level(x, emb, t, next(before))
+            x = features[-1]
+            skips.append(features)
+            after.append(kept)
+        x = self.attend(x + frames.deep.flatten(0, 1), reference.keys, reference.values, t)
         x = self.middle(x, emb)
-        up = iter(self.up)
-        for level in reversed(range(self.levels)):
-            for _ in range(self.blocks):
-                x = next(up)(torch.cat([x, skips.pop()], 1), emb)
-            x = mix(x)
-            if level:
-                x = next(up)(x)
+        for level in self.up:
+            x, kept = level(x, skips.pop(), emb, t, next(before))
+            after.append(kept)
+
+        parts = self.estimate(x, means, frames.latent.flatten(0, 1), per_frame(reference.latent, t))
+        change, copy = (part.unflatten(0, (b, t)).to(z_s.dtype) for part in parts)
+        out = change + expand(scale.out, z_s) * copy
+        z0_hat = expand(scale.skip, z_s) * z_s + expand(scale.out, z_s) * out
+        return eps_from_z0(z_s, z0_hat, s), after
+
+    def estimate(self, x: Tensor, means: Tensor | None, warped: Tensor, plain: Tensor) -> tuple[Tensor, Tensor]:
+        """Features x [B*T, F, h, w] -> F and ``copy`` of z0_hat = skip z_s + out (F + out copy): float32 [B*T, C, h,
+        w] each.
+
+        means: those of ``TemporalMean``. warped, plain [B*T, C, h, w]: the reference's latent, warped to the frame and
+        in place.
+        """
         x = self.leave[:-1](x)
-        out, choice = self.leave[-1](x).float().split([self.latent_channels, 2], 1)
-        if self.means is not None:
+        change, choice = self.leave[-1](x).float().split([self.latent_channels, 2], 1)
+        if means is not None:
             gains = self.to_mean_gains(x).float()
             kinds = means.float().unflatten(1, (gains.shape[1], -1))[:, :, : self.latent_channels]
-            out = out + (gains[:, :, None] * kinds).sum(1)
+            change = change + (gains[:, :, None] * kinds).sum(1)
         choice = choice.softmax(1)
-        carried = frames.latent.flatten(0, 1).float()
-        copy = choice[:, :1] * carried + choice[:, 1:] * per_frame(reference.latent.float(), t)
-        out, copy = out.unflatten(0, (b, t)).to(z_s.dtype), copy.unflatten(0, (b, t)).to(z_s.dtype)
-        out = out + expand(scale.out, z_s) * copy
-        z0_hat = expand(scale.skip, z_s) * z_s + expand(scale.out, z_s) * out
-        return eps_from_z0(z_s, z0_hat, s), memories
-
-    def shape(self, condition: Condition, landmarks: Tensor) -> Tensor:
-        """[B*T, first, h, w]: what visemes and lids change on the canonical face, carried to each frame's."""
-        shares, shapes = self.to_shares(condition.visemes.flatten(2)), self.shapes
-        if self.eye_shapes is not None:
-            shares = torch.cat([shares, EYE_GAIN * self.to_eye_shares(eyes_shut(condition))], -1)
-            shapes = torch.cat([shapes, self.eye_shapes])
-        changes = (shares.flatten(0, 1).float() @ shapes.flatten(1)).unflatten(1, shapes.shape[1:])
-        return placed_cells(changes, to_canonical(landmarks))
-
-    def carry(self, reference: Reference, maps: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-        """The reference's features [B*T, R, h, w] and latent [B*T, C, h, w], moved by the maps [B*T, 2, 3] that take
-        the frame's eyes to the reference's."""
-        both = per_frame(torch.cat([reference.features.float(), reference.latent.float()], 1), frames)
-        return placed_cells(both, maps).split([both.shape[1] - self.latent_channels, self.latent_channels], 1)
+        return change, choice[:, :1] * warped.float() + choice[:, 1:] * plain.float()

@@ -20,7 +20,7 @@ class IdentityNet(nn.Module):
         self.project = nn.Linear(2 * widths[-1], dim)
 
     def forward(self, frames: Tensor) -> Tensor:
-        size = 64  # the size the widths are made for; larger pictures are shrunk first
+        size = 64  # the widths are chosen for this size; larger pictures are shrunk first
         if frames.shape[-1] > size:
             frames = F.interpolate(frames, size=(size, size), mode="area")
         x = self.features(frames).flatten(2)

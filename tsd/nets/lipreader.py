@@ -1,4 +1,4 @@
-"""Visemes from the picture of a mouth: the measuring instrument of viseme accuracy, never a part of a loss."""
+"""Visemes read from the picture of a mouth. It measures viseme accuracy in evaluation and is never part of a loss."""
 
 from torch import Tensor, nn
 
@@ -6,11 +6,11 @@ from tsd.clip import VISEMES
 from tsd.nets.lower_face import lower_face, lower_face_layers
 
 FIELD = 9
-"""Frames that decide one: four before and four after, so that a shape is seen coming and going."""
+"""Frames that decide one viseme: four before and four after, so that the net sees a shape begin and end."""
 
 
 class LipReader(nn.Module):
-    """Canonical face crops [N, T, 3, H, W] in [-1, 1] of any size -> logits [N, T, V]. Hears nothing."""
+    """Canonical face crops [N, T, 3, H, W] in [-1, 1] of any size -> logits [N, T, V]. Uses no sound."""
 
     def __init__(self, channels: int = 24):
         super().__init__()

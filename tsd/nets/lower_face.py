@@ -1,4 +1,4 @@
-"""The part of a face crop that speaks, and the layers that look at it: shared by the sync expert and the lip reader."""
+"""The lower face of a crop and the layers that read it, shared by the sync expert and the lip reader."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from tsd.nets.blocks import norm
 
 LOWER_FACE = (0.56, 0.92, 0.25, 0.75)
-"""Top, bottom, left and right of what is looked at, in units of the picture's side: in canonical framing the mouth
-stays inside however the head turns."""
+"""Top, bottom, left and right of the lower face, in units of the picture's side. In canonical framing the mouth stays
+inside however the head turns."""
 
 CUT_SIZE = (36, 48)
 """Height and width in pixels that the lower face is resized to, whatever the frames' size."""

@@ -1,4 +1,4 @@
-"""Where a head goes while it speaks: recorded motion, replayed on another face."""
+"""Recorded head motion, replayed on another face."""
 
 import torch
 from torch import Tensor, nn
@@ -7,11 +7,12 @@ from tsd.nets.affine import carried, similarity_between
 
 
 class MotionBank(nn.Module):
-    """Motion tracks of training clips. Holds no parameters, only the recordings: ``tracks`` [N, T, M].
+    """Motion tracks of training clips. No parameters, only the recordings: ``tracks`` [N, T, M].
 
-    A track is replayed as what it does to one of its own frames: where its eyes go, and how its nose goes with them, so
-    it fits any face in any place. It begins with the frame whose head is held as the face's: a turned head that goes on
-    turning would leave what nets have seen. Forwards, then backwards, and so on, for speech of any length.
+    A track is replayed relative to one of its own frames: how the eyes move, and how the nose moves with them. So it
+    fits any face at any place. It starts at the frame whose head pose is nearest to the face's: from another pose, a
+    turned head could turn further than any that the nets have seen. It runs forwards, then backwards, and so on, for
+    speech of any length.
     """
 
     def __init__(self, num_tracks: int, num_frames: int):
@@ -33,13 +34,13 @@ class MotionBank(nn.Module):
 
 
 def across(way: Tensor) -> Tensor:
-    """[..., 2] turned by a right angle, from the way between the eyes to the way down the face."""
+    """[..., 2] rotated by 90 degrees: from the direction between the eyes to the direction down the face."""
     return torch.stack([-way[..., 1], way[..., 0]], -1)
 
 
 def nose_of(points: Tensor) -> Tensor:
-    """[..., 2]: where the nose [..., 2, :] is beside and below the middle of the eyes [..., :2, :], in units of the
-    distance between them: how far a head is turned, and bowed."""
+    """points [..., 3, 2] -> [..., 2]: the nose's offset to the side of and below the midpoint of the eyes, in units of
+    the distance between the eyes. The first says how far a head is turned, the second how far it is bowed."""
     left, right, nose = points.unbind(-2)
     way, away = right - left, nose - (left + right) / 2
     both = torch.stack([(away * way).sum(-1), (away * across(way)).sum(-1)], -1)
@@ -47,7 +48,7 @@ def nose_of(points: Tensor) -> Tensor:
 
 
 def pose_of(points: Tensor) -> Tensor:
-    """[..., 2]: how far a head is turned, as ``nose_of`` says, and tilted, in radians. (How far it is bowed, no two
-    faces say alike: noses are of different lengths.)"""
+    """[..., 2]: how far a head is turned (see ``nose_of``), and its tilt in radians. How far it is bowed cannot be
+    compared between faces, because noses differ in length."""
     way = points[..., 1, :] - points[..., 0, :]
     return torch.stack([nose_of(points)[..., 0], torch.atan2(way[..., 1], way[..., 0])], -1)

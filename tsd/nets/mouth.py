@@ -1,4 +1,4 @@
-"""How far a mouth is open: the measuring instrument of evaluation, never a part of a loss."""
+"""Mouth opening read from the picture. It measures lips in evaluation and is never part of a loss."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""Do lips and sound belong to the same moment: two encoders into one space (SyncNet, Chung & Zisserman 2016)."""
+"""Lip sync expert: two encoders, of lips and of sound, into one space (SyncNet, Chung & Zisserman 2016)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,10 +8,10 @@ from tsd.nets.lower_face import lower_face, lower_face_layers
 
 
 class SyncNet(nn.Module):
-    """``see``s and ``hear``s: unit vectors that lie near each other where mouth and sound are of the same moment.
+    """``see`` and ``hear`` give unit vectors that are near each other where mouth and sound belong to the same moment.
 
-    Moment i is frames i .. i + ``field`` - 1. Nothing is padded, so T frames have T - field + 1 moments, and a
-    moment's vector does not depend on what lies around it.
+    Moment i is frames i .. i + ``field`` - 1. Nothing is padded, so T frames have T - field + 1 moments, and the
+    vector of a moment depends on its own frames only.
     """
 
     def __init__(self, dim: int = 64, channels: int = 24, field: int = 5):

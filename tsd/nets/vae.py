@@ -11,21 +11,21 @@ from tsd.nets.blocks import ResBlock, norm, per_frame, zero
 
 LOG_VARIANCE_RANGE = (-20.0, 4.0)
 FIRST_LOG_VARIANCE = -6.0
-"""Posterior noise at the start of training: with the usual 0 the latents drown in it for hundreds of steps."""
+"""Initial log variance of the posterior: with the usual 0, noise hides the latents for hundreds of steps."""
 
 FLOW_SCALE = 0.1
-"""Flow in units of the picture's side for an output of 1: a face rarely moves farther than that. Our choice."""
+"""Flow in units of the picture's side for an output of 1. A face rarely moves farther. Our choice."""
 
 OF_LATENTS = ("encoder.", "to_moments.", "latent_mean", "latent_std")
-"""How the names of those of a VAE's parameters and buffers begin that decide what its latents are."""
+"""Prefixes of the names of parameters and buffers that determine the latents."""
 
 
 def enlarged(x: Tensor, times: int) -> Tensor:
-    """x [N, C, h, w] -> [N, times * h, times * w * C], bilinear as ``F.interpolate``, the channels of a position side
-    by side.
+    """x [N, C, h, w] -> [N, times * h, times * w * C]: bilinear upsampling as in ``F.interpolate``, with the channels
+    last.
 
-    By two products of matrices, for OpenVINO a tenth of the time; the second puts channels where they belong, of which
-    there are few.
+    Computed as two matrix products, which take OpenVINO a tenth of the time; the second one also moves the (few)
+    channels to the end.
     """
     channels, size = x.shape[1], x.shape[-1]
     rows = F.interpolate(torch.eye(x.shape[-2], device=x.device)[None], scale_factor=times, mode="linear")[0]
@@ -37,33 +37,33 @@ def enlarged(x: Tensor, times: int) -> Tensor:
 
 @dataclass
 class Appearance:
-    """What the decoder knows of the reference: picture [B, 3, H, W] in [-1, 1], its latent z [B, C, h, w], and where
-    known the maps [B * T, 2, 3] from positions in the frames to those in the picture (units of the side)."""
+    """What the decoder gets of the reference: picture [B, 3, H, W] in [-1, 1], its latent z [B, C, h, w], and, where
+    motion is known, maps [B * T, 2, 3] from positions in the frames to positions in the picture (units of the side)."""
 
     picture: Tensor
     latent: Tensor
     maps: Tensor | None = None
 
     def along(self, maps: Tensor) -> "Appearance":
-        """The same reference for frames whose heads are placed as ``maps`` say."""
+        """The same reference with the maps of some frames."""
         return Appearance(self.picture, self.latent, maps)
 
 
 class VAE(nn.Module):
-    """Encoder and light decoder, ``2 ** len(channels)`` times smaller latents.
+    """Encoder and light decoder; latents are ``2 ** len(channels)`` times smaller than the picture on each side.
 
-    channels: widths from the picture's half size down to the latent's size. Both ends of the net are pixel
-    (un)shuffles, so no layer at full size is wider than 12 channels.
-    decoder_channels: the decoder's own widths, where they are others; with one more than ``channels`` the encoder sees
-    the picture at half its size, and so on. A picture of 256 x 256 then has the latents of one of 128 x 128, and what
-    was trained on those paints it in twice the size (``VAEModule``'s ``decoder_only``). Our addition.
-    Latents leave ``encode`` with zero mean and unit std per channel: the statistics of the training
-    latents are stored with the weights (buffers ``latent_mean``, ``latent_std``).
+    channels: widths from half the picture's size down to the latent's size. Both ends of the net are pixel
+    (un)shuffles, so no convolution runs at full size.
+    decoder_channels: the decoder's widths, if they differ. With one width more than ``channels`` the encoder sees the
+    picture at half its size, and so on. A picture of 256 x 256 then has the latents of one of 128 x 128, and denoisers
+    trained on those can be used with it (``VAEModule``'s ``decoder_only``). Our addition.
+    ``encode`` gives latents of zero mean and unit std per channel. The statistics of the training latents are stored
+    with the weights (buffers ``latent_mean``, ``latent_std``).
 
-    The decoder moves the reference picture, as far as it chooses by the head's map where motion is known and by a dense
-    flow on top, and paints the rest (what turned into view, the mouth's inside): a frame's hair and glasses come from
-    the picture that is there anyway instead of through 24 times fewer numbers, and stay sharp and in place where the
-    latent is not. Our addition; the idea of moved pictures is that of Siarohin et al. 2019 (First Order Motion Model).
+    The decoder warps the reference picture by the map of the head (where motion is known; per position it chooses how
+    far) and by a dense flow on top. It paints the rest: parts that turned into view and the inside of the mouth. So
+    hair and glasses come from the reference picture and not through latents with 24 times fewer numbers, and stay
+    sharp. Our addition, after the warped pictures of Siarohin et al. 2019 (First Order Motion Model).
     """
 
     def __init__(
@@ -128,26 +128,26 @@ class VAE(nn.Module):
         return self.normalise(mean).unflatten(0, frames.shape[:-3])
 
     def appearance(self, pictures: Tensor) -> Appearance:
-        """Reference pictures [B, 3, H, W] made ready: once per video."""
+        """Prepare reference pictures [B, 3, H, W]: once per video."""
         return Appearance(pictures, self.encode(pictures))
 
     def decode(self, z: Tensor, appearance: Appearance) -> Tensor:
         """z [..., C, h, w] -> frames [..., 3, H, W] in [-1, 1].
 
-        The leading dimensions of z begin with the appearance's B, or the appearance is that of one picture for all.
-        Without maps the head is taken to be where it is in the picture, and the latent alone says where it went.
+        The first dimension of z is the appearance's B, or the appearance holds one picture for all. Without maps the
+        picture is not warped by the head's motion, and the latent alone tells where the head is.
         """
-        # Said rather than divided where it is known: an exporter cannot tell that B * ((B * T) // B) is B * T.
+        # Taken from the shape where possible: an exporter cannot tell that B * ((B * T) // B) is B * T.
         count = z.shape[1] if z.ndim == 5 else len(z) // len(appearance.picture)
         frames, _ = self.decode_raw(z.flatten(0, -4), appearance, count)
         return frames.clamp(-1, 1).unflatten(0, z.shape[:-3])
 
     def decode_raw(self, z: Tensor, appearance: Appearance, count: int) -> tuple[Tensor, Tensor]:
-        """z [B * count, C, h, w] -> pictures, not clamped (so that gradients flow), and the moved reference, both
+        """z [B * count, C, h, w] -> pictures, not clamped so that gradients flow, and the warped reference, both
         [B * count, 3, H, W]."""
         picture, latent = (per_frame(x, count) for x in (appearance.picture, appearance.latent))
         maps = torch.eye(2, 3, device=z.device).expand(len(z), 2, 3) if appearance.maps is None else appearance.maps
-        # channels_last: on a processor the narrow layers at half size are twice as fast as in the usual layout.
+        # channels_last: on a CPU the narrow layers at half size are twice as fast as in the contiguous (NCHW) layout.
         x = torch.cat([z, latent.to(z), placed_cells(latent.float(), maps).to(z)], 1)
         x = x.contiguous(memory_format=torch.channels_last)
         for layer in self.decoder:
@@ -158,7 +158,7 @@ class VAE(nn.Module):
         cells = F.pixel_unshuffle(moved, 2)
         x = self.paint(self.widen(x) + self.enter_moved(cells.contiguous(memory_format=torch.channels_last)))
         painted, share = self.to_picture(x).float().split([12, 4], 1)
-        # Painted and moved are mixed at half size, each colour's four pixels by the same four shares.
+        # Painted and warped pixels are mixed at half size; the three colours of a pixel share one weight.
         cells, painted = (x.unflatten(1, (3, 4)) for x in (cells, painted))
         mixed = cells + share.sigmoid()[:, None] * (painted - cells)  # as a graph, torch.lerp is six operations
         return F.pixel_shuffle(mixed.flatten(1, 2), 2), moved
@@ -166,7 +166,3 @@ class VAE(nn.Module):
     def normalise(self, latent: Tensor) -> Tensor:
         """Latents [N, C, h, w] to zero mean and unit std per channel."""
         return (latent - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
-
-    def denormalise(self, z: Tensor) -> Tensor:
-        """The inverse of ``normalise``."""
-        return z * self.latent_std[:, None, None] + self.latent_mean[:, None, None]

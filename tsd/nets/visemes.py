@@ -7,7 +7,7 @@ from tsd.clip import FPS, MELS, MELS_PER_FRAME, VISEMES
 
 
 class CausalConv(nn.Module):
-    """1-D convolution over [N, C, L] that sees no later column; stride keeps the last column of each group."""
+    """Causal 1-D convolution over [N, C, L]; with a stride it keeps the last column of each group."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, dilation: int = 1):
         super().__init__()
@@ -21,7 +21,7 @@ class CausalConv(nn.Module):
 class VisemeNet(nn.Module):
     """A causal convolution stack whose output for frame t is read ``look_ahead`` frames later.
 
-    So everything it knows of the future is ``look_ahead`` frames (at most 4: 160 ms), stated and bounded.
+    So its lookahead is exactly ``look_ahead`` frames (at most 4: 160 ms).
     """
 
     def __init__(self, channels: int = 128, blocks: int = 4, look_ahead: int = 3, dropout: float = 0.1):
@@ -54,7 +54,7 @@ class VisemeNet(nn.Module):
 
     @property
     def past(self) -> int:
-        """Frames before its own that an output depends on: what a stream has to keep."""
+        """Frames before its own that an output depends on; a stream has to keep them."""
         columns, jump = 0, 1
         for conv in (layer.conv for layer in self.modules() if isinstance(layer, CausalConv)):
             columns += (conv.kernel_size[0] - 1) * conv.dilation[0] * jump

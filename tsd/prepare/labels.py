@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from tsd.clip import VISEMES
+from tsd.data.features import log_mel
 from tsd.data.tracks import read_visemes
-from tsd.media.audio import log_mel
 from tsd.prepare.alignment import align, can_align
 from tsd.prepare.recording import Recording, Words
 from tsd.prepare.visemes import visemes_from_events, visemes_from_words

@@ -3,13 +3,12 @@
 import json
 from collections import Counter
 from collections.abc import Iterable
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from tsd.data.manifest import manifest_path
-from tsd.media.atomic import replacing
+from tsd.media.atomic import write_file
 
 SPLITS = ("train", "val", "test")
 
@@ -56,23 +55,4 @@ def write_manifests(
 
 def write_jsonl(path: Path, rows: list[dict]) -> None:
     """One JSON object per line; the file appears when it is complete."""
-    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
-
-
-def write_array(path: Path, array: np.ndarray) -> None:
-    """A ``.npy`` that appears when it is complete."""
-    buffer = BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    write_atomic(path, buffer.getvalue())
-
-
-def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """A ``.npz`` that appears when it is complete."""
-    buffer = BytesIO()
-    np.savez(buffer, **arrays)
-    write_atomic(path, buffer.getvalue())
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    write_file(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())

@@ -9,8 +9,8 @@ from safetensors.numpy import save
 from tsd.clip import VISEME_PAST
 from tsd.data.dataset import ClipDataset
 from tsd.data.shards import CARD, INDEX, TABLE, Card, bounds_of, index_of, pack_chunk, sha
+from tsd.media.atomic import write_file
 from tsd.prepare.collect import parse_shard
-from tsd.prepare.manifests import write_atomic
 
 CHUNK_FRAMES = 8192
 """Frames per chunk: 30 to 100 MB. What an interruption may cost, and what a machine downloads at once."""
@@ -45,13 +45,13 @@ def write_shards(
     for number in range(first, len(paths), machines):
         if not paths[number].is_file():
             clips = range(bounds[number], bounds[number + 1])
-            write_atomic(paths[number], pack_chunk([pack_clip(dataset, clip, mel) for clip in clips]))
+            write_file(paths[number], pack_chunk([pack_clip(dataset, clip, mel) for clip in clips]))
     if not all(path.is_file() for path in paths):
         return False
     index = index_of(card, bounds, [path.stat().st_size for path in paths])
-    write_atomic(folder / TABLE, table)
-    write_atomic(folder / INDEX, json.dumps(index).encode())
-    write_atomic(folder / CARD, card.to_bytes())
+    write_file(folder / TABLE, table)
+    write_file(folder / INDEX, json.dumps(index).encode())
+    write_file(folder / CARD, card.to_bytes())
     return True
 
 

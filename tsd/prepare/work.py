@@ -8,6 +8,7 @@ import numpy as np
 from tsd.clip import FPS
 from tsd.data.flows import SIDE as FLOW_SIDE
 from tsd.data.flows import compute_flows
+from tsd.media.atomic import write_array, write_arrays, write_file
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio, speech_share
 from tsd.media.faces import detect_faces
 from tsd.media.heads import Head, face_arrays
@@ -15,7 +16,6 @@ from tsd.media.lids import eyes_open
 from tsd.media.timeline import read_timeline, resampled_frames
 from tsd.media.video import resize_square, video_info, write_video
 from tsd.prepare.labels import Labels, label
-from tsd.prepare.manifests import write_array, write_arrays, write_atomic
 from tsd.prepare.pieces import LOOKED_AT, MIN_SEEN, Piece, Unusable, cut_pieces, find_pieces
 from tsd.prepare.recording import Recording
 from tsd.prepare.settings import Settings
@@ -101,7 +101,7 @@ def _use_kept(recording: Recording, settings: Settings, result: dict) -> None:
             result["notes"].append("without a visible face")
     if settings.flow:
         files["flow"] = stem.with_suffix(".flow.npz")
-        write_atomic(files["flow"], compute_flows(np.stack(thumbs)).to_bytes())
+        write_file(files["flow"], compute_flows(np.stack(thumbs)).to_bytes())
     result["clips"].append(_line(recording, root, video, num_frames, recording.text, labels.source, files))
 
 
@@ -174,7 +174,7 @@ def _write_clip(
         result["notes"].append("without a visible face")
     if settings.flow:
         files["flow"] = stem.with_name(f"{stem.name}.flow.npz")
-        write_atomic(files["flow"], compute_flows(frames).to_bytes())
+        write_file(files["flow"], compute_flows(frames).to_bytes())
     video = stem.with_name(f"{stem.name}.mp4")
     write_video(video, frames, sound if len(wave) else None, keyframe_every=KEYFRAMES)
     text = " ".join(said) if said else recording.text if alone else ""

@@ -1,1 +1,1 @@
-"""Trained nets at work: no training, no Lightning, no Hydra."""
+"""Inference with trained nets: no training code, no Lightning, no Hydra."""

@@ -1,4 +1,4 @@
-"""Who computes an exported graph: ONNX Runtime or OpenVINO, behind one call. (PyTorch runs the nets themselves.)"""
+"""Backends that run exported graphs: ONNX Runtime and OpenVINO, behind one call. (PyTorch runs the nets directly.)"""
 
 from collections.abc import Callable
 from functools import cache
@@ -14,11 +14,11 @@ Graph = Callable[..., list[np.ndarray]]
 
 PRECISIONS = {"torch": ("fp32",), "onnxruntime": ("fp32", "int8"), "openvino": ("fp32", "bf16", "int8")}
 SHAPES = 4
-"""Shapes of inputs that OpenVINO keeps a compiled graph for."""
+"""Number of input shapes for which OpenVINO keeps a compiled graph."""
 
 
 def available() -> list[str]:
-    """Every backend that is installed here, in each of its precisions: ``torch``, ``onnxruntime-int8``, …"""
+    """The installed backends in each of their precisions: ``torch``, ``onnxruntime-int8``, …"""
     return [
         name if precision == "fp32" else f"{name}-{precision}"
         for name, precisions in PRECISIONS.items()
@@ -34,7 +34,7 @@ def has_int8() -> bool:
 
 
 def has_bf16() -> bool:
-    """Whether OpenVINO computes in bfloat16 on this processor rather than emulating it."""
+    """Whether this processor computes in bfloat16 natively, by OpenVINO's account."""
     return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
@@ -42,9 +42,10 @@ def has_bf16() -> bool:
 def openvino_core():
     """The one ``openvino.Core`` of this process.
 
-    A core gives the thread that first uses it a stack for signal handlers and takes it back when it ends. Several cores
-    that do not end in reverse order, or end in another thread, leave in use a stack that is freed: the next signal
-    (Ctrl-C, the end of a child) then kills the process.
+    A core installs a stack for signal handlers in the thread that first uses it and frees it when the core is
+    destroyed. If several cores are not destroyed in reverse order, or in another thread, a freed stack stays in use:
+    the next signal (Ctrl-C, the end of a child) then kills the process. With one core for the whole process this cannot
+    happen.
     """
     import openvino
 
@@ -64,10 +65,10 @@ def parse(backend: str) -> tuple[str, str]:
 
 
 def open_graph(backend: str, model: bytes, threads: int, fixed: bool = False, callers: int = 1) -> Graph:
-    """An ONNX model made ready to run on ``threads`` threads.
+    """Load an ONNX model to run on ``threads`` threads.
 
-    ``fixed``: its inputs come in few shapes, worth compiling for each where the backend can. ``callers``: how many may
-    call it at once, each on ``threads`` threads.
+    ``fixed``: its inputs have few different shapes, so the backend may compile it for each. ``callers``: how many
+    threads may call it at the same time, each using ``threads`` threads.
     """
     name, precision = parse(backend)
     if name == "onnxruntime":
@@ -76,7 +77,7 @@ def open_graph(backend: str, model: bytes, threads: int, fixed: bool = False, ca
 
 
 class OnnxRuntimeGraph:
-    """ONNX Runtime on the processor; any number may call it at once."""
+    """ONNX Runtime on the CPU; any number of threads may call it at the same time."""
 
     def __init__(self, model: bytes, threads: int):
         import onnxruntime
@@ -84,7 +85,7 @@ class OnnxRuntimeGraph:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
-        # Every graph has threads of its own: those that spin after a call take the cores from the graph called next.
+        # Every graph has its own threads. If they kept spinning after a call, they would slow down the next graph.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self.inputs = [entry.name for entry in self.session.get_inputs()]
@@ -94,8 +95,8 @@ class OnnxRuntimeGraph:
 
 
 class OpenVinoGraph:
-    """OpenVINO on the processor, a stream per caller; fp32 stays fp32 where the processor could do bfloat16, and what
-    int8 leaves in floating point, too: bfloat16 does not tell 256 levels apart."""
+    """OpenVINO on the CPU, one stream per caller. fp32 stays fp32 even where the CPU has bfloat16, and so does what
+    int8 leaves in floating point: bfloat16 cannot represent 256 levels."""
 
     def __init__(self, model: bytes, threads: int, precision: str, fixed: bool, callers: int):
         self.model, self.fixed, self.callers = model, fixed, callers
@@ -106,7 +107,7 @@ class OpenVinoGraph:
             "NUM_STREAMS": callers,
         }
         self.requests: dict[tuple, SimpleQueue] = {}
-        """By shapes of inputs: the requests that nobody is using."""
+        """Idle inference requests, by the shapes of the inputs."""
         self.compiling = Lock()
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:

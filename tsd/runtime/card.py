@@ -1,4 +1,4 @@
-"""What `python -m tsd.export` leaves beside the graphs: a card with everything an application has to know."""
+"""The card of an export, beside its graphs: everything that an application has to know."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from tsd.diffusion import Schedule
 
 NAME, FORMAT = "card.json", 2
 PLAIN = re.compile(r"[A-Za-z0-9_]+(-[a-z0-9]+)?\.(onnx|safetensors)")
-"""Files of an export lie beside its card: no name leads elsewhere."""
+"""Form of the names of an export's files: they lie beside the card, so no name may lead elsewhere."""
 KINDS = {"resolution": int, "latents": dict, "look_ahead": int, "past": int, "schedules": dict, "files": dict}
 
 
@@ -53,7 +53,7 @@ class Card:
             raise ValueError(f"{self.folder / NAME} holds schedules that are none ({error}): export again") from error
 
     def file(self, name: str) -> Path:
-        """A file of the export, refused where it is not what the card was written for."""
+        """Path of a file of the export. ValueError if it is not the file that the card was written for."""
         path = self.folder / name
         if name not in self.content["files"]:
             known = ", ".join(self.content["files"])

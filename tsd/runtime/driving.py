@@ -1,5 +1,5 @@
-"""A video whose speech is to be replaced: whose face it shows, where it is on every frame, and which frame shows it
-best. The face is found, followed and cut out as `python -m tsd.prepare` does it for training."""
+"""A video to be dubbed: the face in it, its position in every frame, and the frame that shows it best. The face is
+detected, tracked and cropped as in `make prepare`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from tsd.media.shots import change, find_cuts, thumbnail
 from tsd.media.timeline import Timeline, frames_between, read_timeline, resampled_frames, there_and_back
 
 LOOK_EVERY = 3
-"""Faces are looked for on every third frame and their landmarks interpolated, as in training."""
+"""Faces are detected in every third frame and their landmarks interpolated, as in preparation."""
 
 MAX_RIVAL = 0.2
-"""Share of the time in which a second face of comparable size may be seen."""
+"""Fraction of the time in which a second face of comparable size may be visible."""
 
 
 CHOICES = {
@@ -40,7 +40,7 @@ class DrivingVideo:
     path: Path
     timeline: Timeline
     squares: np.ndarray
-    """[T, 3], see ``crops.squares``: what is cut out of every frame."""
+    """[T, 3], see ``crops.squares``: the crop of every frame."""
     points: np.ndarray
     """float32 [T, 5, 2], landmarks in units of the squares."""
     spans: np.ndarray
@@ -88,7 +88,7 @@ class DrivingVideo:
         return landmarks_to_motion(self.points)
 
     def frames(self) -> Iterator[np.ndarray]:
-        """Its frames uint8 [H, W, 3], there and back for ever."""
+        """Its frames uint8 [H, W, 3], forwards and backwards without end."""
         return there_and_back(self.path, self.timeline, len(self))
 
     def crop(self, number: int, size: int) -> np.ndarray:
@@ -97,10 +97,10 @@ class DrivingVideo:
         return crop(picture, self.squares[number], size)
 
     def best_frame(self, span: int = 0) -> int:
-        """The frame of a span that shows the face most from the front, and nearest to where it usually is.
+        """The frame of a span that shows the face most frontally and nearest to its usual position.
 
-        What has to be invented of the others is least then: a frontal face hides no cheek, and a usual one is moved
-        least. Whether its eyes are shut does not matter, for eyes stay the video's.
+        With it as reference the other frames need the least invention: a frontal face hides no cheek, and one at the
+        usual position is warped least. Shut eyes do not matter, because the eyes stay the video's.
         """
         here = np.flatnonzero(self.spans == span)
         points = self.points[here]

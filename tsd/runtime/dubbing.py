@@ -1,4 +1,4 @@
-"""A video made to say other words: the mouth of every frame is generated for new speech, the rest stays the video's."""
+"""Dubbing: the mouth of every frame of a video is generated for new speech; the rest stays the video's."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,22 +18,22 @@ from tsd.runtime.hearing import Hearing, heard
 from tsd.runtime.speaking import Known, Speaker, Speaking
 
 LENGTHS = ("speech", "shorter", "video")
-"""How long a dubbed video is: as the speech (a shorter video runs back and forth), as whichever ends first, or as the
-video (which goes on in silence)."""
+"""Length of a dubbed video: that of the speech (a shorter video runs back and forth), that of the shorter one, or that
+of the video (the rest is silent)."""
 
 
 def common_length(length: str, speech: int, video: int) -> int:
-    """Frames of the result, of those that speech and video have, by a rule of LENGTHS."""
+    """Number of frames of the result, from those of speech and video, by a rule of LENGTHS."""
     return {"speech": speech, "shorter": min(speech, video), "video": video}[length]
 
 
 @dataclass
 class Dubbing:
-    """Iterate over it for the frames uint8 [<= chunk, H, W, 3] of the video, dubbed. What is in memory does not grow
-    with the length of speech or video, and the frames do not depend on ``chunk``.
+    """Iterate over it for the dubbed frames uint8 [<= chunk, H, W, 3]. Memory does not grow with the length of speech
+    or video, and the frames do not depend on ``chunk``.
 
-    ``wave`` float32 [N] at 16 kHz, the sound of the result; ``reference_frame`` is the number of the video's frame that
-    shows the nets whose mouth it is, None where another picture does.
+    ``wave``: float32 [N] at 16 kHz, the sound of the result. ``reference_frame``: number of the video's frame that is
+    the reference image; None if another picture is.
     """
 
     talker: object
@@ -104,7 +104,7 @@ class Dubbing:
 
 
 def latent_masks(masks: np.ndarray, size: int) -> Tensor:
-    """float32 [T, R, R] -> [T, 1, size, size]: what of each position is generated; whole where any of its pixels is."""
+    """float32 [T, R, R] -> [T, 1, size, size]: share of each position that is generated, the largest of its pixels."""
     return F.adaptive_max_pool2d(torch.from_numpy(masks)[:, None], size)
 
 

@@ -1,4 +1,4 @@
-"""Exported graphs in the place of the nets they came from: a Talker does not see the difference."""
+"""Exported graphs with the interfaces of the nets that they came from, so that a Talker can use either."""
 
 import numpy as np
 import torch
@@ -12,14 +12,15 @@ from tsd.runtime.wavefront import BLOCK
 
 
 class Exported:
-    """Graphs of one export on one backend. ``callers``: how many threads may call at once; they share the threads."""
+    """Graphs of one export on one backend. ``callers``: how many may call at the same time; they share ``threads``."""
 
     def __init__(self, card: Card, backend: str, threads: int, callers: int = 1):
         self.card, self.backend, self.threads, self.callers = card, backend, threads, callers
 
     def open(self, graph: str, fixed: bool = False, shared: bool = False, alone: bool = False) -> Graph:
-        """The graph, in int8 where that is asked for and this graph is worth it. ``shared``: for all callers at once,
-        else for one, with all threads or (``alone``) with one, which is faster where little is to be computed."""
+        """Open a graph, in int8 if the backend asks for it and the export has this graph in int8. ``shared``: all
+        callers use it at the same time. Otherwise it has one caller and uses all threads, or one thread if ``alone``,
+        which is faster for small graphs."""
         small = f"{graph}-int8.onnx"
         has_small = self.backend.endswith("-int8") and small in self.card.content["files"]
         model = self.card.file(small if has_small else f"{graph}.onnx").read_bytes()
@@ -94,7 +95,7 @@ class ExportedVAE(Exported):
         self.latent_channels, self.latent_size = (card.content["latents"][key] for key in ("channels", "size"))
         self.encoder, self.decoder = self.open("encoder", fixed=True), self.open("decoder", fixed=True, shared=True)
         self.decoder_alone = self.open("decoder", fixed=True) if callers > 1 else self.decoder
-        """For a frame at a time, of which two cannot be decoded at once."""
+        """For single frames, which cannot be split among callers: it uses all threads."""
 
     def encode(self, frames: Tensor) -> Tensor:
         """frames [..., 3, H, W] -> z [..., C, h, w]."""

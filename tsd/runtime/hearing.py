@@ -1,4 +1,4 @@
-"""Speech in pieces of any size to visemes, as the whole recording would give them."""
+"""Streaming viseme recognition: sound in pieces of any size gives the same visemes as the whole recording."""
 
 from collections.abc import Iterable, Iterator
 from typing import Protocol
@@ -11,12 +11,12 @@ from tsd.clip import FPS, MELS, MELS_PER_FRAME, SAMPLE_RATE, VISEME_FUTURE, VISE
 from tsd.media.audio import HOP, SAMPLES_PER_FRAME, WINDOW, as_samples, log_mel
 
 MARGIN = (WINDOW - HOP) // 2
-"""Samples beyond a frame's own that its last log-mel column hears."""
+"""Samples after a frame's own that its last log-mel column needs."""
 
 
 class Recogniser(Protocol):
-    """Log-mel [1, T * MELS_PER_FRAME, MELS] -> logits [1, T, V], for which it looks ``look_ahead`` frames into the
-    future and ``past`` into the past."""
+    """Log-mel [1, T * MELS_PER_FRAME, MELS] -> logits [1, T, V]. An output depends on ``look_ahead`` frames after and
+    ``past`` frames before its own."""
 
     look_ahead: int
     past: int
@@ -25,14 +25,14 @@ class Recogniser(Protocol):
 
 
 def look_ahead_ms(recogniser: Recogniser) -> float:
-    """Milliseconds of sound after a frame's own 40 ms that must be there before the frame can be made."""
+    """Lookahead: milliseconds of sound after a frame's own 40 ms that are needed before the frame can be generated."""
     return (recogniser.look_ahead + VISEME_FUTURE) * 1000 / FPS + 1000 * MARGIN / SAMPLE_RATE
 
 
 class Hearing:
-    """What has been heard of one stream. Holds the last second or so of it, however long the stream is.
+    """State of one sound stream: about the last second of it, however long the stream is.
 
-    ``chunk``: frames worth waiting for before the net is run; what comes out does not depend on it.
+    ``chunk``: the net runs once so many frames are ready; the results do not depend on it.
     """
 
     def __init__(self, recogniser: Recogniser, chunk: int = 1):
@@ -48,8 +48,8 @@ class Hearing:
 
     @torch.inference_mode()
     def push(self, wave: np.ndarray) -> Tensor:
-        """The next samples float32 [N] -> windows [n, W, V] of frames whose future is now known, n a multiple of
-        ``chunk``: a net meets the same shape again and again."""
+        """The next samples float32 [N] -> viseme windows [n, W, V] of the frames whose lookahead is now complete. n is
+        a multiple of ``chunk``, so that the net sees few different shapes."""
         self.wave = np.concatenate([self.wave, wave])
         self._listen((len(self.wave) - MARGIN) // SAMPLES_PER_FRAME)
         known = self.first + len(self.mel) // MELS_PER_FRAME - self.recogniser.look_ahead
@@ -60,7 +60,7 @@ class Hearing:
 
     @torch.inference_mode()
     def finish(self) -> Tensor:
-        """The windows [n, W, V] of what was still waiting for more sound: there is none."""
+        """The end of the stream: windows [n, W, V] of the frames that were still waiting for sound."""
         self._listen(-(-len(self.wave) // SAMPLES_PER_FRAME))
         self._recognise(self.first + len(self.mel) // MELS_PER_FRAME)
         return self._windows(len(self.visemes) - VISEME_PAST)
@@ -92,13 +92,13 @@ class Hearing:
 
 
 AT_ONCE = 32
-"""Frames of sound that is there already which are heard at once: of fewer, the past would be heard again and again. Our
-choice."""
+"""Frames that are recognised together where their sound is available already. With fewer, the same past would be
+processed again and again. Our choice."""
 
 
 def heard(hearing: Hearing, audio: Iterable[np.ndarray], chunk: int) -> Iterator[tuple[Tensor, bool]]:
-    """Viseme windows [n, W, V] of a stream's pieces, long pieces cut so that no more than needed is held; and whether
-    the sound for more is there already, or has to be waited for."""
+    """Viseme windows [n, W, V] of a stream's pieces, and whether more sound is available without waiting. Long pieces
+    are cut, to bound memory."""
     samples = -(-AT_ONCE // chunk) * chunk * SAMPLES_PER_FRAME
     for piece in audio:
         piece = as_samples(piece)

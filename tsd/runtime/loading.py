@@ -1,4 +1,4 @@
-"""The nets of a chain, from a folder of weights or of an export, for the backends that are there."""
+"""Load the nets of a chain from weights or from an export, for the installed backends."""
 
 from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -20,15 +20,15 @@ FASTEST = {
     "student": ("onnxruntime-int8", "onnxruntime", "openvino", "torch"),
     "visemes": ("onnxruntime", "openvino", "torch"),
 }
-"""What `backend=auto` takes, the first that is installed: as experiments/latency found them. bfloat16 only where the
-processor computes in it, int8 only where it does and the export was judged to be as good in it."""
+"""Order in which `backend=auto` takes the first that is installed, as measured in experiments/latency. bfloat16 only
+where the CPU computes in it; int8 only where the CPU has fast int8 and the export's int8 passed the quality check."""
 INT8_LOSES = {"psnr_db": 0.3, "mouth_r": 0.01}
-"""At most, against PyTorch."""
+"""The most that int8 may lose against PyTorch."""
 
 
 @dataclass
 class Nets:
-    """A chain's nets, or exported graphs in their place. ``backends``: {stage: who computes it}."""
+    """A chain's nets, or exported graphs in their place. ``backends``: {stage: its backend}."""
 
     vae: object
     student: object = None
@@ -60,8 +60,8 @@ def schedules_of(path: str | Path) -> dict[str, Schedule]:
 
 
 def from_weights(weights: Mapping[str, str | Path | None]) -> Nets:
-    """Weights files by stage, run by PyTorch. ``teacher`` takes the student's place where only it is given; what is
-    not given stays out: without ``student`` and ``visemes`` a talker only decodes."""
+    """Nets from weights files by stage, run by PyTorch. Without ``student``, ``teacher`` takes its place. Stages may be
+    left out: without ``student`` and ``visemes`` a talker can only decode."""
     vae = checkpoint.load(weights["vae"], "vae")
     nets = Nets(vae)
     kind = next((stage for stage in ("student", "teacher") if weights.get(stage)), None)
@@ -85,7 +85,7 @@ def from_export(card: Card, backend: str | Mapping[str, str], threads: int) -> N
     held = {
         stage: card.file(f"{stage}.safetensors") for stage in theirs if f"{stage}.safetensors" in card.content["files"]
     }
-    # PyTorch divides a single call among threads of its own, which would fight with callers side by side.
+    # PyTorch splits each call over its own threads, which would compete with parallel callers.
     callers = threads if "torch" not in chosen.values() else 1
     workers = ThreadPoolExecutor(callers, "tsd") if callers > 1 else None
     graphs = {stage: EXPORTED[stage](card, name, threads, callers) for stage, name in chosen.items() if name != "torch"}
@@ -105,8 +105,8 @@ def good_in_int8(card: Card) -> bool:
 
 
 def choose(backend: str | Mapping[str, str], int8: bool = False) -> dict[str, str]:
-    """``auto``, one backend for everything, or {stage: backend} -> {stage: backend}; ``auto`` takes int8 where it pays,
-    if ``int8``. Raises ValueError for others."""
+    """``auto``, one backend for everything, or {stage: backend} -> {stage: backend}. ``int8``: ``auto`` may take int8
+    where it is faster. ValueError for other values."""
     wanted = dict(backend) if isinstance(backend, Mapping) else dict.fromkeys(EXPORTED, backend)
     if unknown := set(wanted) - set(EXPORTED):
         raise ValueError(f"backend={backend}: {', '.join(unknown)} is no stage; stages are {', '.join(EXPORTED)}")

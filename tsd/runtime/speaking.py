@@ -1,4 +1,4 @@
-"""The student at work on one video: latents in order, a few frames at a time."""
+"""Generates the latents of one video with the student, in order, a few frames at a time."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from tsd.nets.vae import Appearance
 
 @dataclass
 class Speaker:
-    """A reference made ready: its picture and latent, motion [M], and the features every frame uses."""
+    """A prepared reference: its picture and latent, motion [M], and the features that every frame uses."""
 
     appearance: Appearance
     motion: Tensor
@@ -32,8 +32,8 @@ class Speaker:
 
 @dataclass
 class Known:
-    """Frames that are there already and of which a part is made anew: their latents [T, C, h, w], and which ``share``
-    [T, 1, h, w] in 0..1 of every position is generated."""
+    """Existing frames that are partly regenerated: their latents [T, C, h, w], and ``share`` [T, 1, h, w] in 0..1, how
+    much of each position is generated."""
 
     latents: Tensor
     share: Tensor
@@ -41,8 +41,8 @@ class Known:
 
 @dataclass
 class Part:
-    """The next T frames of a video under way: z [1, T, C, h, w] after the steps taken so far, what is known of them,
-    and what every step uses of their condition, which the first step reads."""
+    """The next T frames of a video in progress: z [1, T, C, h, w] after the steps taken so far, the known frames, and
+    the features of the conditioning, which the first step computes for all steps."""
 
     z: Tensor
     condition: Condition
@@ -51,10 +51,11 @@ class Part:
 
 
 class Speaking:
-    """Latents of one speaker, from visemes and motion. A causal student's memory of the last frames per layer and step
-    is all that is kept, so a video may be of any length, and its latents do not depend on how it is cut.
+    """Latents of one speaker, from visemes and motion. The state is a causal student's memory of the last frames per
+    layer and step. So a video may have any length, and its latents do not depend on how it is cut into parts.
 
-    Part by part, each by all its steps; or step by step, where every step sees the parts in their order.
+    Call it part by part (all steps of each), or call ``begin`` and ``step``; then every step must see the parts in
+    order.
     """
 
     def __init__(self, student, speaker: Speaker, schedule: Schedule, seed: int = 0):
@@ -62,7 +63,7 @@ class Speaking:
         self.memories: list[list[Tensor] | None] = [None] * schedule.num_steps
         self.known = torch.tensor([speaker.known])
         self.noise = torch.randn(speaker.latent.shape, generator=torch.Generator().manual_seed(seed))[:, None]
-        """One for all frames, so that they differ only where speech and motion do."""
+        """The same for all frames, so that they differ only where speech and motion do."""
 
     @torch.inference_mode()
     def __call__(
@@ -70,9 +71,9 @@ class Speaking:
     ) -> Tensor:
         """The next T frames' viseme windows [T, W, V] and motion [T, M] -> latents [T, C, h, w].
 
-        ``start`` [T or 1, C, h, w]: begin from these latents with noise of the schedule's first strength added,
-        instead of from noise alone. ``known``: only a share of each position is generated; where nothing is, the known
-        latents with the step's noise on them are what the net sees at every step, and themselves what comes out.
+        ``start`` [T or 1, C, h, w]: start from these latents plus noise of the schedule's first strength, instead of
+        from noise alone. ``known``: generate only a share of each position. Where the share is 0, the net sees the
+        known latents plus the step's noise at every step, and the result is the known latents.
         """
         part = self.begin(windows, motion, start, known)
         for k in range(self.schedule.num_steps):
@@ -93,15 +94,15 @@ class Speaking:
 
     @torch.inference_mode()
     def step(self, part: Part, k: int) -> None:
-        """Step k of a part whose steps before it are taken, after that step of the part before it."""
+        """Step k of a part, after its steps before k and after step k of the previous part."""
         speaker, known = self.speaker, part.known
         if part.frames is None:
             part.frames = self.student.read_frames(part.condition, speaker.reference)
 
         def predict(z_s: Tensor, s: Tensor, k: int) -> Tensor:
             eps_hat, self.memories[k] = self.student.step(z_s, s, speaker.reference, part.frames, self.memories[k])
-            # Where latents are known so is their noise, and with the true noise a step leads to the known latents with
-            # less of it: the net's guess is not needed there.
+            # Where latents are known, their noise is known too. A step with the true noise gives the known latents with
+            # less noise, so the net's estimate is not needed there.
             return eps_hat if known is None else torch.lerp(self.noise.expand_as(z_s), eps_hat, known.share)
 
         part.z = advance(predict, part.z, self.schedule, k)

@@ -1,4 +1,4 @@
-"""A face and speech in, frames out. No training code: this is what an application imports."""
+"""The interface for applications: a face and speech in, frames out. Imports no training code."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,11 +24,11 @@ from tsd.runtime.speaking import Speaker, Speaking
 from tsd.runtime.wavefront import Wavefront
 
 REFERENCE_START = 5.0
-"""Noise strength on the reference's latent when a video begins from it. Our choice."""
+"""Noise strength that is added to the reference's latent when a video starts from it. Our choice."""
 
 
 class Talker:
-    """Visemes, student and VAE of one chain, whoever computes them.
+    """Viseme recogniser, student and VAE of one chain, on any backend.
 
     >>> talker = Talker.load("outputs/export")                                           # doctest: +SKIP
     >>> talker.set_reference("face.png")                                                 # doctest: +SKIP
@@ -47,12 +47,12 @@ class Talker:
         self.vae, self.student, self.recogniser, self.motion_bank = vae, student, visemes, motion
         self.schedules = schedules or {}
         self.backends: dict[str, str] = {}
-        """{stage: who computes it}"""
+        """{stage: its backend}"""
         self.workers: Executor | None = None
-        """Threads for nets that may be called side by side."""
+        """Threads for nets that may be called in parallel."""
         self.reference: Speaker | None = None
         self.met: set[tuple[int, str]] = set()
-        """Sizes of chunks and modes that the nets have been run in."""
+        """(chunk, mode) pairs that the nets have been run with, so that their graphs are compiled."""
 
     @classmethod
     def load(
@@ -61,9 +61,9 @@ class Talker:
         backend: str | Mapping[str, str] = "auto",
         threads: int | None = None,
     ) -> "Talker":
-        """Trained nets at work.
+        """Load trained nets.
 
-        source: what `python -m tsd.export` wrote (its folder or card.json), a folder of weights, or weights files by
+        source: what `make export` wrote (its folder or card.json), a folder of weights, or weights files by
         stage: {"vae": …, "student" or "teacher": …, "visemes": …, "motion": …}; the last two are needed only to
         speak. Weights are run by PyTorch. backend: for an export ``auto`` (per stage the fastest that is installed),
         one of ``runtime.backends.available()``, or {stage: backend}. threads: of ONNX Runtime and OpenVINO; PyTorch's
@@ -102,14 +102,14 @@ class Talker:
         motion: str = "natural",
         start: str = "noise",
     ) -> Iterator[np.ndarray]:
-        """Frames uint8 [<= chunk, R, R, 3] as soon as the sound for them is there; mode ``e2``: latents float32
+        """Frames uint8 [<= chunk, R, R, 3] as soon as their sound is available; mode ``e2``: latents float32
         [<= chunk, C, h, w], to be decoded later.
 
-        audio: pieces of any size, float32 [N] in [-1, 1] or int16 [N] at 16 kHz (``as_samples``); a file's pieces give
-        the frames that the whole file gives, whatever ``chunk`` is: larger ones cost less per frame and are ready
-        later. Memory does not grow with time.
-        Graphs are compiled when they first meet a shape, for longer than a frame lasts: unless all sound is there
-        already (a list), the first stream of a kind speaks some silence to itself before it asks for sound.
+        audio: pieces of any size, float32 [N] in [-1, 1] or int16 [N] at 16 kHz (``as_samples``). The frames do not
+        depend on the sizes of pieces or on ``chunk``; larger chunks cost less per frame and are ready later. Memory
+        does not grow with time. Backends compile graphs when they first see a shape, which takes longer than a frame
+        lasts. So, unless all sound is available (a list), the first stream of each chunk and mode runs on some silence
+        before it asks for sound.
         motion: ``natural``, or ``still``. start: ``noise``, or ``reference``.
         """
         speaker, schedule = self.reference, self.schedule(steps)
@@ -151,8 +151,8 @@ class Talker:
         reference: str | Path | np.ndarray | None = None,
         face: str | None = None,
     ) -> Dubbing:
-        """A video of one face whose mouth says other words: iterate for its frames uint8 [<= chunk, H, W, 3] at 25
-        frames a second. Head, eyes and everything else stay the video's.
+        """Dub a video of one face with other speech: iterate for its frames uint8 [<= chunk, H, W, 3] at 25 frames a
+        second. Only the mouth is generated; head, eyes and background stay the video's.
 
         video: a file, or what was read of one. audio: a file or float32 [N] at 16 kHz. length: see
         ``dubbing.LENGTHS``. reference: a picture of the face, instead of the frames of the video that show it best.
@@ -172,7 +172,7 @@ class Talker:
         return Dubbing(self, speaker, video, speech_of(wave, num_frames), num_frames, steps, chunk, seed)
 
     def require_stream(self) -> None:
-        """Raises ValueError where frames cannot be made one after the other."""
+        """ValueError where this talker cannot generate frames one after the other."""
         if self.recogniser is None or not self.student.causal:
             raise ValueError("this talker cannot stream: it takes a recogniser and a causal student")
 
@@ -207,13 +207,13 @@ class Talker:
         return self.recogniser(mel)[0].softmax(-1)
 
     def motion(self, speaker: Speaker, num_frames: int, seed: int = 0) -> Tensor:
-        """A natural motion [T, M] that begins at the speaker's own; still where no bank or no landmarks are there."""
+        """Natural motion [T, M] that starts at the speaker's own pose; constant without a motion bank or landmarks."""
         if self.motion_bank is None or not speaker.known:
             return speaker.motion.expand(num_frames, -1)
         return self.motion_bank.replay(speaker.motion, num_frames, seed)
 
     def motion_cycle(self, speaker: Speaker, seed: int = 0, motion: str = "natural") -> Tensor:
-        """The motion [P, M] that a stream repeats for ever."""
+        """The motion [P, M] that a stream repeats without end."""
         if motion == "still":
             return speaker.motion[None]
         length = 1 if self.motion_bank is None else self.motion_bank.tracks.shape[1]

@@ -1,4 +1,4 @@
-"""Parts of a video behind each other: one is decoded, the next takes its last step, the one after it its first."""
+"""Streaming as a pipeline: one part of a video is decoded while the next parts take their denoising steps."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -11,13 +11,13 @@ from torch import Tensor
 from tsd.runtime.speaking import Part, Speaking
 
 BLOCK = 4
-"""Frames that are decoded together (a graph fills up fewer, so that it meets no more shapes than two): of a part of
-eight two blocks side by side. Our choice."""
+"""Frames that are decoded together. A part of eight frames is decoded as two blocks in parallel. Exported decoders pad
+smaller blocks to this size, so that they meet two shapes only. Our choice."""
 
 
 @dataclass
 class Moving:
-    """A part under way, where its heads are [T, 2, 3], and the steps it has taken."""
+    """A part in the pipeline: its frames, their maps to the reference [T, 2, 3], and the number of steps taken."""
 
     part: Part
     maps: Tensor
@@ -25,10 +25,10 @@ class Moving:
 
 
 class Wavefront:
-    """Rounds in which every part under way does what is next for it: a step of the schedule, or being decoded.
+    """Works in rounds. In a round every part in the pipeline takes its next step of the schedule, or is decoded.
 
-    Nothing in a round needs anything of the same round, so ``workers`` do all of it at once; without any it is done
-    one after the other. What comes out is the same, and does not depend on how many parts are under way.
+    The tasks of a round do not depend on each other, so ``workers`` run them in parallel; without workers they run one
+    after the other. The result is the same and does not depend on the number of parts in the pipeline.
 
     decode: latents [n, C, h, w] and maps [n, 2, 3] -> frames uint8 [n, R, R, 3]; None: latents come out, float32.
     """
@@ -37,14 +37,15 @@ class Wavefront:
         self.speaking, self.decode, self.workers = speaking, decode, workers
         self.moving: deque[Moving] = deque()
         self.round: list[list[Future]] = []
-        """What every part under way has been given to do."""
+        """The running tasks of every part in the pipeline."""
 
     def push(
         self, windows: Tensor, motion: Tensor, maps: Tensor, start: Tensor | None = None, more: bool = True
     ) -> np.ndarray | None:
-        """Begin the next part, and a round, when the round before is over: what that finished, if anything.
+        """Wait for the current round, add the next part and start a new round. Returns the frames or latents that the
+        finished round completed, or None.
 
-        ``more``: something else is to be done while the round is under way.
+        ``more``: the caller has other work to do while the new round runs.
         """
         made = self._gather()
         self.moving.append(Moving(self.speaking.begin(windows, motion, start), maps))
@@ -52,7 +53,7 @@ class Wavefront:
         return made
 
     def drain(self) -> Iterator[np.ndarray]:
-        """Rounds until nothing is under way."""
+        """Run rounds until the pipeline is empty."""
         while self.moving:
             made = self._gather()
             if made is not None:
@@ -60,13 +61,14 @@ class Wavefront:
             self._scatter(more=False)
 
     def _scatter(self, more: bool) -> None:
-        """A task that everything waits for is done here: waking another thread takes as long as a small graph."""
+        """Start a round. A single task that the caller waits for runs in this thread: waking another one would take as
+        long as a small graph."""
         tasks = [self._tasks(moving) for moving in self.moving]
         workers = self.workers if more or sum(map(len, tasks)) > 1 else None
         self.round = [[self._begin(task, workers) for task in of_part] for of_part in tasks]
 
     def _tasks(self, moving: Moving) -> list[Callable]:
-        """What is next for a part."""
+        """The next tasks of a part."""
         k, z = moving.steps, moving.part.z[0]
         if k < self.speaking.schedule.num_steps:
             return [lambda: self.speaking.step(moving.part, k)]
@@ -83,7 +85,7 @@ class Wavefront:
         return done
 
     def _gather(self) -> np.ndarray | None:
-        """The end of a round: frames or latents of the first part, where that was its last."""
+        """Wait for the round; returns frames or latents of the first part if it is finished."""
         results = [[future.result() for future in futures] for futures in self.round]
         self.round, first, num_steps = [], None, self.speaking.schedule.num_steps
         for moving, result in zip(list(self.moving), results, strict=True):

@@ -13,6 +13,8 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
 
+from tsd.media.atomic import write_file
+
 log = logging.getLogger(__name__)
 
 
@@ -39,10 +41,7 @@ class CSVLog(Logger):
         writer = csv.DictWriter(text, ["step", *names])
         writer.writeheader()
         writer.writerows(self.rows)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".part")
-        temporary.write_text(text.getvalue())
-        os.replace(temporary, self.path)
+        write_file(self.path, text.getvalue().encode())
 
     def log_hyperparams(self, *args, **kwargs) -> None:
         """The configuration lies beside the table in a file of its own."""

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from tsd.media.atomic import replacing
+
 
 class Requeue(SystemExit):
     """SIGTERM came and the checkpoint is written: the process ends with 75 (EX_TEMPFAIL), start it again."""
@@ -23,19 +25,13 @@ class SafeCheckpointIO(TorchCheckpointIO):
     """Checkpoints are written under another name and then renamed, and reading one never runs code."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options=None) -> None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            with temporary.open("wb") as file:
+            with replacing(path) as temporary, temporary.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             raise OSError(f"{path}: the checkpoint was not written and the one before it is whole ({error})") from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: str | Path, map_location=None, weights_only=None) -> dict[str, Any]:
         return read_checkpoint(path)
@@ -88,10 +84,11 @@ class Resume(L.pytorch.callbacks.Checkpoint):
         self.path, self.config, self.every_n_steps = Path(folder) / "last.ckpt", config, every_n_steps
         self.metrics: dict[str, float] = {}
         self.written_at, self.ended, self.random = 0, False, None
-        self.terminated, self.requeue = False, False
+        self.terminated, self.requeue, self.stopped_early = False, False, False
 
     def on_fit_start(self, trainer, module):
-        trainer.should_stop = self.ended  # what had stopped early does not go on
+        # What had stopped early does not go on; what had come to its last step does where more are asked for.
+        trainer.should_stop = self.ended and (self.stopped_early or trainer.global_step >= trainer.max_steps > 0)
 
     def on_train_start(self, trainer, module):
         self.written_at = trainer.global_step
@@ -124,6 +121,7 @@ class Resume(L.pytorch.callbacks.Checkpoint):
 
     def write_if_due(self, trainer) -> None:
         terminated = trainer.strategy.reduce_boolean_decision(self.terminated, all=False)
+        self.stopped_early = trainer.should_stop
         self.ended = trainer.should_stop or trainer.global_step >= trainer.max_steps
         if self.ended or terminated or trainer.global_step - self.written_at >= self.every_n_steps:
             self.written_at = trainer.global_step
@@ -135,10 +133,11 @@ class Resume(L.pytorch.callbacks.Checkpoint):
         signal.signal(signal.SIGTERM, self.previous_handler)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"ended": self.ended, "metrics": self.metrics}
+        return {"ended": self.ended, "stopped_early": self.stopped_early, "metrics": self.metrics}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.ended, self.metrics = bool(state["ended"]), dict(state["metrics"])
+        self.stopped_early = bool(state.get("stopped_early", False))
 
     def on_save_checkpoint(self, trainer, module, checkpoint):
         checkpoint |= {"config": self.config, "random": random_states()}

@@ -12,14 +12,14 @@ from typing import Any
 from tsd import losses
 from tsd.data.manifest import manifest_path
 from tsd.data.shards import read_card
-from tsd.prepare.manifests import write_atomic
+from tsd.media.atomic import write_file
 from tsd.training import check
 from tsd.training.check.values import nodes, show
 from tsd.weights import checkpoint
 
 FREE = re.compile(
-    r"(out|sweep|init|overwrite|dry_run|print_config|evaluate|stored|checkpoint_every|weights|logger|max_steps)(\..*)?"
-    r"|data\.(root|manifests|latents|vae_hash|viseme_dir|num_workers|cache_mb|preload|stream|stream_cache|stream_gb)"
+    r"(out|sweep|init|overwrite|dry_run|print_config|evaluate|stored|checkpoint_every|weights|logger)(\..*)?"
+    r"|data\.(root|manifests|latents|vae_hash|viseme_dir|num_workers|decoder|cache_mb|preload|stream|stream_cache|stream_gb)"
     r"|callbacks\.(checkpoint\.dirpath|pictures\..*)"
     r"|trainer\.(enable_.*|log_every_n_steps|accelerator|devices|num_nodes|strategy|profiler)"
 )
@@ -92,7 +92,22 @@ def update(folder: str | Path, **values: Any) -> None:
     """Write values into ``run.json``, whole or not at all."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "run.json", json.dumps((read(folder) or {}) | values, indent=1).encode())
+    write_file(folder / "run.json", json.dumps((read(folder) or {}) | values, indent=1).encode())
+
+
+LONGER = ("trainer.max_steps", "trainer.max_epochs")
+"""Keys that may be raised for a run to go on, finished or not."""
+
+
+def is_longer(before: Any, now: Any) -> bool:
+    """Whether a number of steps or epochs lets a run go on that had another one; -1 and None are without end."""
+    return before not in (None, -1) and (now in (None, -1) or now > before)
+
+
+def goes_on(folder: str | Path, now: dict[str, Any]) -> bool:
+    """Whether the folder holds the same run with fewer steps or epochs than are asked for now (``check_same`` first)."""
+    before = (read(folder) or {}).get("values", {})
+    return any(key in before and is_longer(before[key], now["values"].get(key)) for key in LONGER)
 
 
 def check_same(folder: str | Path, now: dict[str, Any]) -> None:
@@ -112,6 +127,8 @@ def check_same(folder: str | Path, now: dict[str, Any]) -> None:
     ]
     old_values, values = before.get("values", {}), now["values"]
     for key in sorted(set(old_values) | set(values)):
+        if key in LONGER and is_longer(old_values.get(key), values.get(key)):
+            continue
         if old_values.get(key) != values.get(key):
             changed.append(f"{key} is {show(values.get(key))} and was {show(old_values.get(key))}")
     if not changed:  # keys that came later, and are null, change nothing

@@ -8,8 +8,6 @@ stranger cannot run anything.
 import hashlib
 import inspect
 import json
-import os
-import tempfile
 from pathlib import Path
 
 import torch
@@ -17,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from tsd.media.atomic import replacing
 from tsd.nets.denoiser import Denoiser
 from tsd.nets.identity import IdentityNet
 from tsd.nets.lipreader import LipReader
@@ -40,7 +39,7 @@ NETS = {
 }
 MEMORY_FORMAT = torch.channels_last
 """How the weights of convolutions lie in memory, in training and after: on a processor the nets are up to a quarter
-faster so than in the usual layout (docs/decisions.md)."""
+faster so than in the usual layout (docs/design/training-speed.md)."""
 
 LARGEST_ARGUMENT, MAX_ARGUMENTS = 1024, 64
 """A card that asks for wider, deeper or more than this is refused before anything is built."""
@@ -54,19 +53,11 @@ def save(
     card: plain values worth keeping with the weights (steps, seed, scores, schedules).
     dtype: what real numbers are rounded to; ``load`` gives float32 again.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     header = json.dumps({"stage": stage, "arguments": arguments, "card": card}, sort_keys=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
     tensors = {name: t.to(dtype) if t.dtype == torch.float32 else t for name, t in tensors.items()}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    os.close(handle)
-    try:
+    with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={"tsd": header})
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
     return file_hash(path)
 
 

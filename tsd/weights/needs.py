@@ -36,17 +36,13 @@ def below(config: dict) -> dict[str, Path]:
         if name == "teacher":
             stands_on = checkpoint.read_header(found[name], name)["card"].get("stands_on")
             required = {"vae": stands_on["vae"]} if isinstance(stands_on, dict) and "vae" in stands_on else {}
-    if "student" in found:  # that makes latents for the decoder of another VAE
-        checkpoint.check_origin(config["init"], found["student"])
     if "sync_loss" in found and (fault := not_apart(found["sync_loss"], config["weights"].get("sync"))):
         raise ValueError(fault)
     return {name: found[name] for name in needs}
 
 
 def is_asked(name: str, config: dict) -> bool:
-    """Whether the stage uses what it may stand on: terms of weight 0 and a share of 0 ask nobody."""
-    if name == "student":
-        return config["stage"]["module"].get("generated_share", 1) > 0
+    """Whether the stage uses what it may stand on: terms of weight 0 use nothing."""
     return name not in TERMS or any(config["loss"][term] for term in TERMS[name])
 
 

@@ -37,7 +37,7 @@ def check(weights: Mapping[str, str | None]) -> None:
     for stage, given in weights.items():
         if given and Path(given).parent.parent == folder() and not Path(given).is_file():
             raise FileNotFoundError(
-                f"no released {stage} weights at {given}: `make release` (weights/people: `make real`) and "
+                f"no released {stage} weights at {given}: `make release` (weights/people: `make chain NAME=real`) and "
                 "`make publish` make them, "
                 "TSD_WEIGHTS=<folder> says where they are, weights=demo takes those of `make demo`"
             )

@@ -127,7 +127,7 @@ def who(instruments: Instruments, video: Tensor, embedding: Tensor) -> Row:
 
 
 def identity_row(embeddings: Tensor, reference: Tensor, every: int) -> Row:
-    """``IdentityCosine``'s columns, and FEATURES, of every ``every``-th frame's embeddings [1, N, D] against
+    """Identity columns, and FEATURES, of every ``every``-th frame's embeddings [1, N, D] against
     ``reference`` [1, D]."""
     cosines = identity_cosines(embeddings, reference)
     start, _, end = start_middle_end(cosines, every)

@@ -1,28 +1,31 @@
 """A report as one HTML page that opens without a network: tables, intervals, curves, and the contact sheet inside."""
 
-from html import escape
 from pathlib import Path
 
+from markupsafe import Markup
 from PIL import Image
 
-from tsd.evaluation.page.charts import figures, interval_chart, line_chart
+from tsd.evaluation.page.charts import interval_chart, line_chart
 from tsd.evaluation.page.elements import (
+    NOTHING,
     document,
     doubt,
+    figure,
+    figures,
     finite,
     html_table,
     items,
+    paragraph,
     picture,
     plain_table,
     section,
-    tag,
     text_number,
     value,
 )
 from tsd.evaluation.pairs.report import FACES, NOTES, PIXELS, TITLES, counted
 from tsd.evaluation.report import CONTROLS, DENOISE_COLUMNS, GENERATE_COLUMNS
 from tsd.evaluation.report.tables import FOLLOW_COLUMNS, LONG_COLUMNS
-from tsd.prepare.manifests import write_atomic
+from tsd.media.atomic import write_file
 
 LISTED = 50
 """Rows of a long list that the page shows; the JSON has all."""
@@ -30,7 +33,7 @@ LISTED = 50
 
 def write_page(path: Path, report: dict, sheet: Image.Image | None) -> None:
     """``page`` beside the report ``path``: the same name, .html."""
-    write_atomic(path.with_suffix(".html"), page(report, sheet).encode())
+    write_file(path.with_suffix(".html"), page(report, sheet).encode())
 
 
 def page(report: dict, sheet: Image.Image | None = None) -> str:
@@ -65,7 +68,7 @@ def chain_page(report: dict, sheet: Image.Image | None) -> str:
         ),
         section(
             "Speaking, from pure noise, the head as in the clip",
-            html_table(report, followed, FOLLOW_COLUMNS, ["follow.recon"]) if followed else "",
+            html_table(report, followed, FOLLOW_COLUMNS, ["follow.recon"]) if followed else NOTHING,
             charts(report, FOLLOW_COLUMNS, followed, ["follow.recon"]),
         ),
         section("Exchanged speech and faces", exchanged(report)),
@@ -121,16 +124,15 @@ def title(row: str) -> str:
     return f"student {leaf}" if leaf[:1] == "k" and leaf[1:].isdigit() else leaf
 
 
-def charts(report: dict, columns: dict[str, str], rows: dict[str, str], controls) -> str:
+def charts(report: dict, columns: dict[str, str], rows: dict[str, str], controls) -> Markup:
     """An interval chart for every column that some row has."""
-    made = {
-        escape(heading) + doubt(report, metric): interval_chart(report, metric, rows, controls)
+    return figures(
+        figure(heading, interval_chart(report, metric, rows, controls), doubt(report, metric))
         for metric, heading in columns.items()
-    }
-    return figures(made)
+    )
 
 
-def exchanged(report: dict) -> str:
+def exchanged(report: dict) -> Markup:
     """Cross identity and viseme swap, a line each."""
     lines = [
         f"Another's picture with this clip's speech, student {name}: nearer to the picture's person in "
@@ -145,29 +147,29 @@ def exchanged(report: dict) -> str:
     return items(lines)
 
 
-def long_run(name: str, run: dict) -> str:
+def long_run(name: str, run: dict) -> Markup:
     """Curves of one long run over its windows."""
-    seconds, made = run["seconds"], {}
+    seconds, made = run["seconds"], []
     for column, heading in LONG_COLUMNS.items():
         track = [window.get(column) for window in run["windows"]]
         if column != "second" and finite(track):
-            made[escape(heading)] = line_chart({heading: ("main", track)}, seconds)
+            made.append(figure(heading, line_chart({heading: ("main", track)}, seconds)))
     return section(f"{seconds:g} s from one picture, student {name}", figures(made))
 
 
-def over_time(report: dict) -> str:
+def over_time(report: dict) -> Markup:
     """Curves of the shown pairs: the real video's in grey."""
-    made = {}
+    made = []
     for tracks in report["tracks"]:
         for track, heading in (("mouth_open", "mouth opening"), ("sharpness", "sharpness")):
             if track in tracks:
                 found = {"real": ("control", tracks[track]["real"]), "generated": ("main", tracks[track]["generated"])}
                 seconds = len(tracks[track]["real"]) / tracks["fps"]
-                made[escape(f"{tracks['name']}: {heading}")] = line_chart(found, seconds)
+                made.append(figure(f"{tracks['name']}: {heading}", line_chart(found, seconds)))
     return figures(made)
 
 
-def verdicts(report: dict) -> str:
+def verdicts(report: dict) -> Markup:
     """What could not be measured, and every expectation of a metric that is not usable."""
     heads, rows = ["metric", "expected", "difference", "low", "high", "n"], []
     known = {metric for summaries in report["statistics"].values() for metric in summaries}
@@ -178,21 +180,21 @@ def verdicts(report: dict) -> str:
                 rows.append([metric, check["expected"], check["difference"], check["low"], check["high"], check["n"]])
     usable = ", ".join(metric for metric, verdict in judged.items() if verdict["usable"]) or "none"
     missing = items(f"{metric}: {reason}" for metric, reason in report.get("unavailable", {}).items())
-    failed = tag("p", "Expectations that do not hold:", class_="warn") + plain_table(heads, rows) if rows else ""
-    return section("Can the metrics be believed?", tag("p", f"Rank their controls: {escape(usable)}."), failed, missing)
+    failed = [paragraph("Expectations that do not hold:", "warn"), plain_table(heads, rows)] if rows else []
+    return section("Can the metrics be believed?", paragraph(f"Rank their controls: {usable}."), *failed, missing)
 
 
-def provenance(report: dict) -> str:
+def provenance(report: dict) -> Markup:
     """What the report was made of."""
     nets = report.get("networks") or {name: f"weights {digest}" for name, digest in report["weights"].items()}
     lines = [f"{name}: {text}" for name, text in (nets | report["settings"]).items()]
     return section("Made of", items([*lines, f"seconds: {report['seconds']}"]))
 
 
-def listed(heads: list[str], rows: list[list[object]]) -> str:
+def listed(heads: list[str], rows: list[list[object]]) -> Markup:
     """A table of the first rows, and how many more there are; empty without rows."""
     if not rows:
-        return ""
+        return NOTHING
     more = len(rows) - LISTED
-    note = tag("p", f"and {more} more, in the JSON", class_="soft") if more > 0 else ""
+    note = paragraph(f"and {more} more, in the JSON", "soft") if more > 0 else NOTHING
     return plain_table(heads, rows[:LISTED]) + note

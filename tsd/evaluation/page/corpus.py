@@ -4,20 +4,30 @@ belong together."""
 import json
 import re
 from collections import Counter
-from html import escape
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 from PIL import Image
 
 from tsd.clip import FPS, SAMPLE_RATE, VISEMES
 from tsd.data.manifest import Entry, Manifest, manifest_path, read_manifest
 from tsd.data.tracks import load_tracks
-from tsd.evaluation.page.charts import figures
-from tsd.evaluation.page.elements import document, items, picture, plain_table, section, tag
+from tsd.evaluation.page.elements import (
+    CHARTS,
+    NOTHING,
+    document,
+    figure,
+    figures,
+    items,
+    paragraph,
+    picture,
+    plain_table,
+    section,
+)
+from tsd.media.atomic import write_file
 from tsd.media.audio import load_audio
 from tsd.media.video import read_frames, video_info
-from tsd.prepare.manifests import write_atomic
 
 SHOWN, EXAMPLES, COUNTED = 40, 10, 500
 """Clips on the contact sheet, clips drawn with their sound, clips whose visemes are counted."""
@@ -35,11 +45,11 @@ def write_corpus_page(root: Path, folder: str = "manifests", seed: int = 0) -> P
         if path.is_file() and path.stat().st_size:
             splits[split] = read_manifest(path, root)
     if not splits:
-        raise FileNotFoundError(f"{root / folder}: no manifests; prepare the corpus with `python -m tsd.prepare` first")
+        raise FileNotFoundError(f"{root / folder}: no manifests; prepare the corpus with `make prepare` first")
     rejected = root / folder / "rejected.jsonl"
     lines = rejected.read_text(encoding="utf-8").splitlines() if rejected.is_file() else []
     target = root / folder / "report.html"
-    write_atomic(target, page(root.name, splits, [json.loads(line) for line in lines], seed).encode())
+    write_file(target, page(root.name, splits, [json.loads(line) for line in lines], seed).encode())
     return target
 
 
@@ -61,30 +71,25 @@ def page(name: str, splits: dict[str, Manifest], rejected: list[dict], seed: int
         section("How much", plain_table(["split", "clips", "people", "hours"], rows)),
         section("Not used", plain_table(["reason", "times"], [[r, n] for r, n in reasons.most_common()]))
         if reasons
-        else "",
+        else NOTHING,
         section(f"Where visemes come from{note}", items(f"{n} {source}" for source, n in sources.most_common())),
-        section(f"Visemes{note}", figures({"share of the frames that have any": histogram(entries)})),
+        section(f"Visemes{note}", figures([figure("share of the frames that have any", histogram(entries))])),
         section("Contact sheet", picture(sheet(entries[:SHOWN]), "a frame out of the middle of each clip")),
         section(
             "Ten clips drawn at random",
-            tag("p", "The sound, and below it the most probable viseme of every frame.", class_="soft"),
-            "".join(example(entry) for entry in entries[:EXAMPLES]),
+            paragraph("The sound, and below it the most probable viseme of every frame.", "soft"),
+            *map(example, entries[:EXAMPLES]),
         ),
     )
 
 
-def histogram(entries: list[Entry]) -> str:
+def histogram(entries: list[Entry]) -> Markup:
     """Bars: the share of each viseme over all frames with visemes; empty where none has."""
     total = np.sum([load_tracks(entry).labels.sum(0) for entry in entries], axis=0)
     if not total.sum():
-        return ""
-    share, parts = total / total.sum(), []
-    for i, (viseme, value) in enumerate(zip(VISEMES, share, strict=True)):
-        y, width = 18 * i, 230 * value / share.max()
-        parts.append(tag("text", viseme, x=0, y=y + 13, class_="row"))
-        parts.append(f'<rect class="main" x="40" y="{y + 2}" width="{width:.1f}" height="13"/>')
-        parts.append(tag("text", f"{value:.1%}", x=f"{46 + width:.1f}", y=y + 13))
-    return tag("svg", "".join(parts), viewBox=f"0 0 340 {18 * len(VISEMES)}", role="img")
+        return NOTHING
+    bars = zip(VISEMES, (total / total.max()).tolist(), (total / total.sum()).tolist(), strict=True)
+    return CHARTS.shares([(viseme, round(230 * length, 1), f"{share:.1%}") for viseme, length, share in bars])
 
 
 def sheet(entries: list[Entry]) -> Image.Image:
@@ -98,7 +103,7 @@ def sheet(entries: list[Entry]) -> Image.Image:
     return Image.fromarray(canvas)
 
 
-def example(entry: Entry) -> str:
+def example(entry: Entry) -> Markup:
     """Waveform and visemes of a clip on one time axis, under three of its frames."""
     labels = load_tracks(entry).labels
     has_sound = video_info(entry.video).has_audio
@@ -106,26 +111,22 @@ def example(entry: Entry) -> str:
     stills = read_frames(entry.video, [0, entry.frames // 2, entry.frames - 1], 96)
     title = f"{entry.key} · {entry.identity} · visemes: {entry.viseme_source} · {entry.text or 'no text'}"
     images = picture(Image.fromarray(np.concatenate(list(stills), 1)), entry.key)
-    return tag("figure", tag("figcaption", escape(title)) + images + drawing(wave, labels))
+    return figure(title, images + drawing(wave, labels))
 
 
-def drawing(wave: np.ndarray, labels: np.ndarray) -> str:
+def drawing(wave: np.ndarray, labels: np.ndarray) -> Markup:
     """SVG: sound above, a coloured cell for every frame below, its name where it lasts."""
     num_frames = len(labels)
-    width, unit = 1000, 1000 / num_frames
+    unit = 1000 / num_frames
     steps = np.array_split(np.pad(wave, (0, max(0, num_frames * SAMPLE_RATE // FPS - len(wave)))), 500)
     loud = np.array([np.abs(step).max(initial=0) for step in steps])
     loud = 36 * loud / max(loud.max(), 1e-6)
     path = " ".join(f"M{2 * i} {40 - v:.1f}V{40 + v:.1f}" for i, v in enumerate(loud))
-    parts = [f'<path class="main" d="{path}"/>']
     names = np.where(labels.sum(1) > 0, labels.argmax(1), -1)
-    edges = [0, *(np.flatnonzero(np.diff(names)) + 1).tolist(), num_frames]
+    cells, edges = [], [0, *(np.flatnonzero(np.diff(names)) + 1).tolist(), num_frames]
     for a, b in zip(edges[:-1], edges[1:], strict=True):
         if (viseme := int(names[a])) < 0:
             continue
         fill = "#8b95a3" if viseme == 0 else HUES[viseme]
-        x, length = a * unit, (b - a) * unit
-        parts.append(f'<rect x="{x:.1f}" y="82" width="{length:.1f}" height="20" fill="{fill}"/>')
-        if length > 9 * len(VISEMES[viseme]):
-            parts.append(tag("text", VISEMES[viseme], x=f"{x + length / 2:.1f}", y=115, text_anchor="middle"))
-    return tag("svg", "".join(parts), viewBox=f"0 0 {width} 120", role="img")
+        cells.append((round(a * unit, 1), round((b - a) * unit, 1), fill, VISEMES[viseme]))
+    return CHARTS.sound(path, cells)

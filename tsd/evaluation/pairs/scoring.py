@@ -157,7 +157,7 @@ class Tally:
         return row
 
     def who(self, reference: Tensor) -> Row:
-        """``IdentityCosine``'s columns against ``reference`` [1, D], and FEATURES."""
+        """Identity columns against ``reference`` [1, D], and FEATURES."""
         row = identity_row(self.track("embedding"), reference, self.instruments.identity_every)
         return row | {FEATURES: row[FEATURES].tolist()}
 

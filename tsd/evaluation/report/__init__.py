@@ -15,12 +15,13 @@ from tsd.evaluation.report.tables import (
     CONTROLS,
     DENOISE_COLUMNS,
     GENERATE_COLUMNS,
+    markdown_table,
     number,
     table,
     to_json,
     to_markdown,
 )
-from tsd.prepare.manifests import write_atomic
+from tsd.media.atomic import write_file
 
 __all__ = [
     "CONTROLS",
@@ -33,6 +34,7 @@ __all__ = [
     "Rows",
     "add_frechet",
     "filled",
+    "markdown_table",
     "markers",
     "moments",
     "nest",
@@ -54,6 +56,6 @@ def write_report(
     if picture is not None:
         buffer = BytesIO()
         picture.save(buffer, "PNG")
-        write_atomic(path.with_name("sheet.png"), buffer.getvalue())
-    write_atomic(path.with_suffix(".md"), markdown(report).encode())
-    write_atomic(path, to_json(report).encode())
+        write_file(path.with_name("sheet.png"), buffer.getvalue())
+    write_file(path.with_suffix(".md"), markdown(report).encode())
+    write_file(path, to_json(report).encode())

@@ -4,12 +4,11 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
-from tsd.prepare.manifests import write_atomic
+from tsd.media.atomic import write_arrays, write_file
 
 
 class Parts:
@@ -31,7 +30,7 @@ class Parts:
             return None
 
     def write(self, name: str, part: dict) -> None:
-        write_atomic(self.folder / f"{name}.json", json.dumps(part).encode())
+        write_file(self.folder / f"{name}.json", json.dumps(part).encode())
 
     def once(self, name: str, make: Callable[[], dict]) -> dict:
         """A finished part, or what ``make`` gives, kept. Arrays that belong to it must be written by then."""
@@ -42,9 +41,7 @@ class Parts:
         return part
 
     def write_arrays(self, name: str, **arrays: np.ndarray) -> None:
-        buffer = BytesIO()
-        np.savez(buffer, **arrays)
-        write_atomic(self.folder / f"{name}.npz", buffer.getvalue())
+        write_arrays(self.folder / f"{name}.npz", arrays)
 
     def read_arrays(self, name: str) -> dict[str, np.ndarray]:
         with np.load(self.folder / f"{name}.npz", allow_pickle=False) as file:

@@ -47,7 +47,7 @@ def summarise_rows(clips: list[Rows], seed: int = 0) -> dict[str, dict[str, Summ
 def add_frechet(statistics: dict[str, dict[str, Summary]], features: list[dict[str, np.ndarray]]) -> None:
     """Adds ``fvd`` to every row: its distance from the row ``real`` of the same clips.
 
-    ``features``: {row: [D]} of each clip. nan below 2 clips; without an interval, see ``FrechetVideoDistance``.
+    ``features``: {row: [D]} of each clip. nan below 2 clips; without an interval, see ``frechet_distance``.
     Values of different features or numbers of clips are not comparable.
     """
     for name in statistics:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterable, Sequence
 
 from tsd.evaluation.report.expectations import EXPECTED, NOT_USABLE, mark
 from tsd.metrics import Summary
@@ -61,10 +62,10 @@ def number(metric: str, value: float) -> str:
     return f"{value:.2f}" if metric.endswith("_db") else f"{value:#.3g}".rstrip(".")
 
 
-def lines_of(heads: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; the first cell of every row is its name."""
-    lines = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+def markdown_table(head: Sequence[object], rows: Iterable[Iterable[object]]) -> str:
+    """A Markdown table of cells that are text or plain numbers; it ends without a line break."""
+    lines = [f"| {' | '.join(map(str, row))} |" for row in (head, *rows)]
+    return "\n".join([lines[0].replace("|  |", "| |"), "|---" * len(head) + "|", *lines[1:]])
 
 
 def table(
@@ -84,8 +85,8 @@ def table(
             return "unavailable"
         return number(metric, statistics[row][metric]["mean"]) if metric in statistics[row] else "–"
 
-    heads = [columns[metric] + mark(metric, judged or {}) for metric in known]
-    return lines_of(heads, [[title, *(cell(row, metric) for metric in known)] for row, title in shown.items()])
+    heads = ["", *(columns[metric] + mark(metric, judged or {}) for metric in known)]
+    return markdown_table(heads, [[title, *(cell(row, metric) for metric in known)] for row, title in shown.items()])
 
 
 def follow_text(report: dict, rows: dict[str, str]) -> str:
@@ -117,7 +118,7 @@ def protocol_text(report: dict) -> str:
         columns = {key: title for key, title in LONG_COLUMNS.items() if key in run["windows"][0]}
         rows = [["", *(number(key, window[key]) for key in columns)] for window in run["windows"]]
         text += f"{run['seconds']:g} s from one picture, student {name}; last 10 s over the first: {ends}.\n\n"
-        text += lines_of(list(columns.values()), rows) + "\n\n"
+        text += markdown_table(["", *columns.values()], rows) + "\n\n"
     return text and f"## Exchanged speech and faces, and long runs\n\n{text}"
 
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -12,12 +11,12 @@ import numpy as np
 from tqdm import tqdm
 
 from tsd.clip import FPS, SAMPLE_RATE
+from tsd.media.atomic import write_arrays, write_file
 from tsd.media.video import write_video
 from tsd.prepare.drawn.acting import act
 from tsd.prepare.drawn.drawing import Head
 from tsd.prepare.drawn.people import draw_person
 from tsd.prepare.drawn.sentences import draw_words
-from tsd.prepare.manifests import write_atomic
 from tsd.prepare.speech import FEMALE, LANGUAGES, MALE, Speech, Voice, say
 from tsd.prepare.visemes import visemes_from_events
 from tsd.prepare.workers import Lost, run_all
@@ -117,7 +116,7 @@ def _claim(root: Path, settings: Settings):
                 f"{note}: this corpus was made with {found}, not {content}; remove it or choose another root"
             )
     else:
-        write_atomic(note, json.dumps(content).encode())
+        write_file(note, json.dumps(content).encode())
 
 
 def plan_clips(num_identities: int, clips_per_identity: int, settings: Settings) -> Iterator[Plan]:
@@ -191,11 +190,9 @@ def make_clip(job: tuple[Path, Plan, Settings]):
     truth = {name: np.array([t[name] for _, t in drawn], np.float32) for name in drawn[0][1]}
     truth |= {"visemes": visemes_from_events(phonemes, num_frames).astype(np.float16), "pose": acting.pose}
     truth |= {"identity": np.array(plan.identity), "voice": np.array(str(plan.voice))}
-    buffer = BytesIO()
-    np.savez(buffer, **truth)
     stem = root / plan.stem
-    write_atomic(stem.with_suffix(".truth.npz"), buffer.getvalue())
-    write_atomic(stem.with_suffix(".txt"), transcript(plan, speech).encode())
+    write_arrays(stem.with_suffix(".truth.npz"), truth)
+    write_file(stem.with_suffix(".txt"), transcript(plan, speech).encode())
     write_video(stem.with_suffix(".mp4"), np.stack([f for f, _ in drawn]), _sound(rng, speech, plan.delay, num_frames))
 
 

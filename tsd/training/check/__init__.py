@@ -12,8 +12,6 @@ KEYS = {
     "": [
         *("stage", "model", "data", "optimizer", "trainer", "loss", "steps", "weights", "logger", "callbacks", "seed"),
         *("out", "sweep", "init", "overwrite", "checkpoint_every", "print_config", "dry_run", "evaluate", "stored"),
-        # Of experiments, per stage: known also where nothing refers to them any more.
-        *("max_steps", "p_blink", "sync_weight"),
     ],
     "stage": ["name", "needs", "net", "module", "monitor", "mode"],
     "model": ["name", "resolution", "windows", *checkpoint.NETS],

@@ -6,7 +6,7 @@ import torch
 
 from tsd.data.manifest import manifest_path
 from tsd.diffusion import Schedule
-from tsd.training.check.values import is_number, show
+from tsd.training.check.values import fits, show
 from tsd.weights import checkpoint
 
 
@@ -28,11 +28,6 @@ def combination_faults(config: dict) -> list[str]:
         found.append(f"stage.module.learns={show(learns)}: must name some of the schedules {names}, or be null")
     if stage["module"].get("decoder_only") and not config.get("init"):
         found.append("stage.module.decoder_only=true: needs init=<weights of the VAE whose encoder it keeps>")
-    if stage["module"].get("generated_share") and not stage["module"].get("decoder_only"):
-        found.append(
-            f"stage.module.generated_share={show(stage['module']['generated_share'])}: the student knows latents that "
-            "stay: set stage.module.decoder_only=true, or 0"
-        )
     for net in model:
         if net in checkpoint.NETS:
             try:
@@ -92,7 +87,7 @@ def sync_faults(config: dict) -> list[str]:
 def schedule_faults(path: str, node: Any) -> list[str]:
     """K without a schedule, or one that does not fall."""
     strengths = node.get("strengths") if isinstance(node, dict) else None
-    if not isinstance(strengths, list) or not strengths or not all(map(is_number, strengths)):
+    if not strengths or not fits(strengths, list[float]):
         return [f"{path}={show(strengths)}: K steps need a schedule of K falling noise strengths, e.g. steps=k2"]
     try:
         Schedule(tuple(strengths))

@@ -15,7 +15,7 @@ from tsd.data.datamodule import ClipDataModule
 from tsd.diffusion import Schedule
 from tsd.losses import LossWeights
 from tsd.modules.base import Stage
-from tsd.training.check.values import fits, is_ruled, show, type_hints, words_of
+from tsd.training.check.values import fits, rules, show, type_hints, words_of
 from tsd.weights import checkpoint
 
 ALLOWED = {
@@ -77,7 +77,7 @@ def target_faults(path: str, node: dict) -> list[str]:
     hints = type_hints(built)
     for key, value in given.items():
         hint = hints.get(key)
-        judged = key not in known or hint is None or isinstance(value, dict) or is_ruled(f"{path}.{key}")
+        judged = key not in known or hint is None or isinstance(value, dict) or rules(f"{path}.{key}")
         if not judged and not fits(value, hint):
             found.append(f"{path}.{key}={show(value)}: must be {words_of(hint)}")
     return found
