@@ -9,7 +9,7 @@ import pytest
 
 from tsd.data.datamodule import EndlessSampler
 from tsd.data.manifest import fingerprint, manifest_path, read_manifest
-from tsd.prepare.manifests import split_identities, write_jsonl, write_manifests
+from tsd.prepare.manifests import is_split_by_clips, split_names, write_jsonl, write_manifests
 
 
 def _write(root, *lines) -> None:
@@ -73,20 +73,19 @@ def test_a_missing_or_empty_manifest_says_which_command_makes_it(tmp_path):
 
 def test_people_are_split_whole_and_the_same_every_time():
     people = [f"p{i}" for i in range(40)]
-    split = split_identities(people, 0.1, 0.2, seed=3)
+    split = split_names(people, 0.1, 0.2, seed=3)
     counts = {name: list(split.values()).count(name) for name in ("train", "val", "test")}
     assert counts == {"train": 28, "val": 4, "test": 8}
-    assert split == split_identities(people[::-1] * 2, 0.1, 0.2, seed=3)
-    assert split != split_identities(people, 0.1, 0.2, seed=4)
-    assert "test" not in split_identities(people, 0.1, 0.0, seed=0).values()
-    assert set(split_identities(["a", "b", "c"], 0.01, 0.01, seed=0).values()) == {"train", "val", "test"}
+    assert split == split_names(people[::-1] * 2, 0.1, 0.2, seed=3)
+    assert split != split_names(people, 0.1, 0.2, seed=4)
+    assert "test" not in split_names(people, 0.1, 0.0, seed=0).values()
+    assert set(split_names(["a", "b", "c"], 0.01, 0.01, seed=0).values()) == {"train", "val", "test"}
 
 
 def test_splits_that_leave_nobody_are_refused():
-    with pytest.raises(ValueError, match="2 identities cannot be split"):
-        split_identities(["a", "b"], 0.1, 0.1, 0)
+    assert split_names(["a", "b"], 0.1, 0.1, 0) is None
     with pytest.raises(ValueError, match="val_ratio must lie in"):
-        split_identities(["a", "b"], 1.5, 0.1, 0)
+        split_names(["a", "b"], 1.5, 0.1, 0)
 
 
 def test_manifests_hold_every_clip_once(tmp_path):
@@ -170,3 +169,22 @@ print(len(manifest), len(manifest.people), spent, peak)
     assert (clips, people) == (1_000_000, 20_000) and spent < 3 and peak < 300
     orders = [list(islice(EndlessSampler(1_000_000, seed), 1000)) for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
+
+
+@pytest.mark.parametrize("people", [1, 2])
+def test_of_too_few_people_the_clips_are_split_and_the_lines_say_so(tmp_path, people):
+    records = [{"video": f"{i:02d}.mp4", "identity": str(i % people), "frames": 9} for i in range(12)]
+    assert write_manifests(tmp_path, records, 0.1, 0.2) == {"train": 9, "val": 1, "test": 2}
+    lines = [json.loads(line) for path in tmp_path.rglob("*.jsonl") for line in path.read_text().splitlines()]
+    assert len({line["video"] for line in lines}) == 12 and {line["split_by"] for line in lines} == {"clips"}
+    assert is_split_by_clips(tmp_path)
+    with pytest.raises(ValueError, match="2 clips of 1 people are too few .* clips.max_seconds"):
+        write_manifests(tmp_path, [r for r in records if r["identity"] == "0"][:2], 0.1, 0.1)
+
+
+def test_enough_people_are_split_by_people(tmp_path):
+    records = [{"video": f"{i:02d}.mp4", "identity": str(i % 4), "frames": 9} for i in range(12)]
+    write_manifests(tmp_path, records, 0.1, 0.1)
+    assert not is_split_by_clips(tmp_path)
+    with pytest.raises(ValueError, match="leave nobody to train on"):
+        write_manifests(tmp_path, records, 0.5, 0.6)

@@ -14,6 +14,7 @@ from tsd.commands.errors import user_errors
 from tsd.data.manifest import manifest_path
 from tsd.prepare.collect import Corpus, Splits, collect
 from tsd.prepare.join import join
+from tsd.prepare.manifests import is_split_by_clips
 from tsd.prepare.motion_bank import write_motion_bank
 from tsd.prepare.settings import Settings
 
@@ -68,6 +69,8 @@ def say(corpus: Corpus, root: Path, folder: str) -> None:
         for split in ("train", "val", "test")
     }
     print("  " + ", ".join(f"{split} {num}" for split, num in counts.items()))
+    if is_split_by_clips(root, folder):
+        print("  split by clips, for the people are too few: what is measured is of people who were trained on")
     if corpus.rejected:
         print(f"  {len(corpus.rejected)} rejected, see {root / folder / 'rejected.jsonl'}")
     for what, num in sorted(corpus.notes.items()):

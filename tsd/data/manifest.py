@@ -103,7 +103,7 @@ def read_manifest(path: str | Path, root: str | Path) -> Manifest:
         raise FileNotFoundError(f"{path}: no such manifest; write it with `python -m tsd.commands.prepare root={root}`")
     manifest = _scan(path, root)
     if not len(manifest):
-        raise ValueError(f"{path}: holds no clips; lower val_ratio and test_ratio or prepare more identities")
+        raise ValueError(f"{path}: holds no clips; prepare again with a val_ratio and test_ratio above 0")
     if len(manifest) <= CHECKED_WHOLE:
         for _ in manifest:
             pass

@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tsd.prepare.journal import Journal, alone, sweep
-from tsd.prepare.manifests import write_jsonl, write_manifests
+from tsd.prepare.manifests import check_ratios, write_jsonl, write_manifests
 from tsd.prepare.recording import Recording
 from tsd.prepare.settings import Settings
 from tsd.prepare.work import prepare_recording
@@ -31,7 +31,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Splits:
-    """How the people are split; see ``split_identities``."""
+    """How the people are split; see ``split_records``."""
 
     val_ratio: float = 0.1
     test_ratio: float = 0.1
@@ -66,6 +66,8 @@ def collect(
     Raises ValueError for a corpus that is read-only, is prepared by another process, or has no usable clip.
     """
     root, (index, count) = settings.root, parse_shard(shard)
+    if splits is not None:  # said now, not after a night of decoding
+        check_ratios(splits.val_ratio, splits.test_ratio)
     _require_writable({root, *(r.video.parent for r in recordings if r.framing == "kept")})
     place, fingerprint = root / folder, settings.fingerprint()
     journal = Journal(place, index, count)

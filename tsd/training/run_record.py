@@ -105,7 +105,7 @@ def is_longer(before: Any, now: Any) -> bool:
 
 
 def goes_on(folder: str | Path, now: dict[str, Any]) -> bool:
-    """Whether the folder holds the same run with fewer steps or epochs than are asked for now (``check_same`` first)."""
+    """Whether the folder holds the same run (``check_same``) with fewer steps or epochs than are asked for now."""
     before = (read(folder) or {}).get("values", {})
     return any(key in before and is_longer(before[key], now["values"].get(key)) for key in LONGER)
 
