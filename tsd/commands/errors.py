@@ -1,16 +1,55 @@
 """What every command line shares: a mistake of the user is one line on stderr and exit code 2, no traceback."""
 
+import errno
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from functools import wraps
 
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
+REMEDIES = {
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: "the quota of the disk is used up; free some space",
+    errno.EACCES: "no permission; write elsewhere with out=<folder>, or change the permission",
+    errno.EPERM: "no permission; write elsewhere with out=<folder>, or change the permission",
+    errno.EROFS: "the file system is read-only; write elsewhere with out=<folder>",
+    errno.EMFILE: "too many files are open; raise the limit (`ulimit -n 4096`), or use fewer workers",
+    errno.ENFILE: "too many files are open on this machine; close some programs",
+    errno.ENAMETOOLONG: "the name is too long for this file system; give a shorter one with name=",
+    errno.EIO: "the disk or the network share cannot be read or written; check it",
+}
+"""What the system refuses, and the cheapest remedy."""
+
+
+def refusal(error: OSError) -> str:
+    """An error of the system in one sentence: the file where one is known, what is wrong, what helps."""
+    name = f"{error.filename}: " if error.filename else ""
+    return name + REMEDIES.get(error.errno, (error.strerror or str(error)).lower())
+
+
+class Terminated(BaseException):
+    """SIGTERM has come: files that are half written go, as with Ctrl-C."""
+
+
+def _heed_sigterm() -> None:
+    """Let SIGTERM raise Terminated in this process; in those that it forks SIGTERM ends them as ever."""
+    owner = os.getpid()
+
+    def on_sigterm(number: int, _) -> None:
+        if os.getpid() == owner:
+            raise Terminated
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, on_sigterm)
+
 
 def user_errors(run: Callable) -> Callable:
-    """Decorator of the function below ``@hydra.main``: ValueError and FileNotFoundError become one line.
+    """Decorator of the function below ``@hydra.main``: ValueError and errors of the system become one line.
 
     Hydra prints what is wrong with overrides itself (unknown keys and groups, bad syntax), on one line
     and with exit code 1, unless HYDRA_FULL_ERROR is set. Other exceptions are bugs and keep their traceback.
@@ -18,11 +57,16 @@ def user_errors(run: Callable) -> Callable:
 
     @wraps(run)
     def wrapped(*args, **kwargs):
+        if threading.current_thread() is threading.main_thread():
+            _heed_sigterm()
         try:
             return run(*args, **kwargs)
         except KeyboardInterrupt:
             print("\nstopped; the same command continues", file=sys.stderr)
             raise SystemExit(130) from None
+        except Terminated:
+            print("stopped by SIGTERM; the same command continues", file=sys.stderr)
+            raise SystemExit(143) from None
         except (ValueError, FileNotFoundError, HydraException, OmegaConfBaseException) as error:
             if os.environ.get("HYDRA_FULL_ERROR"):
                 raise
@@ -33,6 +77,11 @@ def user_errors(run: Callable) -> Callable:
             # OmegaConf says what is wrong in its first line, then describes its own objects
             message = str(error).splitlines()[0] if isinstance(error, OmegaConfBaseException) else error
             print(f"error: {message}", file=sys.stderr)
+            raise SystemExit(2) from None
+        except OSError as error:
+            if os.environ.get("HYDRA_FULL_ERROR"):
+                raise
+            print(f"error: {refusal(error)}", file=sys.stderr)
             raise SystemExit(2) from None
 
     return wrapped

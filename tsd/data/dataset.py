@@ -94,9 +94,8 @@ class ClipDataset(Dataset):
         self.has_truth = any(e.truth for e in looked)
         self.has_boxes = self.has_truth or any(e.boxes for e in looked)
         if p_mismatch and len(self.people) < 2:
-            raise ValueError(
-                f"p_mismatch={p_mismatch} needs two identities in the split, found {len(self.people)}; p_mismatch=p00 does without"
-            )
+            found = f"p_mismatch={p_mismatch} needs two identities in the split, found {len(self.people)}"
+            raise ValueError(f"{found}; p_mismatch=p00 does without")
 
     def __len__(self) -> int:
         return len(self.entries) * self.windows_per_clip
