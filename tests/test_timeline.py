@@ -12,7 +12,7 @@ from mixed_folder import NTSC, encode
 from tsd.clip import FPS, SAMPLE_RATE
 from tsd.media import audio, timeline
 from tsd.media.audio import load_audio, speech_share
-from tsd.media.timeline import frames_between, read_timeline, resampled_frames, there_and_back
+from tsd.media.timeline import frames_between, read_timeline, resampled_frames, rising, there_and_back
 from tsd.media.video import write_video
 
 SECONDS = 61
@@ -150,3 +150,27 @@ def test_there_and_back_is_read_in_blocks_and_without_an_index(tmp_path, monkeyp
     read = timeline._read_from
     monkeypatch.setattr(timeline, "_read_from", lambda *args: {} if args[-1] else read(*args))
     assert np.array_equal(np.stack(frames_between(path, times, 20, 32)), whole[20:32])
+
+
+def test_a_pause_is_no_fault(tmp_path):
+    """A recording of a screen that stands still for 20 s."""
+    stamps = [i / 25 for i in range(5)] + [20 + i / 25 for i in range(5)]
+    read = read_timeline(encode(tmp_path / "a.mkv", list(disc_frames(10)), None, 25, stamps=stamps))
+    assert read.num_frames == pytest.approx(505, abs=1) and read.numbers()[250] in (4, 5)
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([3.0, 3.04, 3.04, 3.12, 3.16, 3.2, 3.24], [0, 0.04, 0.04, 0.12, 0.16, 0.2, 0.24]),
+        ([0.0, 0.04, 0.08, 0.07, 0.16, 0.2, 0.24], [0, 0.04, 0.08, 0.08, 0.16, 0.2, 0.24]),
+        ([5.0] * 6, [0, 0.1, 0.2, 0.3, 0.4, 0.5]),
+        ([0.5, 0.4, 0.3, 0.6, 0.2], [0, 0.1, 0.2, 0.3, 0.4]),
+        ([1.0], [0.0]),
+    ],
+)
+def test_stamps_that_do_not_rise(times, expected):
+    """Some frames stamped twice keep their place; stamps that say nothing are replaced by the usual distance."""
+    made = rising(np.array(times), 0.1)
+    np.testing.assert_allclose(made, expected, atol=1e-4)
+    assert (np.diff(made) > 0).all()

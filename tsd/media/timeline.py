@@ -17,8 +17,12 @@ BEFORE = 0.5
 """Seconds ahead of a wanted frame at which reading begins: the first pictures after a jump may lack others that they
 refer to."""
 
-LONGEST_STILL = 10.0
-"""Seconds between two time stamps above which they are taken to be broken: nobody talks through a still picture."""
+LONGEST_STILL = 60.0
+"""Seconds between two time stamps above which they are taken to be broken: recordings of a screen stand still while
+nothing moves, but nobody talks through a minute of one picture (our choice)."""
+
+MOST_TIED = 0.2
+"""Share of the frames whose stamp may not be above the one before it: recorders of webcams stamp some twice."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Timeline:
     """Seconds after which the last frame is over."""
     height: int
     width: int
+    stamped: bool = True
+    """Whether the file's own stamps rise, so that a moment can be jumped to."""
 
     @property
     def fps(self) -> float:
@@ -66,7 +72,7 @@ def read_timeline(path: str | Path) -> Timeline:
             time = frame.time
             if time is None:  # containers without time stamps: frames follow each other at the stated rate
                 time = times[-1] + usual if times else 0.0
-            if times and not 0 < time - times[-1] <= LONGEST_STILL:
+            if times and time - times[-1] > LONGEST_STILL:
                 raise ValueError(
                     f"{path}: time stamps go from {times[-1]:.3f} s to {time:.3f} s at frame {len(times)}; "
                     "re-encode the video"
@@ -81,8 +87,18 @@ def read_timeline(path: str | Path) -> Timeline:
             times.append(time)
             durations.append(float((frame.duration or 0) * (frame.time_base or 0)))
     last = durations[-1] if 0 < durations[-1] <= LONGEST_STILL else usual
-    stamps = np.array(times) - times[0]
-    return Timeline(stamps, float(stamps[-1] + last), *shape)
+    stamps = rising(np.array(times), usual)
+    return Timeline(stamps, float(stamps[-1] + last), *shape, stamped=bool((np.diff(times) > 0).all()))
+
+
+def rising(times: np.ndarray, usual: float) -> np.ndarray:
+    """Time stamps in seconds -> the same from 0 on, each above the one before it; ``usual`` seconds apart where more than
+    MOST_TIED of them are not, for they say nothing then."""
+    tied = np.diff(times) <= 0
+    if tied.mean() > MOST_TIED if len(tied) else False:
+        return np.arange(len(times)) * usual
+    apart = np.arange(len(times)) * 1e-6  # a frame that is stamped twice is shown for no time, and keeps its number
+    return np.maximum.accumulate(times - times[0]) + apart * bool(tied.any())
 
 
 def resampled_frames(path: str | Path, timeline: Timeline) -> Iterator[np.ndarray]:
@@ -118,7 +134,7 @@ def frames_between(path: str | Path, timeline: Timeline, first: int, end: int) -
     """The frames ``first`` to ``end`` - 1 of ``resampled_frames``, read from the nearest keyframe before them where
     the file's index keeps its word, else from the start."""
     numbers = timeline.numbers()[first:end]
-    found = _read_from(path, timeline, numbers, True)
+    found = _read_from(path, timeline, numbers, timeline.stamped)
     if set(numbers) - found.keys():
         found = _read_from(path, timeline, numbers, False)
     if set(numbers) - found.keys():
