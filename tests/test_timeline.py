@@ -12,6 +12,7 @@ from mixed_folder import NTSC, encode
 from tsd.clip import FPS, SAMPLE_RATE
 from tsd.media import audio, timeline
 from tsd.media.audio import load_audio, speech_share
+from tsd.media.shots import change, find_cuts, thumbnail
 from tsd.media.timeline import frames_between, read_timeline, resampled_frames, rising, there_and_back
 from tsd.media.video import write_video
 
@@ -101,8 +102,6 @@ def test_a_sound_longer_than_memory_allows_is_refused(tmp_path, monkeypatch):
 
 
 def test_pictures_are_compared_when_a_flash_is_a_cut():
-    from tsd.media.shots import change, find_cuts, thumbnail
-
     rng = np.random.default_rng(0)
     walls = [cv2.resize(rng.integers(0, 256, (4, 4, 3), np.uint8), (80, 60)) for _ in range(3)]
     noisy = [np.clip(wall + rng.normal(0, 4, wall.shape), 0, 255).astype(np.uint8) for wall in walls for _ in range(20)]
@@ -111,6 +110,20 @@ def test_pictures_are_compared_when_a_flash_is_a_cut():
     assert find_cuts(changes) == [20, 40]
     shaking = 40 + rng.normal(0, 4, 60)  # every frame changes as much as a cut does
     assert find_cuts(shaking) == []
+
+
+@pytest.mark.parametrize("repeats", [1, 2, 3, 5])
+def test_repeats_of_a_frame_do_not_make_cuts(repeats):
+    """A moving picture, each frame shown several times; a real cut in the middle; a call that stood still."""
+    rng = np.random.default_rng(1)
+    moves = rng.uniform(6, 12, 40)
+    moves[20] = 80
+    shown = np.zeros(40 * repeats)
+    shown[::repeats] = moves
+    shown += rng.uniform(0, 0.1, len(shown))  # what a codec makes of a repeat
+    assert find_cuts(shown) == [20 * repeats + 1]
+    still = np.concatenate([rng.uniform(2, 4, 20), np.zeros(100), [9.0], rng.uniform(2, 4, 20)])
+    assert find_cuts(still) == []
 
 
 @pytest.mark.parametrize(

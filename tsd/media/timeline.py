@@ -92,8 +92,8 @@ def read_timeline(path: str | Path) -> Timeline:
 
 
 def rising(times: np.ndarray, usual: float) -> np.ndarray:
-    """Time stamps in seconds -> the same from 0 on, each above the one before it; ``usual`` seconds apart where more than
-    MOST_TIED of them are not, for they say nothing then."""
+    """Time stamps in seconds -> the same from 0 on, each above the one before it; ``usual`` seconds apart where more
+    than MOST_TIED of them are not, for they say nothing then."""
     tied = np.diff(times) <= 0
     if tied.mean() > MOST_TIED if len(tied) else False:
         return np.arange(len(times)) * usual
