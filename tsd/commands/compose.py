@@ -21,9 +21,13 @@ from yaml import YAMLError
 from tsd.commands.errors import user_errors
 from tsd.training import check
 from tsd.training.check.values import nodes, show
-from tsd.weights import needs
+from tsd.weights import needs, releases
 
-CONF = str(Path(__file__).resolve().parents[2] / "conf")
+PACKAGE = Path(__file__).resolve().parents[1]
+CONF = str(next(folder for folder in (PACKAGE.parent / "conf", PACKAGE / "conf") if (folder / "sample.yaml").is_file()))
+"""Beside the package in the repository, inside it in a wheel."""
+
+os.environ.setdefault("TSD_WEIGHTS", str(releases.folder()))  # read by conf/weights
 HYDRA_TARGETS = {
     "launcher": r"hydra\._internal\.core_plugins\.basic_launcher\.BasicLauncher"
     r"|hydra_plugins\.hydra_joblib_launcher\.joblib_launcher\.JoblibLauncher"

@@ -28,8 +28,11 @@ def file_of(chain: Path, stage: str) -> Path | None:
 
 def folder() -> Path:
     """Where released chains lie, a folder each: the one that the environment's TSD_WEIGHTS names, else ``weights`` in
-    the current one, as the repository has it; conf/weights/drawn.yaml and people.yaml say the same."""
-    return Path(os.environ.get("TSD_WEIGHTS") or "weights")
+    the current folder, in the repository or in the installed package; conf/weights/drawn.yaml and people.yaml read
+    TSD_WEIGHTS."""
+    package = Path(__file__).resolve().parents[1]
+    places = (Path("weights"), package.parent / "weights", package / "released")
+    return Path(os.environ.get("TSD_WEIGHTS") or next((place for place in places if place.is_dir()), places[0]))
 
 
 def check(weights: Mapping[str, str | None]) -> None:
