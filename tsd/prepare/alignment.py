@@ -25,9 +25,9 @@ QUIET = 0.1
 """Peak up to which a recording is made louder for the decoder, which hears 16 bits."""
 
 LEAST_FIT, LEAST_FIT_FOREIGN = -32.0, -40.0
-"""Mean acoustic score of a tick below which the text is not what is said; of languages other than English,
-whose sounds the model only resembles. Right texts had -9 to -31 (English), -13 to -37 (German, Dutch), wrong ones -29 to
--75 and -41 to -73 where they could be aligned at all (experiments/recogniser)."""
+"""Mean acoustic score of a tick below which the text is not what is said: English, and other languages, whose sounds
+the model only resembles. Right texts had -9 to -31 (English), -13 to -37 (German, Dutch), wrong ones -29 to -75 and -41
+to -73 where they could be aligned at all."""
 
 
 class Unfit(ValueError):
