@@ -12,6 +12,7 @@ from tsd.data.datamodule import ClipDataModule
 from tsd.data.dataset import collate
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.data.sound import SoundDataset, stretched, time_shares
+from tsd.evaluation.page.corpus import write_corpus_page
 from tsd.media.distortion import (
     at_a_level,
     at_speed,
@@ -154,6 +155,11 @@ def test_distorted_sound_is_finite_and_as_long():
             heard = distorted(wave, np.random.default_rng(seed), babble)
             assert heard.shape == wave.shape and heard.dtype == np.float32 and np.isfinite(heard).all()
             assert np.abs(heard).max() <= 1
+
+
+def test_the_page_of_a_corpus_without_pictures(corpus):
+    page = write_corpus_page(corpus).read_text()
+    assert "Contact sheet" not in page and "a/two.flac" in page and "Ten clips" in page
 
 
 def test_all_visemes_have_a_place():
