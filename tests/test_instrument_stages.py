@@ -6,9 +6,12 @@ from fake_stages import small_stage, trained_by
 from fakes import fake_clip
 from torch.nn.functional import one_hot
 
-from tsd.clip import VISEME_PAST, VISEMES, viseme_windows
+from tsd.clip import PHONEMES, VISEME_PAST, VISEMES, viseme_windows
+from tsd.losses import LossWeights
 from tsd.modules.augmentation import other_voices
 from tsd.modules.mouth import PATIENCE
+from tsd.modules.visemes import VisemeModule
+from tsd.nets.visemes import VisemeNet
 
 
 def test_frames_without_visemes_do_not_count_in_the_recogniser():
@@ -17,9 +20,23 @@ def test_frames_without_visemes_do_not_count_in_the_recogniser():
     clip.viseme_labels[:, 2:] = 0
     logits = stage.net(clip.mel)
     by_hand = -(clip.viseme_labels[:, :2] * logits[:, :2].log_softmax(-1)).sum(-1).mean()
-    assert stage.cross_entropy(clip.mel, clip.viseme_labels).item() == pytest.approx(by_hand.item(), rel=1e-5)
+    assert stage.cross_entropy(logits, clip.viseme_labels).item() == pytest.approx(by_hand.item(), rel=1e-5)
     clip.viseme_labels[:] = 0
-    assert stage.cross_entropy(clip.mel, clip.viseme_labels) == 0
+    assert stage.cross_entropy(logits, clip.viseme_labels) == 0
+
+
+def test_phonemes_help_to_train_the_recogniser_and_are_not_kept():
+    torch.manual_seed(0)
+    stage = trained_by(VisemeModule(VisemeNet(16, 2), LossWeights(), torch.optim.AdamW, lips=2.0, phonemes=0.5))
+    clip = fake_clip()
+    clip.phoneme_labels = torch.eye(len(PHONEMES))[torch.randint(len(PHONEMES), clip.viseme_labels.shape[:2])]
+    stage.training_step(clip, 0).backward()
+    trained = [*stage.net.parameters(), *stage.helper.parameters()]
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trained)
+    assert not any("helper" in name for name in stage.net.state_dict())
+    assert stage.weights[VISEMES.index("PP")] == 2 and stage.weights[VISEMES.index("aa")] == 1
+    with pytest.raises(ValueError, match="lips must be above 0"):
+        VisemeModule(VisemeNet(16, 2), LossWeights(), torch.optim.AdamW, lips=0)
 
 
 def test_sound_is_changed_but_not_its_time():

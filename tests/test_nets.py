@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from tsd.clip import MELS, MELS_PER_FRAME, VISEMES
+from tsd.clip import MEL_AUDIBLE, MELS, MELS_PER_FRAME, VISEMES
 from tsd.diffusion import Preconditioning, expand
 from tsd.nets.affine import (
     CANONICAL_FACE,
@@ -424,15 +424,39 @@ def test_flops_of_a_convolution_by_hand():
 # Speech, faces, motion
 
 
+@pytest.mark.parametrize("any_level", [False, True])
 @pytest.mark.parametrize("look_ahead", [0, 1, 3, 4])
-def test_visemes_see_no_further_ahead_than_they_say(look_ahead):
+def test_visemes_see_no_further_ahead_than_they_say(look_ahead, any_level):
     torch.manual_seed(0)
-    net, mel, t = VisemeNet(16, 3, look_ahead), torch.randn(1, 20 * MELS_PER_FRAME, MELS), 12
+    net, mel, t = VisemeNet(16, 3, look_ahead, any_level=any_level), torch.randn(1, 20 * MELS_PER_FRAME, MELS), 12
     later = mel.clone()
     later[:, t * MELS_PER_FRAME :] = torch.randn(1, 8 * MELS_PER_FRAME, MELS)  # from frame t on, everything differs
     changed = (visemes_by(net, mel) - visemes_by(net, later)).abs().amax((0, 2)) > 1e-6
     assert not changed[: t - look_ahead].any() and changed[t - look_ahead :].all()
     assert net.look_ahead_ms == 40 * look_ahead <= 160
+
+
+def test_any_level_gives_the_same_visemes():
+    """A gain is one constant in a log-mel: what a level-free net hears is the same, and another net's is not."""
+    torch.manual_seed(0)
+    mel = torch.randn(1, 20 * MELS_PER_FRAME, MELS)
+    free, other = VisemeNet(16, 3, any_level=True).eval(), VisemeNet(16, 3).eval()
+    for decibels in (-50, -20, 10):
+        gain = decibels / 10 / 1.8  # log10 of a power, over LOG_STD
+        assert (visemes_by(free, mel + gain) - visemes_by(free, mel)).abs().max() < 1e-4
+    assert (visemes_by(other, mel + gain) - visemes_by(other, mel)).abs().max() > 1e-2
+
+
+def test_a_net_of_one_level_hears_nothing_below_what_is_audible():
+    net, quiet = VisemeNet(16, 3).eval(), torch.full((1, 40, MELS), -4.0)
+    assert torch.equal(visemes_by(net, quiet), visemes_by(net, torch.full_like(quiet, MEL_AUDIBLE)))
+
+
+def test_a_stem_of_other_widths():
+    net = VisemeNet(16, 2, stem=[8, 12], dilations=[1, 3], any_level=True)
+    assert visemes_by(net, torch.randn(1, 40, MELS)).shape == (1, 10, len(VISEMES))
+    with pytest.raises(ValueError, match="stem must be two numbers"):
+        VisemeNet(16, 2, stem=[8])
 
 
 def test_visemes_of_any_length():

@@ -13,8 +13,18 @@ MELS = 80
 MELS_PER_FRAME = 4
 """Log-mel columns per video frame: hop 160 samples, so 100 columns a second."""
 
+MEL_AUDIBLE = -1.0
+"""Log-mel (power 1e-6) below which nets that know one level of sound hear nothing: hiss of a studio. A quiet recording
+lies below it as a whole, so nets for any level hear what ``log_mel`` gives, down to its own floor."""
+
 VISEMES = ("sil", "PP", "FF", "TH", "DD", "kk", "CH", "SS", "nn", "RR", "aa", "E", "ih", "oh", "ou")
 """The 15 mouth shapes. PP are the closed lips of p, b and m; ``sil`` is the mouth at rest."""
+
+PHONEMES = (
+    "sil", "AA", "AE", "AH", "AO", "AW", "AY", "B", "CH", "D", "DH", "EH", "ER", "EY", "F", "G", "HH", "IH", "IY", "JH",
+    "K", "L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH", "UW", "V", "W", "Y", "Z", "ZH",
+)  # fmt: skip
+"""The sounds of English in ARPABET: what the recogniser may learn to tell beside visemes."""
 
 VISEME_PAST, VISEME_FUTURE = 4, 2
 """Frames of visemes before and after frame t that the denoiser sees. The frames after it are 80 ms of lookahead."""
@@ -85,6 +95,8 @@ class Clip:
     """[B, T * MELS_PER_FRAME, MELS] log-mel of the window's sound."""
     viseme_labels: Tensor | None = None
     """[B, T, V] visemes of the frames themselves: the target of the viseme recogniser."""
+    phoneme_labels: Tensor | None = None
+    """[B, T, P] the phonemes of the frames; zeros where unknown."""
     mouth_open: Tensor | None = None
     """[B, T] true mouth opening: the distance of the inner lips over the picture's side; nan if unknown."""
     mouth_box: Tensor | None = None
@@ -114,6 +126,7 @@ class Clip:
             "identity": (b,),
             "mel": (b, t * MELS_PER_FRAME, MELS),
             "viseme_labels": (b, t, len(VISEMES)),
+            "phoneme_labels": (b, t, len(PHONEMES)),
             "mouth_open": (b, t),
             "mouth_box": (b, t, 4),
             "flow": (b, 2, h, w),

@@ -70,16 +70,22 @@ class Chain:
         own = {name: cfg.corpora[name] for name in CORPORA}
         corpora |= {name: (self.out / name, given) for name, given in own.items() if given and not is_name(given)}
         done = [
-            (name, CORPORA.get(name, "a part of the corpus"), motion_of(root), partial(self.prepare, root, given))
+            (name, CORPORA.get(name, "a part of the corpus"), last_of(root, given), partial(self.prepare, root, given))
             for name, (root, given) in corpora.items()
         ]
         done += [(s, f"copied from {cfg.start}", self.weights(s), partial(self.take, s)) for s in cfg.taken]
         done += [(s, STAGES[s], self.weights(s), partial(self.train, s)) for s in cfg.stages]
         if cfg.search_schedules:
             done.append(("schedules", "the noise strengths of few steps", search, self.schedules))
-        done.append(("sample", "a held-out face speaks, K=2", self.out / "sample.mp4", self.sample))
-        done.append(("evaluate", "held-out people, beside control rows", report, self.evaluate))
+        if self.speaks:
+            done.append(("sample", "a held-out face speaks, K=2", self.out / "sample.mp4", self.sample))
+            done.append(("evaluate", "held-out people, beside control rows", report, self.evaluate))
         return [Step(*step, 0 if step[0] in cfg.taken else cfg.expected_seconds.get(step[0], 0)) for step in done]
+
+    @property
+    def speaks(self) -> bool:
+        """Whether there is a student in the end, so that a face can speak and be judged."""
+        return "student" in (*self.cfg.stages, *self.cfg.taken)
 
     def do(self, step: Step) -> None:
         """Run a step unless its result exists; say what, how long, and where."""
@@ -198,6 +204,9 @@ class Chain:
 
     def close(self) -> None:
         """The table, and where everything lies."""
+        if not self.speaks:
+            print("\n".join(str(self.weights(stage)) for stage in self.cfg.stages))
+            return
         print((self.out / "report.md").read_text())
         for name in ("sample.mp4", "sheet.png", "report.json"):
             print(f"{self.out / name}")
@@ -213,15 +222,18 @@ def motion_of(root: Path) -> Path:
     return root / "manifests" / "motion.safetensors"
 
 
+def last_of(root: Path, given: list[str]) -> Path:
+    """The last file that ``prepare`` writes of a corpus; speech without pictures has no motion."""
+    return root / "manifests" / "lrs3_test.jsonl" if "source=speech" in given else motion_of(root)
+
+
 def check(cfg: DictConfig) -> None:
     """All bad arguments in one error, before the first corpus is made."""
     chain = Chain(cfg)
     known = [step.name for step in chain.steps()]
     wrong = [f"only={name}: must be some of {', '.join(known)}" for name in cfg.only or () if name not in known]
     if not cfg.get("videos", True):
-        wrong.append(
-            "videos=<folder> is missing: VIDEOS=<folder> of make, a folder for each person in it (docs/data.md)"
-        )
+        wrong.append("videos=<folder> is missing: VIDEOS=<folder> of make (docs/data.md says what lies in it)")
     for stage in (*cfg.taken, *filter(chain.goes_on, cfg.stages)):
         try:
             checkpoint.read_header(chain.begun(stage), stage)

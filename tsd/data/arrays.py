@@ -30,6 +30,15 @@ def read_array(path: Path, field: str, content: bytes | None = None) -> np.ndarr
         raise ValueError(f"{path}: no readable array {field!r}; remove the file and prepare again") from error
 
 
+def has_array(path: Path, field: str) -> bool:
+    """Whether a ``.npz`` holds an array of that name. ValueError where it cannot be read."""
+    try:
+        with ZipFile(path) as archive:
+            return f"{field}.npy" in archive.namelist()
+    except Exception as error:
+        raise ValueError(f"{path}: is not a readable npz; remove the file and prepare again") from error
+
+
 def _read(file, size: int) -> np.ndarray:
     """numpy's format, its header first: the promised array must not be larger than the file is."""
     major, minor = np.lib.format.read_magic(file)

@@ -20,6 +20,7 @@ from tsd.data.latents import LatentCache
 from tsd.data.manifest import Manifest, manifest_path, read_manifest
 from tsd.data.memory import Memory
 from tsd.data.shards import Shards
+from tsd.data.sound import SoundDataset
 from tsd.data.stream import StreamedClips, StreamOrder
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,8 @@ class ClipDataModule(lightning.LightningDataModule):
         cache_mb: memory for decoded clips, all workers together.
         preload: decode every clip before training begins, on all processors, and let workers share what is decoded:
             each would decode all of it for itself, while a GPU waits. Wants room in ``cache_mb``.
+        listen: give windows of sound alone (``SoundDataset``), distorted in training (``distort``) and drawn from the
+            corpora of a joined one by ``shares``. Files of sound have no pictures, so no other stage can use them.
         memory: of another DataModule, whose clips are then not decoded again.
         decoder: see ``ClipDataset``.
         seed: of windows, references, mirroring and order.
@@ -106,9 +109,15 @@ class ClipDataModule(lightning.LightningDataModule):
         num_workers: int = 0,
         decoder: str = "auto",
         seed: int = 0,
+        listen: bool = False,
+        distort: bool = True,
+        shares: dict[str, float] | None = None,
         memory: Memory | None = None,
     ):
         super().__init__()
+        if listen and stream:
+            raise ValueError("data.listen=true reads files of sound: leave out data.stream, or data.listen")
+        self.listening = {"distort": distort, "shares": shares} if listen else None
         sizes = {
             "resolution": resolution,
             "window": window,
@@ -153,6 +162,13 @@ class ClipDataModule(lightning.LightningDataModule):
         entries = read_manifest(manifest_path(self.root, split, self.manifests), self.root)
         if split == "train":
             entries = of_people(entries, self.people)
+        if self.listening is not None:
+            return self._listening(entries, split)
+        if silent := [entry.key for entry in entries.look() if not entry.pictures]:
+            raise ValueError(
+                f"{entries.path}: {silent[0]} ({len(silent)} such lines) has no pictures: only stage=visemes with "
+                "data.listen=true can train on it; name a corpus of videos"
+            )
         for field, meaning in (("visemes", "visemes are zeros"), ("motion", "head motion is zeros")):
             found = [getattr(entry, field) is None for entry in entries.look()]
             if any(found):
@@ -162,6 +178,14 @@ class ClipDataModule(lightning.LightningDataModule):
             flip = split == "train" and self.training["flip"]
             latents = LatentCache(self.latents, split, entries, self.shared["resolution"], flip, self.vae_hash)
         return ClipDataset(entries, latents=latents, **self._options(split, latents is not None))
+
+    def _listening(self, entries: Manifest, split: str) -> SoundDataset:
+        train, window = split == "train", self.shared["window"]
+        if train:
+            windows = {"windows_per_clip": self.windows_per_clip, "train": True, **self.listening}
+        else:
+            windows = {"windows_per_clip": 1}
+        return SoundDataset(entries, window, **windows, memory=self.memory, seed=self.seed)
 
     def _streamed(self, split: str) -> StreamedClips:
         shards = Shards(self.stream, split, self.stream_cache, self.stream_bytes)

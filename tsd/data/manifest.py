@@ -11,6 +11,7 @@ import numpy as np
 
 REQUIRED = {"video": str, "identity": str, "frames": int}
 OPTIONAL = {"text": str, "visemes": str, "viseme_source": str, "motion": str, "boxes": str, "flow": str, "truth": str}
+OPTIONAL |= {"pictures": bool}
 FILES = ("video", "visemes", "motion", "boxes", "flow", "truth")
 
 CHECKED_WHOLE = 20_000
@@ -41,6 +42,8 @@ class Entry:
     flow: Path | None = None
     """``.npz`` of ``tsd.data.flows``."""
     truth: Path | None = None
+    pictures: bool = True
+    """Whether ``video`` shows anything; False: a file of sound, for the recogniser alone."""
     where: str = ""
     """"file, line n", for error messages."""
 
@@ -171,7 +174,7 @@ def _values(line: bytes, where: str) -> dict:
         raise ValueError(f"{where}: lacks {', '.join(missing)}; write the manifest again with `make prepare`")
     values = {key: value for key, value in values.items() if value is not None}
     for key, kind in {**REQUIRED, **OPTIONAL}.items():
-        if key in values and (not isinstance(values[key], kind) or isinstance(values[key], bool)):
+        if key in values and (not isinstance(values[key], kind) or isinstance(values[key], bool) != (kind is bool)):
             raise ValueError(f"{where}: {key} must be {kind.__name__}, got {values[key]!r}")
     if not 1 <= values["frames"] < MOST_FRAMES:
         raise ValueError(f"{where}: frames must be 1 or more (and below {MOST_FRAMES}), got {values['frames']}")
@@ -181,7 +184,7 @@ def _values(line: bytes, where: str) -> dict:
 def _entry(line: bytes, root: Path, where: str) -> Entry:
     values = _values(line, where)
     files = {key: inside(root, values[key], f"{where}: {key}") for key in FILES if key in values}
-    others = {key: values[key] for key in ("identity", "frames", "text", "viseme_source") if key in values}
+    others = {key: values[key] for key in ("identity", "frames", "text", "viseme_source", "pictures") if key in values}
     return Entry(key=str(PurePosixPath(values["video"])), **files, **others, where=where)
 
 

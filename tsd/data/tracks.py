@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tsd.clip import MOTION, VISEMES, viseme_windows
-from tsd.data.arrays import read_array
+from tsd.clip import MOTION, PHONEMES, VISEMES, viseme_windows
+from tsd.data.arrays import has_array, read_array
 from tsd.data.manifest import Entry
 
 SLACK = 2
@@ -61,6 +61,14 @@ def load_tracks(entry: Entry, viseme_dir: str | Path | None = None) -> Tracks:
     if (boxes := entry.truth or entry.boxes) is not None:
         mouth_box = _track(boxes, "mouth_box", entry.frames, (4,))
     return Tracks(labels, viseme_windows(torch.from_numpy(seen)).numpy(), motion, mouth_open, mouth_box)
+
+
+def load_phonemes(entry: Entry) -> np.ndarray:
+    """float32 [T, P] of an entry whose labels hold them; else zeros: unknown. ValueError for what does not fit."""
+    path = entry.visemes
+    if path is None or path.suffix != ".npz" or not has_array(path, "phonemes"):
+        return np.zeros((entry.frames, len(PHONEMES)), np.float32)
+    return _track(path, "phonemes", entry.frames, (len(PHONEMES),))
 
 
 def _fit(array: np.ndarray, num_frames: int, path: Path) -> np.ndarray:

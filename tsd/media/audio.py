@@ -1,5 +1,6 @@
 """Sound: any file to 16 kHz mono, and the log-mel columns of a stream."""
 
+import logging
 import wave as wavfile
 from collections.abc import Iterator
 from functools import cache
@@ -12,6 +13,8 @@ import torch
 from tsd.clip import FPS, MELS, MELS_PER_FRAME, SAMPLE_RATE
 from tsd.media.atomic import replacing
 from tsd.media.container import LONGEST, open_media
+
+log = logging.getLogger(__name__)
 
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
 HOP = SAMPLES_PER_FRAME // MELS_PER_FRAME
@@ -42,14 +45,18 @@ LOUDEST = 8.0
 """Peak of float samples from a program above which their scale is taken to be another than [-1, 1]: filters and mixers
 overshoot, but not 18 dB (our choice)."""
 
+QUIETEST = 10 ** (-50 / 20)
+"""Peak amplitude (-50 dB) down to which recognisers for any level are trained."""
+
 GAP = 0.04
 """Seconds that time stamps may run ahead of the samples before silence is put between: coarse clocks stay below."""
 
 LOWEST_RATE, HIGHEST_RATE = 4_000, 384_000
 """Samples a second that a recording may have."""
 
-FLOOR = 1e-6
-"""Power in a mel band below which it counts as silence."""
+FLOOR = 1e-12
+"""Power in a mel band below which it counts as silence: below the rounding of 16 bits (about 3e-10), so that speech at
+-50 dB is whole."""
 LOG_MEAN, LOG_STD = -4.2, 1.8
 """About the mean and std of log10(mel) over read sentences; fixed, so that columns can be streamed."""
 
@@ -73,6 +80,11 @@ def load_audio(path: str | Path, silent_ok: bool = False) -> np.ndarray:
         raise ValueError(f"{path}: the sound is empty (0 samples); record or copy it again")
     if not silent_ok and np.abs(wave).max() < SILENCE:
         raise ValueError(f"{path}: the sound is silent (peak below {SILENCE:g}); give a recording of speech")
+    if not silent_ok and (peak := np.abs(wave).max()) < QUIETEST:
+        decibels = 20 * np.log10(peak)
+        log.warning(
+            "%s: is very quiet (peak %.0f dB, below -50 dB): mouths may stay shut; record louder", path, decibels
+        )
     return wave
 
 
@@ -189,7 +201,7 @@ def log_mel(wave: np.ndarray) -> np.ndarray:
     """float32 [N] at 16 kHz -> [4 * ceil(N / 640), 80]: four columns per frame of 25 fps video.
 
     Column i sees the 25 ms around (i + 0.5) * 10 ms and nothing else (zeros beyond both ends), so columns computed
-    piece by piece equal those of the whole. log10 of the power in librosa's mel bands of 0-8 kHz, clipped at 1e-6 and
+    piece by piece equal those of the whole. log10 of the power in librosa's mel bands of 0-8 kHz, clipped at FLOOR and
     scaled by fixed constants. Equal to ``tsd.data.features.log_mel`` within 1e-5; for streams, without librosa.
     """
     if not len(wave):
@@ -242,3 +254,15 @@ def write_wav(path: str | Path, wave: np.ndarray) -> None:
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)
         file.writeframes((np.clip(wave, -1, 1) * 32767).astype("<i2").tobytes())
+
+
+def write_flac(path: str | Path, wave: np.ndarray) -> None:
+    """float32 [N] in [-1, 1] at 16 kHz -> 16-bit mono flac, half as large as wav and the same samples."""
+    samples = (np.clip(wave, -1, 1) * 32767).astype("<i2")[None]
+    with replacing(path) as temporary, av.open(str(temporary), "w", format="flac") as container:
+        stream = container.add_stream("flac", rate=SAMPLE_RATE)
+        stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        frame.sample_rate = SAMPLE_RATE
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            container.mux(packet)

@@ -46,4 +46,5 @@ def other_voices(mel: Tensor) -> Tensor:
     mel = mel + draw(0.15).abs() * devices.randn(*mel.shape, device=mel.device)
     start = (devices.rand(b, 1, 1, device=mel.device) * (MELS - 8)).long()
     bands = torch.arange(MELS, device=mel.device)
-    return mel.masked_fill((bands >= start) & (bands < start + 8), 0.0)
+    masked = (bands >= start) & (bands < start + 8)
+    return torch.where(masked, mel.mean((1, 2), keepdim=True), mel)  # a level of the recording's own

@@ -24,10 +24,12 @@ class Stage(L.LightningModule):
 
     ``optimizer`` is called with the parameters (a ``functools.partial``). ``pictures``: the stage needs the frames of a
     window even where their latents are cached. ``added``: names of parameters that were added to a trained net.
+    ``helper``: layers that help to train the net and are no part of it afterwards.
     """
 
     pictures = False
     added: set[str] = frozenset()
+    helper: nn.Module | None = None
 
     def __init__(self, net: nn.Module, loss, optimizer: Callable[[Iterable], torch.optim.Optimizer]):
         super().__init__()
@@ -47,7 +49,7 @@ class Stage(L.LightningModule):
         self.trainer.fit_loop.epoch_loop._results.clear()
 
     def configure_optimizers(self):
-        named = list(self.net.named_parameters())
+        named = [*self.net.named_parameters(), *(self.helper.named_parameters("helper") if self.helper else ())]
         groups = [[p for name, p in named if (name in self.added) == new] for new in (False, True)]
         optimizer = self.make_optimizer([{"params": group} for group in groups if group])
         if self.added:

@@ -1,37 +1,60 @@
 """Stage ``visemes``: speech to mouth shapes."""
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from tsd import devices
-from tsd.clip import Clip
+from tsd.clip import PHONEMES, VISEMES, Clip
 from tsd.modules.augmentation import other_voices
 from tsd.modules.base import Stage
 from tsd.nets.visemes import VisemeNet
+
+LIPS = ("PP", "FF")
+"""Visemes at which lips meet or meet the teeth: rare, and most visible where they are missed."""
 
 
 class VisemeModule(Stage):
     """Cross-entropy against soft viseme labels, on sound augmented by ``other_voices``.
 
     Frames whose labels are all zero (unknown) do not count.
+
+    Args:
+        lips: weight of LIPS in the loss; 1 treats all visemes alike. More raises their recall and lowers precision.
+        phonemes: weight of a second cross-entropy, of the frames' phonemes, read from the same hidden values by a layer
+            that is not kept. 0: none.
+        net, loss, optimizer: as in ``Stage``.
     """
 
     net: VisemeNet
 
-    def cross_entropy(self, mel: Tensor, labels: Tensor) -> Tensor:
-        log_p = F.log_softmax(self.net(mel).float(), -1)
-        return -(labels * log_p).sum() / devices.mean(labels.sum()).clamp(min=1)
+    def __init__(self, net: VisemeNet, loss, optimizer, lips: float = 1.0, phonemes: float = 0.0):
+        super().__init__(net, loss, optimizer)
+        if lips <= 0 or phonemes < 0:
+            raise ValueError(f"stage.module: lips must be above 0 and phonemes 0 or more, got {lips} and {phonemes}")
+        self.phonemes = phonemes
+        self.helper = nn.Conv1d(net.to_visemes.in_channels, len(PHONEMES), 1) if phonemes else None
+        weights = torch.tensor([lips if name in LIPS else 1.0 for name in VISEMES])
+        self.register_buffer("weights", weights, persistent=False)
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """logits and labels [B, T, C] -> mean over the labels' mass."""
+        return -(labels * F.log_softmax(logits.float(), -1)).sum() / devices.mean(labels.sum()).clamp(min=1)
 
     def training_step(self, clip: Clip, _: int) -> Tensor:
-        total = self.cross_entropy(other_voices(clip.mel), clip.viseme_labels)
+        hidden = self.net.hidden(other_voices(clip.mel))
+        visemes = self.net.to_visemes(hidden).transpose(1, 2)
+        total = self.cross_entropy(visemes, clip.viseme_labels * self.weights)
+        if self.helper is not None and clip.phoneme_labels is not None:
+            phonemes = self.helper(hidden).transpose(1, 2)
+            total = total + self.phonemes * self.cross_entropy(phonemes, clip.phoneme_labels)
         self.log("train/total", total.detach(), batch_size=len(clip), prog_bar=True, sync_dist=True)
         return total
 
     def validation_step(self, clip: Clip, _: int) -> dict[str, Tensor]:
-        logits = self.net(clip.mel)
-        labels = clip.viseme_labels
+        logits, labels = self.net(clip.mel), clip.viseme_labels
         known = labels.sum(-1) > 0
         right = (logits.argmax(-1) == labels.argmax(-1))[known].float().mean()
-        total = self.cross_entropy(clip.mel, labels)
+        total = self.cross_entropy(logits, labels)
         self.log_dict({"val/total": total, "val/accuracy": right}, batch_size=len(clip), prog_bar=True)
         return {"logits": logits, "labels": labels}

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tsd.clip import MELS
+from tsd.clip import MEL_AUDIBLE, MELS
 from tsd.nets.lower_face import lower_face, lower_face_layers
 
 
@@ -49,4 +49,5 @@ class SyncNet(nn.Module):
 
     def hear(self, mel: Tensor) -> Tensor:
         """Log-mel [N, T * MELS_PER_FRAME, MELS] -> [N, T - field + 1, dim]."""
-        return F.normalize(self.listen(mel.transpose(1, 2)).transpose(1, 2).float(), dim=-1)
+        heard = self.listen(mel.clamp(min=MEL_AUDIBLE).transpose(1, 2))
+        return F.normalize(heard.transpose(1, 2).float(), dim=-1)

@@ -1,9 +1,26 @@
 """Speech to visemes: log-mel in, probabilities over mouth shapes at 25 fps out, with bounded look-ahead."""
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tsd.clip import FPS, MELS, MELS_PER_FRAME, VISEMES
+from tsd.clip import FPS, MEL_AUDIBLE, MELS, MELS_PER_FRAME, VISEMES
+
+LAGS = (2, 8, 24)
+"""Columns (20, 80 and 240 ms) over which a level-free net hears loudness change. Our choice."""
+
+
+def level_free(mel: Tensor) -> Tensor:
+    """Log-mel [N, MELS, L] -> [N, MELS + len(LAGS), L] that is the same for every level of the sound.
+
+    A gain adds one constant to all of a log-mel. What stays is the shape of each column's spectrum (its bands less
+    their mean) and how the mean has changed since a few columns ago.
+    """
+    loudness = mel.mean(1, keepdim=True)
+    before = [F.pad(loudness, (lag, 0), mode="replicate")[:, :, : mel.shape[2]] for lag in LAGS]
+    return torch.cat([mel - loudness, *(loudness - earlier for earlier in before)], 1)
 
 
 class CausalConv(nn.Module):
@@ -22,24 +39,43 @@ class VisemeNet(nn.Module):
     """A causal convolution stack whose output for frame t is read ``look_ahead`` frames later.
 
     So its lookahead is exactly ``look_ahead`` frames (at most 4: 160 ms).
+
+    Args:
+        channels: of the blocks, at 25 columns a second.
+        stem: channels at 100 and at 50 columns a second; empty: as the blocks.
+        dilations: of the blocks' convolutions in turn.
+        any_level: hear ``level_free`` sound, so that loud and quiet recordings give the same; else the log-mel as it
+            is, from ``MEL_AUDIBLE`` on.
     """
 
-    def __init__(self, channels: int = 128, blocks: int = 4, look_ahead: int = 3, dropout: float = 0.1):
+    def __init__(
+        self,
+        channels: int = 128,
+        blocks: int = 4,
+        look_ahead: int = 3,
+        dropout: float = 0.1,
+        stem: Sequence[int] = (),
+        dilations: Sequence[int] = (1, 2),
+        any_level: bool = False,
+    ):
         super().__init__()
         if not 0 <= look_ahead <= 4:
             raise ValueError(f"model.visemes.look_ahead must be 0..4 frames (160 ms), got {look_ahead}")
-        self.look_ahead = look_ahead
+        if len(stem) not in (0, 2):
+            raise ValueError(f"model.visemes.stem must be two numbers of channels or [], got {list(stem)}")
+        self.look_ahead, self.any_level = look_ahead, bool(any_level)
+        quick, half = stem or (channels, channels)
         self.stem = nn.Sequential(
-            CausalConv(MELS, channels, 5),
+            CausalConv(MELS + len(LAGS) * self.any_level, quick, 5),
             nn.GELU(),
-            CausalConv(channels, channels, 4, stride=2),
+            CausalConv(quick, half, 4, stride=2),
             nn.GELU(),
-            CausalConv(channels, channels, 4, stride=MELS_PER_FRAME // 2),
+            CausalConv(half, channels, 4, stride=MELS_PER_FRAME // 2),
         )
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.GELU(),
-                CausalConv(channels, channels, 3, dilation=1 + i % 2),
+                CausalConv(channels, channels, 3, dilation=dilations[i % len(dilations)]),
                 nn.GELU(),
                 nn.Dropout(dropout),
                 nn.Conv1d(channels, channels, 1),
@@ -55,7 +91,7 @@ class VisemeNet(nn.Module):
     @property
     def past(self) -> int:
         """Frames before its own that an output depends on; a stream has to keep them."""
-        columns, jump = 0, 1
+        columns, jump = max(LAGS) if self.any_level else 0, 1
         for conv in (layer.conv for layer in self.modules() if isinstance(layer, CausalConv)):
             columns += (conv.kernel_size[0] - 1) * conv.dilation[0] * jump
             jump *= conv.stride[0]
@@ -63,8 +99,13 @@ class VisemeNet(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """mel [B, T * MELS_PER_FRAME, MELS] -> logits [B, T, V]. Beyond the end the last column is repeated."""
-        x = F.pad(mel.transpose(1, 2), (0, self.look_ahead * MELS_PER_FRAME), mode="replicate")
-        x = self.stem(x)
+        return self.to_visemes(self.hidden(mel)).transpose(1, 2)
+
+    def hidden(self, mel: Tensor) -> Tensor:
+        """mel as in ``forward`` -> [B, channels, T]: what the visemes are read from."""
+        x = mel.transpose(1, 2)
+        x = level_free(x) if self.any_level else x.clamp(min=MEL_AUDIBLE)
+        x = self.stem(F.pad(x, (0, self.look_ahead * MELS_PER_FRAME), mode="replicate"))
         for block in self.blocks:
             x = x + block(x)
-        return self.to_visemes(x)[:, :, self.look_ahead :].transpose(1, 2)
+        return x[:, :, self.look_ahead :]

@@ -12,9 +12,9 @@ import torch
 from tsd.clip import VISEMES
 from tsd.data.features import log_mel
 from tsd.data.tracks import read_visemes
-from tsd.prepare.alignment import align, can_align
+from tsd.prepare.alignment import Alignment, Unfit, can_align, fitted
 from tsd.prepare.recording import Recording, Words
-from tsd.prepare.visemes import visemes_from_events, visemes_from_words
+from tsd.prepare.visemes import phonemes_from_events, visemes_from_events, visemes_from_words
 from tsd.weights import checkpoint
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,10 @@ class Labels:
     """float32 [T, V]; None where the source is "none"."""
     words: Words
     """Given or found by alignment."""
+    phonemes: np.ndarray | None = None
+    """float32 [T, P]; None where only visemes are known."""
+    fault: str = ""
+    """Why its text could not be aligned to its sound; empty where it could, or where no text was to be aligned."""
 
 
 @cache
@@ -58,11 +62,31 @@ def label(recording: Recording, wave: np.ndarray, num_frames: int, language: str
             )
         except ValueError as error:  # espeak-ng is missing or does not know the language
             say_once(str(error))
-    elif recording.text and can_align(language) and (found := align(wave, recording.text, language)):
-        return Labels("aligned", visemes_from_events(found.phonemes, num_frames), found.words)
+    fault = ""
+    if recording.text and not recording.words and len(wave):
+        try:
+            found = aligned(wave, recording.text, language)
+            visemes, phonemes = (
+                made(found.phonemes, num_frames) for made in (visemes_from_events, phonemes_from_events)
+            )
+            return Labels("aligned", visemes, found.words, phonemes)
+        except Unfit as error:
+            fault = str(error)
     if weights and len(wave):
-        return Labels("recognised", recognise(wave, num_frames, weights), recording.words)
-    return Labels("none", None, recording.words)
+        return Labels("recognised", recognise(wave, num_frames, weights), recording.words, fault=fault)
+    return Labels("none", None, recording.words, fault=fault)
+
+
+def aligned(wave: np.ndarray, text: str, language: str) -> Alignment:
+    """``fitted``; Unfit also where nothing here can align the language or spell a word."""
+    if not can_align(language):
+        raise Unfit(f"nothing installed aligns language={language}: pip install -e '.[alignment,corpus]'")
+    try:
+        return fitted(wave, text, language)
+    except Unfit:
+        raise
+    except ValueError as error:  # espeak-ng is missing or does not know the language
+        raise Unfit(str(error)) from error
 
 
 @cache

@@ -13,7 +13,17 @@ IPA_TO_ARPABET = {
 }  # fmt: skip
 """The sounds of pocketsphinx's English model and the letters that espeak-ng writes for them."""
 
+NEAREST = {
+    "AA": "ɑ̃ a ɶ", "AE": "æ̃", "AO": "ɔ̃ õ ɒ̃", "AH": "ɵ ᵊ", "CH": "tɕ", "D": "ɖ ɗ", "EH": "œ ɛ̃ œ̃ ẽ ɛː", "ER": "ø øː ɘ",
+    "EY": "eː", "HH": "ɦ ħ", "IY": "y yː ɨ", "IH": "ʏ", "JH": "dʑ", "K": "q c", "L": "ʎ ɭ", "N": "ɲ ɳ", "G": "ɣ",
+    "R": "ʁ ʀ ɾ ɻ ɽ", "S": "ts", "SH": "ç ɕ ʂ x χ", "T": "ʈ", "V": "ʋ β", "W": "ɥ ʍ", "Z": "dz", "ZH": "ʑ ʐ",
+    "UW": "ʉ ɯ", "OW": "ɤ",
+}  # fmt: skip
+"""Sounds that English lacks, each beside the English one that an English acoustic model takes it for. Our choice."""
+
+ARPABET = frozenset(IPA_TO_ARPABET)
 _ARPABET = {symbol: phone for phone, symbols in IPA_TO_ARPABET.items() for symbol in symbols.split()}
+_FOREIGN = {symbol: phone for phone, symbols in NEAREST.items() for symbol in symbols.split()} | _ARPABET
 _MARKS = str.maketrans("", "", "ˈˌ̩ ")
 
 
@@ -47,14 +57,14 @@ def pronounce(words: list[str], language: str = "en") -> list[list[str]]:
     return [list(known[word]) if word in known else spoken[word] for word in plain]
 
 
-def to_arpabet(phonemes: list[str]) -> list[str]:
-    """IPA as espeak-ng writes it -> ARPABET; sounds that English lacks are left out."""
-    phones = []
+def to_arpabet(phonemes: list[str], nearest: bool = False) -> list[str]:
+    """IPA as espeak-ng writes it -> ARPABET; sounds that English lacks are left out, or become their nearest."""
+    phones, table = [], _FOREIGN if nearest else _ARPABET
     for phoneme in phonemes:
         rest = phoneme.translate(_MARKS)
         while rest:
-            length = next((n for n in (3, 2, 1) if rest[:n] in _ARPABET), 0)
+            length = next((n for n in (3, 2, 1) if rest[:n] in table), 0)
             if length:
-                phones.append(_ARPABET[rest[:length]])
+                phones.append(table[rest[:length]])
             rest = rest[max(length, 1) :]
     return phones

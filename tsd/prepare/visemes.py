@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from tsd.clip import FPS, VISEMES
+from tsd.clip import FPS, PHONEMES, VISEMES
+from tsd.prepare.pronunciation import to_arpabet
 
 _SYMBOLS = {
     "PP": "p b m M B P ɓ",
@@ -69,13 +70,29 @@ def visemes_from_events(events: list[tuple[float, float, str]], num_frames: int)
 
     Rows sum to 1: time that no phoneme covers is ``sil``. Overlapping events share their frame in proportion.
     """
-    soft = np.zeros((num_frames, len(VISEMES)), np.float32)
-    for start, end, shape in viseme_events(events):
+    return _shares(viseme_events(events), num_frames, len(VISEMES))
+
+
+def phonemes_from_events(events: list[tuple[float, float, str]], num_frames: int) -> np.ndarray:
+    """Timed phonemes in ARPABET or IPA -> float32 [T, P]: the share of each frame that each of PHONEMES fills, as in
+    ``visemes_from_events``; sounds that English lacks count as their nearest."""
+    timed = []
+    for start, end, phoneme in events:
+        names = [phoneme] if phoneme in PHONEMES else to_arpabet([phoneme], nearest=True) or [PHONEMES[0]]
+        step = (end - start) / len(names)
+        timed += [(start + i * step, start + (i + 1) * step, PHONEMES.index(name)) for i, name in enumerate(names)]
+    return _shares(timed, num_frames, len(PHONEMES))
+
+
+def _shares(events: list[tuple[float, float, int]], num_frames: int, num_classes: int) -> np.ndarray:
+    """(start s, end s, class) -> float32 [T, classes] that sum to 1; class 0 is silence and has what is left."""
+    soft = np.zeros((num_frames, num_classes), np.float32)
+    for start, end, shape in events:
         first, last = max(int(start * FPS), 0), min(int(np.ceil(end * FPS)), num_frames)
         for t in range(first, last):
             soft[t, shape] += max(min(end * FPS, t + 1) - max(start * FPS, t), 0.0)
     covered = soft.sum(1)
-    soft[:, SILENCE] += np.maximum(1 - covered, 0)
+    soft[:, 0] += np.maximum(1 - covered, 0)
     return soft / np.maximum(covered, 1)[:, None]
 
 

@@ -9,7 +9,7 @@ from tsd.clip import FPS
 from tsd.data.flows import SIDE as FLOW_SIDE
 from tsd.data.flows import compute_flows
 from tsd.media.atomic import write_array, write_arrays, write_file
-from tsd.media.audio import SAMPLES_PER_FRAME, load_audio, speech_share
+from tsd.media.audio import SAMPLES_PER_FRAME, load_audio, speech_share, write_flac
 from tsd.media.faces import detect_faces
 from tsd.media.heads import Head, face_arrays
 from tsd.media.lids import eyes_open
@@ -39,7 +39,11 @@ def prepare_recording(recording: Recording, settings: Settings) -> dict:
     cv2.setNumThreads(1)  # one process per core already
     result = {"clips": [], "rejected": [], "notes": [recording.note] if recording.note else []}
     try:
-        if recording.framing == "kept":
+        if recording.fault:
+            raise Unusable(recording.fault)
+        if recording.framing == "sound":
+            _make_utterance(recording, settings, result)
+        elif recording.framing == "kept":
             _use_kept(recording, settings, result)
         else:
             _make_clips(recording, settings, result)
@@ -103,6 +107,32 @@ def _use_kept(recording: Recording, settings: Settings, result: dict) -> None:
         files["flow"] = stem.with_suffix(".flow.npz")
         write_file(files["flow"], compute_flows(np.stack(thumbs)).to_bytes())
     result["clips"].append(_line(recording, root, video, num_frames, recording.text, labels.source, files))
+
+
+def _make_utterance(recording: Recording, settings: Settings, result: dict) -> None:
+    """A file of 16 kHz mono out of any sound, and its visemes. What has none teaches nothing and is refused."""
+    if not recording.video.stat().st_size:
+        raise Unusable("the file is empty")
+    wave = load_audio(recording.video, silent_ok=True)
+    num_frames = -(-len(wave) // SAMPLES_PER_FRAME)
+    if num_frames < settings.min_frames:
+        raise Unusable(f"only {num_frames} frames of {1000 / FPS:g} ms, fewer than min_frames={settings.min_frames}")
+    if settings.need_speech and (share := speech_share(wave)) < MIN_SPEECH:
+        raise Unusable(f"no speech is heard in {1 - share:.0%} of the time")
+    labels = label(recording, wave, num_frames, settings.language, settings.recogniser)
+    if labels.visemes is None:
+        nothing = "has no text: put it beside the sound, or name clips.recogniser, whose visemes are then taken"
+        raise Unusable(labels.fault or ("has an empty text" if recording.beside else nothing))
+    if labels.fault:
+        result["notes"].append("whose text does not fit: visemes recognised")
+    stem = settings.root / CLIPS / recording.identity / recording.stem
+    files = {"visemes": stem.with_name(f"{stem.name}.labels.npz")}
+    known = {"visemes": labels.visemes, "phonemes": labels.phonemes}
+    write_arrays(files["visemes"], {k: v.astype(np.float16) for k, v in known.items() if v is not None})
+    sound = stem.with_name(f"{stem.name}.flac")
+    write_flac(sound, wave)
+    line = _line(recording, settings.root, sound, num_frames, recording.text, labels.source, files)
+    result["clips"].append(line | {"pictures": False})
 
 
 def _line(recording: Recording, root: Path, video: Path, num_frames: int, text: str, source: str, files: dict) -> dict:

@@ -63,6 +63,7 @@ def page(name: str, splits: dict[str, Manifest], rejected: list[dict], seed: int
     rows.append(["all", *(sum(row[i] for row in rows) for i in (1, 2, 3))])
     reasons = Counter(re.sub(r"\d+(\.\d+)?( ?%)?", "n", row["reason"]) for row in rejected)
     sources = Counter(entry.viseme_source for entry in entries)
+    shown = [entry for entry in entries if entry.pictures][:SHOWN]
     note = "" if len(entries) < COUNTED else f" (of {COUNTED} clips drawn at random)"
     return document(
         f"Corpus {name}",
@@ -74,7 +75,7 @@ def page(name: str, splits: dict[str, Manifest], rejected: list[dict], seed: int
         else NOTHING,
         section(f"Where visemes come from{note}", items(f"{n} {source}" for source, n in sources.most_common())),
         section(f"Visemes{note}", figures([figure("share of the frames that have any", histogram(entries))])),
-        section("Contact sheet", picture(sheet(entries[:SHOWN]), "a frame out of the middle of each clip")),
+        section("Contact sheet", picture(sheet(shown), "a frame out of the middle of each clip")) if shown else NOTHING,
         section(
             "Ten clips drawn at random",
             paragraph("The sound, and below it the most probable viseme of every frame.", "soft"),
@@ -104,12 +105,14 @@ def sheet(entries: list[Entry]) -> Image.Image:
 
 
 def example(entry: Entry) -> Markup:
-    """Waveform and visemes of a clip on one time axis, under three of its frames."""
+    """Waveform and visemes of a clip on one time axis, under three of its frames where it has any."""
     labels = load_tracks(entry).labels
-    has_sound = video_info(entry.video).has_audio
+    has_sound = not entry.pictures or video_info(entry.video).has_audio
     wave = load_audio(entry.video, silent_ok=True) if has_sound else np.zeros(0, np.float32)
-    stills = read_frames(entry.video, [0, entry.frames // 2, entry.frames - 1], 96)
     title = f"{entry.key} · {entry.identity} · visemes: {entry.viseme_source} · {entry.text or 'no text'}"
+    if not entry.pictures:
+        return figure(title, drawing(wave, labels))
+    stills = read_frames(entry.video, [0, entry.frames // 2, entry.frames - 1], 96)
     images = picture(Image.fromarray(np.concatenate(list(stills), 1)), entry.key)
     return figure(title, images + drawing(wave, labels))
 
