@@ -1,0 +1,185 @@
+"""The mark looked for in frames of which nothing is known: cut, scaled, encoded again, at another rate.
+
+1. Every frame's luminance is freed of what is smooth and divided by its local contrast.
+2. Frames are added up with the carrier of the sign (a complex number, so its unknown phase is an angle); a constant and
+   slow changes are taken out of the carrier first, so that a still picture adds nothing.
+3. For each scale, the sum is resampled to the pattern's units and folded to one tile. The pilot is looked for at every
+   place of the tile, by its coherence with what is there.
+4. At the best places the 96 code bits are read and decoded. A mark is found where the check sum holds and the pilot is
+   coherent enough.
+
+How often that happens without a mark: over independent noise, the coherence x of n complex values with a fixed pattern
+is above x with the probability (1 - x)^(n - 1), and a check sum of 16 bits holds by chance once in 65,536 times.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import cv2
+import numpy as np
+
+from tsd.media.marking import code, pattern
+from tsd.media.marking.embed import AROUND, activity
+
+WINDOW = 250
+"""Frames that are added up."""
+WINDOWS = 6
+"""Windows of a video that are looked at, one after the other, until a mark is found."""
+FALSE_ALARM = 1e-6
+"""Probability that a mark is found in a video without one, at most."""
+LARGEST_SIDE = 384
+"""Pixels of the shorter side; larger frames are made smaller first."""
+PLAIN = (1.0,)
+SCALES = tuple(float(x) for x in np.exp(np.arange(np.log(0.25), np.log(1.45), 0.02)))
+"""Of the pattern against a frame whose shorter side is UNITS units: 1 as it was written, 1.25 after 10 % are cut off
+each side, less where the face is a part of the frame (dubbing)."""
+CANDIDATES = 8
+"""Places that are decoded."""
+SLOW = 4
+"""Coefficients of the polynomial in time that is taken out of the carrier."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A mark: its payload, the pilot's coherence in 0..1, and how probable such a find is without a mark."""
+
+    payload: int
+    coherence: float
+    chance: float
+    first_frame: int
+
+    @property
+    def confidence(self) -> float:
+        return 1 - self.chance
+
+
+def find(frames: Iterable[tuple[float, np.ndarray]]) -> Found | None:
+    """The first mark in (seconds, uint8 [H, W, 3]) pairs; at most WINDOWS * WINDOW frames are read."""
+    frames = iter(frames)
+    for number in range(WINDOWS):
+        window = list(islice(frames, WINDOW))
+        if len(window) < 2 * SLOW:
+            return None
+        if found := find_in_window(window, number * WINDOW):
+            return found
+    return None
+
+
+def find_in_window(window: list[tuple[float, np.ndarray]], first_frame: int = 0) -> Found | None:
+    """As ``find``, of frames of one size."""
+    summed = demodulate(window)
+    for scales, places in ((PLAIN, 1), (SCALES, CANDIDATES)):
+        hypotheses = len(scales) * (1 if places == 1 else pattern.TILE**2)
+        for spectrum, coherence in best_places(summed, scales, places):
+            chance = min(1.0, 2 * WINDOWS * hypotheses * by_chance(coherence)) * places / 2**code.CHECK_BITS
+            payload = code.decode(soft_bits(spectrum)) if chance < FALSE_ALARM else None
+            if payload is not None:
+                return Found(payload, coherence, chance, first_frame)
+    return None
+
+
+def demodulate(window: list[tuple[float, np.ndarray]]) -> np.ndarray:
+    """complex64 [h, w]: whitened frames, weighted by the carrier."""
+    seconds = np.array([time for time, _ in window])
+    total = None
+    for weight, (_, picture) in zip(carrier(seconds), window, strict=True):
+        white = whiten(picture)
+        total = weight * white if total is None else total + weight * white
+    return total
+
+
+def carrier(seconds: np.ndarray) -> np.ndarray:
+    """complex64 [T] without a constant and slow changes."""
+    wave = np.exp(-2j * np.pi * pattern.CARRIER * seconds)
+    span = np.ptp(seconds) or 1.0
+    slow = np.polynomial.legendre.legvander(2 * (seconds - seconds.min()) / span - 1, SLOW - 1)
+    return (wave - slow @ np.linalg.lstsq(slow, wave, rcond=None)[0]).astype(np.complex64)
+
+
+def whiten(picture: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] -> float32 [h, w]: detail over local contrast; large frames are made smaller."""
+    luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    height, width = luma.shape
+    if (side := min(height, width)) > LARGEST_SIDE:
+        shrink = LARGEST_SIDE / side
+        luma = cv2.resize(luma, (round(width * shrink), round(height * shrink)), interpolation=cv2.INTER_AREA)
+    around = max(3, round(AROUND * min(luma.shape) / pattern.UNITS) | 1)
+    detail, contrast = activity(luma, around)
+    return detail / (contrast + 2)
+
+
+def best_places(summed: np.ndarray, scales, places: int) -> Iterator[tuple[np.ndarray, float]]:
+    """(waves complex64 [240, 2] at k and -k, freed of place and phase; the pilot's coherence), best first.
+
+    One place: the corner of the frame, where the pattern was begun; else the best places of each scale.
+    """
+    found = []
+    for scale in scales:
+        spectrum = tile_spectrum(summed, scale)
+        coherence, phase = pilot_field(spectrum)
+        best = np.argmax(coherence) if places > 1 else 0
+        found.append((float(coherence.flat[best]), int(best), spectrum, phase.flat[best]))
+    for coherence, place, spectrum, phase in sorted(found, key=lambda f: -f[0])[:places]:
+        yield at_place(spectrum, place) * np.conj(phase), coherence
+
+
+def tile_spectrum(summed: np.ndarray, scale: float) -> np.ndarray:
+    """complex [64, 64]: the sum in the pattern's units, folded to one tile, each wave length brought to variance 1."""
+    height, width = summed.shape
+    pixels = scale * min(height, width) / pattern.UNITS
+    size = (max(pattern.TILE // 2, round(width / pixels)), max(pattern.TILE // 2, round(height / pixels)))
+    how = cv2.INTER_AREA if pixels > 1 else cv2.INTER_LINEAR
+    parts = [cv2.resize(np.ascontiguousarray(part), size, interpolation=how) for part in (summed.real, summed.imag)]
+    spectrum = np.fft.fft2(fold(parts[0] + 1j * parts[1]))
+    for ring in rings():
+        spectrum[ring] /= np.sqrt(np.mean(np.abs(spectrum[ring]) ** 2)) + 1e-12
+    return spectrum
+
+
+def fold(image: np.ndarray) -> np.ndarray:
+    """[h, w] -> [64, 64]: all tiles added up."""
+    height, width = image.shape
+    full = np.pad(image, ((0, -height % pattern.TILE), (0, -width % pattern.TILE)))
+    return full.reshape(-1, pattern.TILE, full.shape[1] // pattern.TILE, pattern.TILE).sum((0, 2))
+
+
+def rings() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Indices of waves of about one length in the spectrum of a tile, k and -k."""
+    down, right = pattern.waves().T
+    length = np.hypot(down, right).astype(int)
+    chosen = [(down[length == r], right[length == r]) for r in np.unique(length)]
+    return [(np.concatenate([d, -d]), np.concatenate([r, -r])) for d, r in chosen]
+
+
+def pilot_field(spectrum: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coherence in 0..1 of the pilot with a spectrum for every place of the tile [64, 64], and its phase."""
+    pilot, _ = pattern.shares()
+    down, right = pattern.waves()[pilot].T
+    down, right = np.concatenate([down, -down]), np.concatenate([right, -right])
+    phases = pattern.phases()[pilot]
+    product = np.zeros_like(spectrum)
+    product[down, right] = spectrum[down, right] * np.concatenate([phases.conj(), phases])
+    field = np.fft.ifft2(product) * pattern.TILE**2
+    power = np.abs(field) ** 2
+    energy = len(down) * np.sum(np.abs(spectrum[down, right]) ** 2)
+    return power / max(energy, 1e-12), field / np.maximum(np.sqrt(power), 1e-12)
+
+
+def at_place(spectrum: np.ndarray, place: int) -> np.ndarray:
+    """complex [240, 2] at k and -k, as if the tile began at ``place`` (its index in the flat tile)."""
+    down, right = pattern.waves().T
+    moved = np.exp(2j * np.pi * (down * (place // pattern.TILE) + right * (place % pattern.TILE)) / pattern.TILE)
+    return np.stack([spectrum[down, right] * moved, spectrum[-down, -right] * moved.conj()], 1)
+
+
+def soft_bits(waves: np.ndarray) -> np.ndarray:
+    """[96] from the waves at k and -k [240, 2]."""
+    phases = pattern.phases()
+    real = (waves[:, 0] * phases.conj() + waves[:, 1] * phases).real
+    return real[pattern.shares()[1]].sum(1).astype(np.float32)
+
+
+def by_chance(coherence: float) -> float:
+    """Probability that noise is as coherent with the pilot at one place, or more."""
+    return max(0.0, 1 - coherence) ** (2 * pattern.PILOT_WAVES - 1)
