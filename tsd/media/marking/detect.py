@@ -1,10 +1,10 @@
 """The mark looked for in frames of which nothing is known: cut, scaled, encoded again, at another rate.
 
-1. Every frame's luminance is freed of what is smooth and divided by its local contrast.
+1. Every frame's luminance is freed of what is smooth and divided by its local contrast, flat places left out.
 2. Frames are added up with the carrier of the sign (a complex number, so its unknown phase is an angle); a constant and
    slow changes are taken out of the carrier first, so that a still picture adds nothing.
-3. For each scale, the sum is resampled to the pattern's units and folded to one tile. The pilot is looked for at every
-   place of the tile, by its coherence with what is there.
+3. For each scale, the pattern's waves are measured. The pilot is looked for at every place of the tile, by its
+   coherence with what is there.
 4. At the best places the 96 code bits are read and decoded. A mark is found where the check sum holds and the pilot is
    coherent enough.
 
@@ -14,6 +14,7 @@ is above x with the probability (1 - x)^(n - 1), and a check sum of 16 bits hold
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 import cv2
@@ -28,12 +29,15 @@ WINDOWS = 6
 """Windows of a video that are looked at, one after the other, until a mark is found."""
 FALSE_ALARM = 1e-6
 """Probability that a mark is found in a video without one, at most."""
-LARGEST_SIDE = 384
+LARGEST_SIDE = 288
 """Pixels of the shorter side; larger frames are made smaller first."""
 PLAIN = (1.0,)
-SCALES = tuple(float(x) for x in np.exp(np.arange(np.log(0.25), np.log(1.45), 0.02)))
+SCALES = tuple(float(x) for x in np.exp(np.arange(np.log(0.25), np.log(1.6), 0.03)))
 """Of the pattern against a frame whose shorter side is UNITS units: 1 as it was written, 1.25 after 10 % are cut off
 each side, less where the face is a part of the frame (dubbing)."""
+QUIET = 8.0
+"""Levels: where the contrast is below this, there is little of a mark and much of a codec's noise."""
+TINY = 1e-12
 CANDIDATES = 8
 """Places that are decoded."""
 SLOW = 4
@@ -68,7 +72,11 @@ def find(frames: Iterable[tuple[float, np.ndarray]]) -> Found | None:
 
 def find_in_window(window: list[tuple[float, np.ndarray]], first_frame: int = 0) -> Found | None:
     """As ``find``, of frames of one size."""
-    summed = demodulate(window)
+    return find_in_sum(demodulate(window), first_frame)
+
+
+def find_in_sum(summed: np.ndarray, first_frame: int = 0) -> Found | None:
+    """As ``find``, of what ``demodulate`` made of a window."""
     for scales, places in ((PLAIN, 1), (SCALES, CANDIDATES)):
         hypotheses = len(scales) * (1 if places == 1 else pattern.TILE**2)
         for spectrum, coherence in best_places(summed, scales, places):
@@ -106,71 +114,62 @@ def whiten(picture: np.ndarray) -> np.ndarray:
         luma = cv2.resize(luma, (round(width * shrink), round(height * shrink)), interpolation=cv2.INTER_AREA)
     around = max(3, round(AROUND * min(luma.shape) / pattern.UNITS) | 1)
     detail, contrast = activity(luma, around)
-    return detail / (contrast + 2)
+    return detail * contrast / (contrast * contrast + QUIET * QUIET)
 
 
 def best_places(summed: np.ndarray, scales, places: int) -> Iterator[tuple[np.ndarray, float]]:
-    """(waves complex64 [240, 2] at k and -k, freed of place and phase; the pilot's coherence), best first.
+    """(waves complex [240, 2] at k and -k, freed of place and phase; the pilot's coherence), best first.
 
-    One place: the corner of the frame, where the pattern was begun; else the best places of each scale.
+    One place: the corner of the frame, where the pattern was begun; else the best places, one of each scale.
     """
     found = []
     for scale in scales:
-        spectrum = tile_spectrum(summed, scale)
-        coherence, phase = pilot_field(spectrum)
-        best = np.argmax(coherence) if places > 1 else 0
-        found.append((float(coherence.flat[best]), int(best), spectrum, phase.flat[best]))
-    for coherence, place, spectrum, phase in sorted(found, key=lambda f: -f[0])[:places]:
-        yield at_place(spectrum, place) * np.conj(phase), coherence
+        waves = tile_waves(summed, scale)
+        coherence, phase = pilot_field(waves)
+        best = int(coherence.argmax()) if places > 1 else 0
+        found.append((float(coherence.flat[best]), best, phase.flat[best], waves))
+    for coherence, place, phase, waves in sorted(found, key=lambda f: -f[0])[:places]:
+        yield at_place(waves, place) * np.conj(phase), coherence
 
 
-def tile_spectrum(summed: np.ndarray, scale: float) -> np.ndarray:
-    """complex [64, 64]: the sum in the pattern's units, folded to one tile, each wave length brought to variance 1."""
+def tile_waves(summed: np.ndarray, scale: float) -> np.ndarray:
+    """complex64 [240, 2]: how much of the pattern's waves k and -k is in the sum, if a unit of the pattern is ``scale``
+    times as long as in a frame whose shorter side is UNITS units; waves of about one length have a variance of 1."""
     height, width = summed.shape
-    pixels = scale * min(height, width) / pattern.UNITS
-    size = (max(pattern.TILE // 2, round(width / pixels)), max(pattern.TILE // 2, round(height / pixels)))
-    how = cv2.INTER_AREA if pixels > 1 else cv2.INTER_LINEAR
-    parts = [cv2.resize(np.ascontiguousarray(part), size, interpolation=how) for part in (summed.real, summed.imag)]
-    spectrum = np.fft.fft2(fold(parts[0] + 1j * parts[1]))
-    for ring in rings():
-        spectrum[ring] /= np.sqrt(np.mean(np.abs(spectrum[ring]) ** 2)) + 1e-12
-    return spectrum
-
-
-def fold(image: np.ndarray) -> np.ndarray:
-    """[h, w] -> [64, 64]: all tiles added up."""
-    height, width = image.shape
-    full = np.pad(image, ((0, -height % pattern.TILE), (0, -width % pattern.TILE)))
-    return full.reshape(-1, pattern.TILE, full.shape[1] // pattern.TILE, pattern.TILE).sum((0, 2))
-
-
-def rings() -> list[tuple[np.ndarray, np.ndarray]]:
-    """Indices of waves of about one length in the spectrum of a tile, k and -k."""
+    unit = scale * min(height, width) / pattern.UNITS
+    spectrum = fourier(height, unit) @ summed @ fourier(width, unit).T
     down, right = pattern.waves().T
-    length = np.hypot(down, right).astype(int)
-    chosen = [(down[length == r], right[length == r]) for r in np.unique(length)]
-    return [(np.concatenate([d, -d]), np.concatenate([r, -r])) for d, r in chosen]
+    waves, length = np.stack([spectrum[down, right], spectrum[-down, -right]], 1), np.hypot(down, right).astype(int)
+    power = np.bincount(length, (np.abs(waves) ** 2).mean(1)) / np.maximum(np.bincount(length), 1)
+    return (waves / np.sqrt(power[length] + TINY)[:, None]).astype(np.complex64)
 
 
-def pilot_field(spectrum: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coherence in 0..1 of the pilot with a spectrum for every place of the tile [64, 64], and its phase."""
-    pilot, _ = pattern.shares()
+@lru_cache(maxsize=4 * len(SCALES))
+def fourier(length: int, unit: float) -> np.ndarray:
+    """complex64 [2 K + 1, length]: rows 0..K, -K..-1 measure that many waves per tile on a line of pixels."""
+    most = int(np.abs(pattern.waves()).max())
+    number = np.fft.ifftshift(np.arange(-most, most + 1))
+    middle = (np.arange(length) + 0.5) / unit - 0.5
+    return np.exp(-2j * np.pi / pattern.TILE * number[:, None] * middle).astype(np.complex64)
+
+
+def pilot_field(waves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coherence in 0..1 of the pilot with waves [240, 2] for every place of the tile [64, 64], and its phase."""
+    pilot, inverse = pattern.shares()[0], fourier(pattern.TILE, 1.0).conj()
     down, right = pattern.waves()[pilot].T
-    down, right = np.concatenate([down, -down]), np.concatenate([right, -right])
-    phases = pattern.phases()[pilot]
-    product = np.zeros_like(spectrum)
-    product[down, right] = spectrum[down, right] * np.concatenate([phases.conj(), phases])
-    field = np.fft.ifft2(product) * pattern.TILE**2
-    power = np.abs(field) ** 2
-    energy = len(down) * np.sum(np.abs(spectrum[down, right]) ** 2)
-    return power / max(energy, 1e-12), field / np.maximum(np.sqrt(power), 1e-12)
+    here, phases = waves[pilot], pattern.phases()[pilot]
+    product = np.zeros((len(inverse), len(inverse)), np.complex64)
+    product[down, right], product[-down, -right] = here[:, 0] * phases.conj(), here[:, 1] * phases
+    field = inverse.T @ product @ inverse
+    strength = np.abs(field)
+    return strength**2 / (2 * len(pilot) * np.sum(np.abs(here) ** 2) + TINY), field / (strength + TINY)
 
 
-def at_place(spectrum: np.ndarray, place: int) -> np.ndarray:
+def at_place(waves: np.ndarray, place: int) -> np.ndarray:
     """complex [240, 2] at k and -k, as if the tile began at ``place`` (its index in the flat tile)."""
     down, right = pattern.waves().T
     moved = np.exp(2j * np.pi * (down * (place // pattern.TILE) + right * (place % pattern.TILE)) / pattern.TILE)
-    return np.stack([spectrum[down, right] * moved, spectrum[-down, -right] * moved.conj()], 1)
+    return waves * np.stack([moved, moved.conj()], 1)
 
 
 def soft_bits(waves: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ SIGN_LASTS = 0.16
 """Seconds; 4 frames at 25 frames a second."""
 CARRIER = 0.5 / SIGN_LASTS
 """Hz: the fundamental of the sign."""
-SHORTEST, PILOT_WAVES = 4.0, 48
+FEWEST, PILOT_WAVES = 3.0, 48
 """Waves per tile of the longest wave that is used, and how many of them are the pilot's."""
 NUM_WAVES = PILOT_WAVES + 2 * CODE_BITS
 SEED = 2603_06057
@@ -33,7 +33,7 @@ def waves() -> np.ndarray:
     k = k[(k[:, 0] > 0) | (k[:, 1] > 0)]
     length = np.hypot(*k.T)
     order = np.lexsort((k[:, 1], k[:, 0], length))
-    return k[order][length[order] >= SHORTEST][:NUM_WAVES]
+    return k[order][length[order] >= FEWEST][:NUM_WAVES]
 
 
 @lru_cache
