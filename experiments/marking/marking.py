@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from tsd.clip import FPS, to_frames
+from tsd.media.atomic import write_file
 from tsd.media.marking import detect
 from tsd.media.marking.embed import Mark
 from tsd.media.video import read_frames
@@ -28,7 +29,6 @@ from tsd.metrics.lpips import lpips_distance, lpips_net
 from tsd.prepare.drawn.acting import act
 from tsd.prepare.drawn.drawing import Head
 from tsd.prepare.drawn.people import draw_person
-from tsd.prepare.manifests import write_atomic
 
 STUDY = Path(__file__).resolve().parent
 OUT = STUDY.parents[1] / "outputs" / "marking"
@@ -129,7 +129,8 @@ ATTACKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def timed(frames: np.ndarray, fps: float = FPS) -> list[tuple[float, np.ndarray]]:
-    return [(i / fps, frame) for i, frame in enumerate(frames)]
+    """A window as ``detect`` takes it."""
+    return [(i / fps, detect.small_luma(frame)) for i, frame in enumerate(frames)]
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -266,7 +267,7 @@ def main() -> None:
         search_pieces(given.recorded)
     if given.only in (None, "report"):
         text = json.dumps(report(frame_time(given.weights)), indent=2)
-        write_atomic(STUDY / "report.json", (text + "\n").encode())
+        write_file(STUDY / "report.json", (text + "\n").encode())
 
 
 if __name__ == "__main__":

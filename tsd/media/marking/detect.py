@@ -62,7 +62,7 @@ def find(frames: Iterable[tuple[float, np.ndarray]]) -> Found | None:
     """The first mark in (seconds, uint8 [H, W, 3]) pairs; at most WINDOWS * WINDOW frames are read."""
     frames = iter(frames)
     for number in range(WINDOWS):
-        window = list(islice(frames, WINDOW))
+        window = [(seconds, small_luma(picture)) for seconds, picture in islice(frames, WINDOW)]
         if len(window) < 2 * SLOW:
             return None
         if found := find_in_window(window, number * WINDOW):
@@ -71,7 +71,7 @@ def find(frames: Iterable[tuple[float, np.ndarray]]) -> Found | None:
 
 
 def find_in_window(window: list[tuple[float, np.ndarray]], first_frame: int = 0) -> Found | None:
-    """As ``find``, of frames of one size."""
+    """As ``find``, in (seconds, what ``small_luma`` makes of a frame) pairs of one size."""
     return find_in_sum(demodulate(window), first_frame)
 
 
@@ -91,10 +91,20 @@ def demodulate(window: list[tuple[float, np.ndarray]]) -> np.ndarray:
     """complex64 [h, w]: whitened frames, weighted by the carrier."""
     seconds = np.array([time for time, _ in window])
     total = None
-    for weight, (_, picture) in zip(carrier(seconds), window, strict=True):
-        white = whiten(picture)
+    for weight, (_, luma) in zip(carrier(seconds), window, strict=True):
+        white = whiten(luma)
         total = weight * white if total is None else total + weight * white
     return total
+
+
+def small_luma(picture: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] -> uint8 [h, w]; large frames are made smaller, for a window of them is in memory."""
+    luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    height, width = luma.shape
+    if (side := min(height, width)) <= LARGEST_SIDE:
+        return luma
+    shrink = LARGEST_SIDE / side
+    return cv2.resize(luma, (round(width * shrink), round(height * shrink)), interpolation=cv2.INTER_AREA)
 
 
 def carrier(seconds: np.ndarray) -> np.ndarray:
@@ -105,15 +115,10 @@ def carrier(seconds: np.ndarray) -> np.ndarray:
     return (wave - slow @ np.linalg.lstsq(slow, wave, rcond=None)[0]).astype(np.complex64)
 
 
-def whiten(picture: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] -> float32 [h, w]: detail over local contrast; large frames are made smaller."""
-    luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    height, width = luma.shape
-    if (side := min(height, width)) > LARGEST_SIDE:
-        shrink = LARGEST_SIDE / side
-        luma = cv2.resize(luma, (round(width * shrink), round(height * shrink)), interpolation=cv2.INTER_AREA)
+def whiten(luma: np.ndarray) -> np.ndarray:
+    """uint8 [h, w] -> float32 [h, w]: detail over local contrast, flat places left out."""
     around = max(3, round(AROUND * min(luma.shape) / pattern.UNITS) | 1)
-    detail, contrast = activity(luma, around)
+    detail, contrast = activity(luma.astype(np.float32), around)
     return detail * contrast / (contrast * contrast + QUIET * QUIET)
 
 

@@ -77,4 +77,5 @@ class Mark:
 def activity(luma: np.ndarray, around: int = AROUND) -> tuple[np.ndarray, np.ndarray]:
     """float32 [H, W] -> what differs from the mean around each pixel, and the standard deviation of that."""
     detail = luma - cv2.blur(luma, (around, around))
-    return detail, cv2.sqrt(cv2.blur(detail * detail, (around, around)))
+    power = cv2.blur(detail * detail, (around, around))
+    return detail, cv2.sqrt(cv2.max(power, 0.0))  # OpenCV's running sums leave tiny negative numbers
