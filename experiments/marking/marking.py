@@ -1,0 +1,274 @@
+"""Does the invisible mark survive what happens to videos, is it invisible, and is it never found where it is not?
+
+    .venv/bin/python experiments/marking/marking.py --recorded <a folder of people's clips> --lpips <AlexNet weights>
+
+64 clips of 10 s: 52 of 128 x 128 and 12 of 512 x 512 pixels, half of them drawn people, half recorded ones (a folder
+per person, see docs/data.md; without --recorded only drawn ones). Each result is added to outputs/marking/ when it is
+there, so a run that was stopped goes on. Writes report.json into this folder.
+"""
+
+import argparse
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import torch
+
+from tsd.clip import FPS, to_frames
+from tsd.media.atomic import write_file
+from tsd.media.marking import detect
+from tsd.media.marking.embed import Mark
+from tsd.media.video import read_frames
+from tsd.metrics.lpips import lpips_distance, lpips_net
+from tsd.prepare.drawn.acting import act
+from tsd.prepare.drawn.drawing import Head
+from tsd.prepare.drawn.people import draw_person
+
+STUDY = Path(__file__).resolve().parent
+OUT = STUDY.parents[1] / "outputs" / "marking"
+NUM_FRAMES, SIZES = 250, {128: 52, 512: 12}
+PIECE, PIECES = 25, 10_000
+"""Frames of a piece without a mark, and how many pieces are searched."""
+
+
+def drawn_clip(person: int, size: int) -> np.ndarray:
+    """uint8 [250, S, S, 3]: a drawn person moving for five seconds, there and back. Lips move at random: what is said
+    does not matter to a mark."""
+    rng = np.random.default_rng([37, person])
+    head = Head(draw_person(rng, person % 2 == 0), size)
+    starts = np.arange(0, NUM_FRAMES / 2 / FPS, 0.12)
+    sounds = [(t, t + 0.12, str(rng.choice(["a", "m", "i", "f", "o", "t"]))) for t in starts]
+    acting = act(rng, sounds, NUM_FRAMES // 2)
+    rows = zip(acting.mouth, acting.pose, acting.eyes_open, acting.gaze, acting.brows, strict=True)
+    half = np.stack([head.draw(*row)[0] for row in rows])
+    return np.concatenate([half, half[::-1]])
+
+
+def recorded_clip(folder: Path, size: int) -> np.ndarray:
+    """uint8 [250, S, S, 3]: a person's clips one after the other."""
+    frames: list[np.ndarray] = []
+    for path in sorted(folder.glob("*.mp4")):
+        frames += list(read_frames(path))
+        if len(frames) >= NUM_FRAMES:
+            break
+    frames = (frames + frames[::-1]) * (NUM_FRAMES // len(frames) + 1)
+    how = cv2.INTER_AREA if size < len(frames[0]) else cv2.INTER_CUBIC
+    return np.stack([cv2.resize(frame, (size, size), interpolation=how) for frame in frames[:NUM_FRAMES]])
+
+
+def clips(recorded: Path | None) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
+    """(name, how to get its frames) of every clip; drawn and recorded ones in turn."""
+    people = [] if recorded is None else sorted(path for path in recorded.iterdir() if path.is_dir())
+    for size, count in SIZES.items():
+        for i in range(count):
+            if people and i % 2:
+                folder = people[(i // 2) % len(people)]
+                part = i // 2 // len(people)  # a person who comes again is seen mirrored
+                yield f"{folder.name}_{part}_{size}", lambda f=folder, s=size, m=part: mirrored(recorded_clip(f, s), m)
+            else:
+                yield f"drawn{i}_{size}", lambda i=i, s=size: drawn_clip(i, s)
+
+
+def mirrored(frames: np.ndarray, times: int) -> np.ndarray:
+    return frames[:, :, ::-1] if times % 2 else frames
+
+
+def encoded(frames: np.ndarray, codec: str, crf: int, preset: str = "medium") -> np.ndarray:
+    """The frames as they come out of an encoder."""
+    file = io.BytesIO()
+    options = {"crf": str(crf), "preset": preset, "threads": "1"}
+    if codec == "libx265":
+        options |= {"x265-params": "log-level=none:pools=1:frame-threads=1"}
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream(codec, rate=Fraction(FPS), options=options)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    file.seek(0)
+    with av.open(file) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def resized(frames: np.ndarray, size: int) -> np.ndarray:
+    return np.stack([cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA) for frame in frames])
+
+
+def stretched(frames: np.ndarray, gain: float, offset: float) -> np.ndarray:
+    return np.clip(np.rint(frames * np.float32(gain) + np.float32(offset)), 0, 255).astype(np.uint8)
+
+
+def cropped(frames: np.ndarray) -> np.ndarray:
+    cut = round(0.1 * frames.shape[1])
+    return frames[:, cut:-cut, cut:-cut]
+
+
+ATTACKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "none": lambda f: f,
+    "h264_crf23": lambda f: encoded(f, "libx264", 23),
+    "h264_crf28": lambda f: encoded(f, "libx264", 28),
+    "h264_crf35": lambda f: encoded(f, "libx264", 35),
+    "hevc_crf28": lambda f: encoded(f, "libx265", 28, "veryfast"),
+    "twice": lambda f: encoded(encoded(f, "libx264", 23, "veryfast"), "libx264", 23),
+    "half_and_back": lambda f: resized(resized(f, f.shape[1] // 2), f.shape[1]),
+    "crop_10": cropped,
+    "fps_30": lambda f: f[np.arange(len(f) * 30 // FPS) * FPS // 30],
+    "brighter_20": lambda f: stretched(f, 1.2, 0),
+    "contrast_up_20": lambda f: stretched(f, 1.2, -0.2 * 128),
+    "contrast_down_20": lambda f: stretched(f, 0.8, 0.2 * 128),
+    "one_second": lambda f: f[100:125],
+}
+"""On the file as the project writes it: H.264, CRF 18. Presets are the encoder's own choice (medium) but for HEVC."""
+
+
+def timed(frames: np.ndarray, fps: float = FPS) -> list[tuple[float, np.ndarray]]:
+    """A window as ``detect`` takes it."""
+    return [(i / fps, detect.small_luma(frame)) for i, frame in enumerate(frames)]
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / np.mean((a.astype(np.float32) - b) ** 2)))
+
+
+def study_clip(name: str, frames: np.ndarray, net) -> dict:
+    """One row of clips.jsonl."""
+    payload = int.from_bytes(np.random.default_rng(sum(name.encode())).bytes(4), "big")
+    began = time.process_time()
+    marked = Mark(payload)(frames)
+    ms = (time.process_time() - began) * 1e3 / len(frames)
+    row = {"clip": name, "size": frames.shape[1], "mark_ms": ms, "psnr_db": psnr(marked, frames), "decoded": {}}
+    if net is not None:
+        with torch.inference_mode():
+            pair = (to_frames(x[::50])[None] for x in (marked, frames))
+            row["lpips"] = float(lpips_distance(net, *pair))
+    file = encoded(marked, "libx264", 18, "veryfast")
+    for attack, change in ATTACKS.items():
+        found = detect.find_in_window(timed(change(file), 30 if attack == "fps_30" else FPS))
+        row["decoded"][attack] = found is not None and found.payload == payload
+        row.setdefault("wrong_payload", 0)
+        row["wrong_payload"] += found is not None and found.payload != payload
+    return row
+
+
+def pieces(recorded: Path | None) -> Iterator[tuple[str, np.ndarray]]:
+    """Named pieces of a second without a mark: recorded and drawn people, mirrored, turned, cropped, stretched and
+    played at other speeds, so that no two are alike."""
+    people = [] if recorded is None else sorted(recorded.glob("*/*.mp4"))
+    sources = [(str(path.relative_to(recorded)), lambda p=path: read_frames(p)) for path in people]
+    sources += [(f"drawn{i}", lambda i=i: drawn_clip(i, 128)) for i in range(100, 120)]
+    for name, frames_of in sources:
+        frames = frames_of()
+        count = -(-PIECES // len(sources))
+        for i in range(count):
+            rng = np.random.default_rng([sum(name.encode()), i])
+            step, size = int(rng.integers(1, 3)), frames.shape[1]
+            side = int(rng.integers(size // 2, size + 1))
+            room = (size - side, size - side, max(0, len(frames) - step * PIECE))
+            top, left, first = (int(rng.integers(0, most + 1)) for most in room)
+            piece = frames[first : first + step * PIECE : step, top : top + side, left : left + side]
+            piece = np.rot90(piece, int(rng.integers(4)), (1, 2))[:, :, :: int(rng.choice([1, -1]))]
+            yield f"{name} {i}", stretched(piece, float(rng.uniform(0.7, 1.3)), float(rng.uniform(-20, 20)))
+
+
+def search_pieces(recorded: Path | None) -> None:
+    """Adds a row per piece to pieces.jsonl; what is there already is not searched again."""
+    path = OUT / "pieces.jsonl"
+    done = {row["piece"] for row in rows(path)}
+    with path.open("a") as file:
+        for name, piece in pieces(recorded):
+            if name not in done:
+                summed = detect.demodulate(timed(piece))
+                found = detect.find_in_sum(summed)
+                best = next(detect.best_places(summed, detect.SCALES, detect.CANDIDATES))[1]
+                file.write(json.dumps({"piece": name, "found": found is not None, "coherence": best}) + "\n")
+                file.flush()
+
+
+def rows(path: Path) -> list[dict]:
+    """Of a file of JSON lines, less a last one that is cut short."""
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def report(frame_ms: float | None) -> dict:
+    """What report.json holds; shares over clips, by size and over all."""
+    made, searched = rows(OUT / "clips.jsonl"), rows(OUT / "pieces.jsonl")
+
+    def of(chosen: list[dict]) -> dict:
+        decoded = {attack: float(np.mean([row["decoded"][attack] for row in chosen])) for attack in ATTACKS}
+        scores = [row["lpips"] for row in chosen if "lpips" in row]
+        ms = float(np.median([row["mark_ms"] for row in chosen]))
+        return {
+            "clips": len(chosen),
+            "decoded": decoded,
+            "psnr_db": float(np.mean([row["psnr_db"] for row in chosen])),
+            "psnr_db_lowest": min(row["psnr_db"] for row in chosen),
+            "lpips": float(np.mean(scores)) if scores else "unavailable",
+            "lpips_highest": max(scores, default="unavailable"),
+            "mark_ms": ms,
+        }
+
+    sizes = {str(size): of([row for row in made if row["size"] == size]) for size in SIZES}
+    coherence = np.array([row["coherence"] for row in searched])
+    hypotheses = len(detect.SCALES) * detect.pattern.TILE**2
+    allowed = [x for x in np.linspace(0, 1, 10_001) if hypotheses * detect.by_chance(x) < 0.01]
+    return of(made) | {
+        "by_size": sizes,
+        "wrong_payloads": sum(row["wrong_payload"] for row in made),
+        "frame_ms": frame_ms,
+        "cost_ratio": sizes["128"]["mark_ms"] / frame_ms if frame_ms else "unavailable",
+        "false_alarms": sum(row["found"] for row in searched),
+        "clips_without_mark": len(searched),
+        "coherence_without_mark": {q: float(np.quantile(coherence, float(q))) for q in ("0.5", "0.99", "1")},
+        "coherence_of_one_in_hundred_by_theory": float(allowed[0]),
+    }
+
+
+def frame_time(weights: Path) -> float:
+    """CPU milliseconds a frame of the chain takes in PyTorch, on one thread."""
+    from tsd.runtime.talker import Talker
+
+    torch.set_num_threads(1)
+    talker = Talker.load(weights)
+    talker.marked = False
+    talker.set_reference(STUDY.parent / "quality" / "face.png")
+    sound = np.zeros(16_000 * 4, np.float32)
+    talker.video(sound[:16_000])
+    began = time.process_time()
+    return (time.process_time() - began) * 1e3 / len(talker.video(sound))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recorded", type=Path, help="a folder per person with mp4 files")
+    parser.add_argument("--lpips", type=Path, help="AlexNet weights, see tsd/metrics/lpips.py")
+    weights = STUDY.parents[1] / "weights" / "people"
+    parser.add_argument("--weights", type=Path, default=weights, help="of the chain that is timed")
+    parser.add_argument("--only", choices=["clips", "pieces", "report"], help="one part of the study")
+    given = parser.parse_args()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    OUT.mkdir(parents=True, exist_ok=True)
+    if given.only in (None, "clips"):
+        net = lpips_net(given.lpips) if given.lpips else None
+        done = {row["clip"] for row in rows(OUT / "clips.jsonl")}
+        for name, frames_of in clips(given.recorded):
+            if name not in done:
+                with (OUT / "clips.jsonl").open("a") as file:
+                    file.write(json.dumps(study_clip(name, frames_of(), net)) + "\n")
+    if given.only in (None, "pieces"):
+        search_pieces(given.recorded)
+    if given.only in (None, "report"):
+        text = json.dumps(report(frame_time(given.weights)), indent=2)
+        write_file(STUDY / "report.json", (text + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()

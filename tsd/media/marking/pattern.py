@@ -1,0 +1,67 @@
+"""What a mark looks like in space and time, which the writer and the finder share.
+
+In space: a tile of 64 x 64 units that repeats over the frame, a sum of 240 waves of equal strength. A fifth of them are
+the same in every mark (the pilot, which says where the tile lies), every other one has the sign of one code bit; each
+code bit has two waves, a long one and a short one. In time: the whole pattern changes its sign every 0.16 s, so that
+what stands still in a video cancels. Why this band and this rate: experiments/marking.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from tsd.media.marking.code import CODE_BITS
+
+TILE = 64
+"""Units. The shorter side of a generated square picture has UNITS of them, whatever its number of pixels."""
+UNITS = 128
+SIGN_LASTS = 0.16
+"""Seconds; 4 frames at 25 frames a second."""
+CARRIER = 0.5 / SIGN_LASTS
+"""Hz: the fundamental of the sign."""
+FEWEST, PILOT_WAVES = 3.0, 48
+"""Waves per tile of the longest wave that is used, and how many of them are the pilot's."""
+NUM_WAVES = PILOT_WAVES + 2 * CODE_BITS
+SEED = 2603_06057
+
+
+@lru_cache
+def waves() -> np.ndarray:
+    """int [240, 2]: wave numbers per tile (down, right), from long to short: a half plane, for a real wave has both k
+    and -k."""
+    k = np.stack(np.meshgrid(np.arange(0, 20), np.arange(-20, 20), indexing="ij"), -1).reshape(-1, 2)
+    k = k[(k[:, 0] > 0) | (k[:, 1] > 0)]
+    length = np.hypot(*k.T)
+    order = np.lexsort((k[:, 1], k[:, 0], length))
+    return k[order][length[order] >= FEWEST][:NUM_WAVES]
+
+
+@lru_cache
+def phases() -> np.ndarray:
+    """complex64 [240] of modulus 1, drawn once for all marks."""
+    return np.exp(2j * np.pi * np.random.default_rng(SEED).random(NUM_WAVES)).astype(np.complex64)
+
+
+@lru_cache
+def shares() -> tuple[np.ndarray, np.ndarray]:
+    """Which waves are the pilot's, int [48], and each code bit's, int [96, 2]."""
+    pilot = np.arange(NUM_WAVES)[2::5]
+    data = np.setdiff1d(np.arange(NUM_WAVES), pilot)
+    pairs = np.stack([data[:CODE_BITS], data[::-1][:CODE_BITS]], 1)
+    return pilot, pairs[np.random.default_rng(SEED + 1).permutation(CODE_BITS)]
+
+
+def tile(code_bits: np.ndarray) -> np.ndarray:
+    """float32 [64, 64], mean 0 and variance 1, of code bits -1 or 1 [96]."""
+    spectrum, values = np.zeros((TILE, TILE), np.complex64), phases().copy()
+    values[shares()[1]] *= code_bits[:, None]
+    down, right = waves().T
+    spectrum[down % TILE, right % TILE] = values
+    spectrum[-down % TILE, -right % TILE] = values.conj()
+    made = np.fft.ifft2(spectrum).real
+    return (made / made.std()).astype(np.float32)
+
+
+def sign(seconds: float) -> float:
+    """1 or -1: the pattern's sign at a time after the first frame."""
+    return 1.0 if int(seconds / SIGN_LASTS + 1e-6) % 2 == 0 else -1.0
