@@ -53,7 +53,7 @@ class Appearance:
 class Decoded:
     """N decoded frames in parts: ``picture`` = ``moved`` + ``change``, all [N, 3, H, W], not clamped.
 
-    ``moved`` is the warped reference picture: sampled at each pixel's position plus ``offsets`` [N, H, W, 2] (x and y in
+    ``moved`` is the warped reference picture, sampled at each pixel's position plus ``offsets`` [N, H, W, 2] (x, y in
     units of the side). ``change`` is what painting adds. Offsets and change can be enlarged (``runtime.composing``).
     """
 
