@@ -18,7 +18,7 @@ from tsd.commands import chain as recipe
 from tsd.commands import sample, train
 from tsd.commands.compose import composed, override, plain
 from tsd.media.audio import load_audio
-from tsd.media.video import read_frames, video_info, write_video
+from tsd.media.video import video_info
 from tsd.training import check
 from tsd.weights import checkpoint
 from tsd.weights.releases import CARD
@@ -151,14 +151,11 @@ def test_training_moved_the_weights(chain):
 
 def test_the_sample_is_in_step_with_the_speech(chain, tmp_path):
     video, sound = chain.out / "sample.mp4", load_audio(chain.out / "speech.wav")
-    info, frames = video_info(video), sorted((chain.out / "samples" / "demo" / "frames").iterdir())
-    assert info.num_frames == len(frames) == -(-len(sound) // 640) and info.fps == 25 and info.has_audio
-    assert np.array(Image.open(frames[0])).shape == (info.height, info.width, 3) == (32, 32, 3)
+    info = video_info(video)
+    assert info.num_frames == -(-len(sound) // 640) and info.fps == 25 and info.has_audio
+    assert np.array(Image.open(chain.out / "reference.png")).shape == (info.height, info.width, 3) == (32, 32, 3)
     heard = load_audio(video)[: len(sound)]
     assert np.corrcoef(heard, sound[: len(heard)])[0, 1] > 0.9
-    # The pictures on disk, encoded again, give the very video: H.264 loses too much of such noise to compare directly.
-    write_video(tmp_path / "again.mp4", np.stack([np.array(Image.open(path)) for path in frames]))
-    assert np.array_equal(read_frames(video), read_frames(tmp_path / "again.mp4"))
 
 
 def test_the_report_has_every_number_that_is_promised(chain):
@@ -320,11 +317,12 @@ def sample_arguments(chain: recipe.Chain, out: Path, *extra: str) -> list[str]:
 
 
 def test_latents_decoded_later_are_the_same_frames(chain, tmp_path):
+    e1 = sample.run(composed("sample", sample_arguments(chain, tmp_path, "png=true", "name=e1")))
     e2 = sample.run(composed("sample", sample_arguments(chain, tmp_path, "mode=e2", "name=e2")))
     assert sorted(path.name for path in e2.iterdir()) == ["latents.npz", "sample.json"]
-    later = [f"latents={e2 / 'latents.npz'}", "mode=decode", "name=later"]
+    later = [f"latents={e2 / 'latents.npz'}", "mode=decode", "png=true", "name=later"]
     decoded = sample.run(composed("sample", sample_arguments(chain, tmp_path, *later)))
-    for path in sorted((chain.out / "samples" / "demo" / "frames").iterdir()):
+    for path in sorted((e1 / "frames").iterdir()):
         assert path.read_bytes() == (decoded / "frames" / path.name).read_bytes()
 
 

@@ -18,6 +18,8 @@ from tsd.nets.affine import (
     carried,
     frame_to_reference,
     landmarks_of,
+    looked_up,
+    offsets_along,
     pixel_grid,
     placed,
     placed_cells,
@@ -147,7 +149,9 @@ def test_pictures_are_placed_where_maps_shares_and_flow_say():
     for given, positions in (((), there), ((share.flatten(2), flow.flatten(2)), half_way)):
         grid = 2 * positions - 1
         expected = torch.nn.functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
-        torch.testing.assert_close(placed(pictures, maps, *given), expected, atol=1e-4, rtol=1e-4)
+        moved = looked_up(pictures, offsets_along(maps, 16, *given))
+        torch.testing.assert_close(moved, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(placed(pictures, maps), looked_up(pictures, offsets_along(maps, 16)))
 
 
 def test_pictures_are_enlarged_between_their_neighbours():

@@ -5,7 +5,6 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from zipfile import BadZipFile
 
 import hydra
 import numpy as np
@@ -20,9 +19,11 @@ from tsd.commands.errors import user_errors
 from tsd.media.atomic import filling
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio
 from tsd.media.sound import Sound
-from tsd.media.video import write_video
+from tsd.media.video import video_info, write_video
+from tsd.runtime.canvas import FRAMES
 from tsd.runtime.dubbing import LENGTHS, Dubbing
-from tsd.runtime.talker import Talker
+from tsd.runtime.latents_file import Latents
+from tsd.runtime.talker import Talker, check_size
 from tsd.weights import releases
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ CHOICES = {
     "start": ("noise", "reference", "driving"),
     "motion": ("natural", "still"),
     "length": LENGTHS,
+    "frame": FRAMES,
 }
 CHUNK = 24
 """Frames at a time: a file need not be waited for, and more of them cost PyTorch less each."""
@@ -56,6 +58,10 @@ def check(cfg: DictConfig) -> None:
     wrong = [f"{key}={cfg[key]}: must be one of {', '.join(c)}" for key, c in CHOICES.items() if cfg[key] not in c]
     if not wrong:
         wrong = impossible(cfg)
+        try:
+            check_size(cfg.size, cfg.frame)
+        except ValueError as error:
+            wrong.append(str(error))
         job = "driving" if cfg.start == "driving" else cfg.mode
         asks = "start=driving" if cfg.start == "driving" else f"mode={cfg.mode}"
         wrong += [f"{key}=<file> is missing: {asks} needs it" for key in NEEDED[job] if not cfg[key]]
@@ -89,9 +95,9 @@ def load(cfg: DictConfig) -> Talker:
 
 
 def speak(cfg: DictConfig, talker: Talker) -> Iterator[np.ndarray]:
-    """Frames uint8 [n, R, R, 3], or with mode=e2 latents [n, C, h, w], of the reference speaking the audio."""
+    """Frames uint8 [n, H, W, 3], or with mode=e2 latents [n, C, h, w], of the reference speaking the audio."""
     wave = load_audio(cfg.audio)
-    talker.set_reference(cfg.reference)
+    talker.set_reference(cfg.reference, cfg.size, cfg.frame)
     num_frames = -(-len(wave) // SAMPLES_PER_FRAME)
     with tqdm(total=num_frames, unit="frame", desc=f"speaking, {steps_of(cfg)}", delay=2) as bar:
         for piece in talker.stream([wave], steps_of(cfg), CHUNK, cfg.seed, cfg.mode, cfg.motion, cfg.start):
@@ -99,84 +105,55 @@ def speak(cfg: DictConfig, talker: Talker) -> Iterator[np.ndarray]:
             yield piece
 
 
-def read_latents(path: str, vae) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Latents [T, C, h, w] of an earlier run, the reference uint8 [R, R, 3] and where it is in every frame [T, 2, 3],
-    checked against the VAE."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            z, crop, maps = file["latents"], file["reference"], file["maps"]
-    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, BadZipFile) as error:
-        raise ValueError(f"latents={path}: holds no latents ({error}); give a latents.npz of mode=e2") from error
-    want = (vae.latent_channels, vae.latent_size, vae.latent_size)
-    if z.ndim != 4 or z.shape[1:] != want or z.dtype != np.float32 or not len(z) or not np.isfinite(z).all():
-        raise ValueError(
-            f"latents={path}: must be finite float32 [T, {', '.join(map(str, want))}] for this VAE, "
-            f"got {z.dtype} {list(z.shape)}"
-        )
-    if crop.dtype != np.uint8 or crop.shape != (vae.resolution, vae.resolution, 3):
-        raise ValueError(
-            f"latents={path}: its reference must be uint8 [{vae.resolution}, {vae.resolution}, 3] for this VAE, "
-            f"got {crop.dtype} {list(crop.shape)}"
-        )
-    if maps.dtype != np.float32 or maps.shape != (len(z), 2, 3) or not np.isfinite(maps).all():
-        raise ValueError(
-            f"latents={path}: its maps must be finite float32 [{len(z)}, 2, 3], got {maps.dtype} {list(maps.shape)}"
-        )
-    return z, crop, maps
-
-
-def decode(talker: Talker, z: np.ndarray, crop: np.ndarray, maps: np.ndarray) -> Iterator[np.ndarray]:
-    """Latents [T, C, h, w] of the face on ``crop``, placed by ``maps`` [T, 2, 3] -> frames uint8 [n, H, W, 3]."""
+def decode(talker: Talker, latents: Latents) -> Iterator[np.ndarray]:
+    """Frames uint8 [n, H, W, 3] of the latents of an earlier run."""
     with torch.inference_mode():
-        appearance = talker.vae.appearance(to_frames(crop)[None])
-    blocks = list(zip(torch.from_numpy(z).split(CHUNK), torch.from_numpy(maps).split(CHUNK), strict=True))
-    for block, places in tqdm(blocks, unit="block", desc="decoding", delay=2):
-        yield talker.decode(block, appearance.along(places))
+        appearance = talker.vae.appearance(to_frames(latents.reference)[None])
+    composer = talker.composer(latents.canvas, latents.still)
+    blocks = zip(*(torch.from_numpy(x).split(CHUNK) for x in (latents.z, latents.maps)), strict=True)
+    for block, places in tqdm(list(blocks), unit="block", desc="decoding", delay=2):
+        yield talker.compose(block, appearance.along(places), composer)
 
 
-def face_of(talker: Talker, num_frames: int, cfg: DictConfig) -> dict[str, np.ndarray]:
-    """What latents are decoded with later: the reference, and where it is in every frame."""
+def kept(talker: Talker, z: np.ndarray, cfg: DictConfig) -> Latents:
+    """The latents of a whole video with what they are decoded with."""
     speaker = talker.reference
     cycle = talker.motion_cycle(speaker, cfg.seed, cfg.motion)
-    maps = speaker.along(cycle[torch.arange(num_frames) % len(cycle)]).maps
-    return {"reference": to_uint8(speaker.appearance.picture[0]), "maps": maps.numpy()}
-
-
-class Pictures:
-    """Frames uint8 [n, H, W, 3] that pass through on their way into a video, kept as ``<folder>/000000.png`` …; an hour
-    of them is never in memory. ``count``: how many have passed."""
-
-    def __init__(self, pieces: Iterator[np.ndarray], folder: Path):
-        self.pieces, self.folder, self.count = pieces, folder, 0
-        folder.mkdir()
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        for piece in self.pieces:
-            for frame in piece:
-                Image.fromarray(frame).save(self.folder / f"{self.count:06d}.png", compress_level=PNG_LEVEL)
-                self.count += 1
-            yield piece
+    maps = speaker.along(cycle[torch.arange(len(z)) % len(cycle)]).maps.numpy()
+    return Latents(z, to_uint8(speaker.appearance.picture[0]), maps, speaker.canvas, cfg.motion == "still")
 
 
 def write_face(work: Path, cfg: DictConfig, talker: Talker) -> dict:
-    """latents.npz with mode=e2, else sample.mp4 and frames/; what sample.json shall say of them."""
+    """latents.npz with mode=e2, else sample.mp4, and frames/ with png=true; what sample.json shall say of them."""
     if cfg.mode == "e2":
         z = np.concatenate(list(speak(cfg, talker)))
-        count = len(z)
-        np.savez(work / "latents.npz", latents=z, **face_of(talker, count, cfg))
+        kept(talker, z, cfg).save(work / "latents.npz")
+        number = len(z)
     else:
-        made = decode(talker, *read_latents(cfg.latents, talker.vae)) if cfg.mode == "decode" else speak(cfg, talker)
-        pictures = Pictures(made, work / "frames")
-        write_video(work / "sample.mp4", iter(pictures), Sound.of(cfg.audio) if cfg.audio else None)
-        count = pictures.count
-    keys = ("reference", "audio", "latents", "mode", "start", "motion", "seed")
-    return {key: cfg[key] for key in keys} | {"frames": count}
+        pieces = decode(talker, Latents.read(cfg.latents, talker.vae)) if cfg.mode == "decode" else speak(cfg, talker)
+        folder = work / "frames" if cfg.png else None
+        write_video(work / "sample.mp4", kept_as_png(pieces, folder), Sound.of(cfg.audio) if cfg.audio else None)
+        number = video_info(work / "sample.mp4").num_frames
+    keys = ("reference", "audio", "latents", "mode", "start", "motion", "size", "frame", "seed")
+    return {key: cfg[key] for key in keys} | {"frames": number}
+
+
+def kept_as_png(pieces: Iterator[np.ndarray], folder: Path | None) -> Iterator[np.ndarray]:
+    """The same frames, of which each becomes a file of the folder, where one is given."""
+    done = 0
+    for piece in pieces:
+        if folder is not None:
+            folder.mkdir(exist_ok=True)
+            for i, frame in enumerate(piece, done):
+                Image.fromarray(frame).save(folder / f"{i:06d}.png", compress_level=PNG_LEVEL)
+        done += len(piece)
+        yield piece
 
 
 def write_dubbed(work: Path, cfg: DictConfig, talker: Talker) -> dict:
     """sample.mp4, written while it is made: a video may be long and its pictures large."""
     dubbing = talker.dub(cfg.video, cfg.audio, steps_of(cfg), CHUNK, cfg.seed, cfg.length, cfg.reference, cfg.face)
-    write_video(work / "sample.mp4", even(dubbing), Sound.of(cfg.audio))
+    write_video(work / "sample.mp4", watched(dubbing), Sound.of(cfg.audio))
     left, fps = dubbing.num_left, dubbing.video.timeline.fps
     if left:
         log.info("%d of %d frames do not show the face and stay as they are", left, dubbing.num_frames)
@@ -192,12 +169,11 @@ def write_dubbed(work: Path, cfg: DictConfig, talker: Talker) -> dict:
     }
 
 
-def even(dubbing: Dubbing) -> Iterator[np.ndarray]:
-    """Its pictures less the last row and column where their number is odd: H.264 knows none such. Shows progress."""
+def watched(dubbing: Dubbing) -> Iterator[np.ndarray]:
+    """Its pictures, while progress is shown."""
     with tqdm(total=dubbing.num_frames, unit="frame", desc=f"dubbing, {dubbing.steps}", delay=2) as bar:
         for piece in dubbing:
-            height, width = (size // 2 * 2 for size in piece.shape[1:3])
-            yield piece[:, :height, :width]
+            yield piece
             bar.update(len(piece))
 
 

@@ -1,9 +1,8 @@
 """A square around a head that follows it smoothly, in the framing that every model here is trained on."""
 
-import cv2
 import numpy as np
 
-from tsd.media.faces import EYES_AT, EYES_TO_MOUTH, cut_out, to_pixels
+from tsd.media.faces import EYES_AT, EYES_TO_MOUTH, cut_out
 from tsd.media.heads import fill
 
 STEADY = 10.0
@@ -39,26 +38,3 @@ def in_squares(points: np.ndarray, boxes: np.ndarray, places: np.ndarray) -> tup
     """Landmarks [T, 5, 2] and boxes [T, 4] in pixels -> the same in units of the squares [T, 3]."""
     corner, side = places[:, None, :2], places[:, None, 2:]
     return (points - corner) / side, ((boxes.reshape(-1, 2, 2) - corner) / side).reshape(-1, 4)
-
-
-def paste(picture: np.ndarray, square: np.ndarray, face: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """The inverse of ``crop``: ``face`` uint8 [S, S, 3] laid over the square of ``picture`` uint8 [H, W, 3].
-
-    ``share`` float32 [S, S] in 0..1 says how much of ``face`` is taken; where it is 0 the picture stays as it is, level
-    for level.
-    """
-    (height, width), size = picture.shape[:2], len(face)
-    x, y, side = square
-    left, top = max(0, int(x)), max(0, int(y))
-    right, bottom = min(width, int(np.ceil(x + side))), min(height, int(np.ceil(y + side)))
-    if left >= right or top >= bottom:
-        return picture
-    place = to_pixels(to_units(square), size)
-    place[:, 2] += place[:, :2] @ [left, top]
-    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    layer = np.dstack([face.astype(np.float32), share * 255])
-    layer = cv2.warpAffine(layer, place, (right - left, bottom - top), flags=how, borderMode=cv2.BORDER_REPLICATE)
-    here, out = (slice(top, bottom), slice(left, right)), picture.copy()
-    mixed = out[here] + layer[..., 3:] / 255 * (layer[..., :3] - out[here])
-    out[here] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
-    return out

@@ -55,10 +55,11 @@ class VAEModule(WeightedStage):
         maps = self.maps(clip, carry)
         with torch.no_grad():
             appearance = self.net.appearance(clip.reference).along(maps)
-        recon, moved = self.net.decode_raw(z, appearance, count)
+        decoded = self.net.decode_raw(z, appearance, count)
+        recon = decoded.picture
         terms |= {
             "reconstruction": losses.reconstruction(recon, frames),
-            "moved": losses.moved(moved, frames),
+            "moved": losses.moved(decoded.moved, frames),
             "edges": losses.edges(recon, frames),
         }
         if region is not None:

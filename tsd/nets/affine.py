@@ -71,21 +71,32 @@ def pixel_grid(size: int, device=None) -> Tensor:
     return torch.stack([x, y], -1)
 
 
-def placed(pictures: Tensor, maps: Tensor, share: Tensor | None = None, flow: Tensor | None = None) -> Tensor:
-    """pictures [N, C, H, W] sampled at the positions that ``maps`` [N, 2, 3] point to; borders are repeated.
+def offsets_along(maps: Tensor, side: int, share: Tensor | None = None, flow: Tensor | None = None) -> Tensor:
+    """Displacements [N, side, 2 * side] in units of the side: from each pixel's position to where ``maps`` [N, 2, 3]
+    point.
 
     ``share`` [N, H, 2 W] in 0..1: the fraction of the displacement that is applied at each position, the same for x and
     y; None: all of it. ``flow`` [N, H, 2 W] in units of the side is added. x and y of a position are neighbours in rows
     of 2 W numbers, the layout in which they are sampled: as two channels, OpenVINO would compute two numbers at a time.
     """
-    side = pictures.shape[-1]
-    axis = (torch.arange(side, device=pictures.device, dtype=torch.float32) + 0.5) / side
+    axis = (torch.arange(side, device=maps.device, dtype=torch.float32) + 0.5) / side
     by_column, by_row, shift = (x.repeat(1, side)[:, None] for x in (maps - maps.new_tensor(IDENTITY)).unbind(2))
     way = by_column * axis.repeat_interleave(2) + shift + by_row * axis[:, None]
-    here = pixel_grid(side, pictures.device).flatten(1)
-    positions = (way if share is None else way * share) + (here if flow is None else here + flow)
+    way = way if share is None else way * share
+    return way if flow is None else way + flow
+
+
+def looked_up(pictures: Tensor, offsets: Tensor) -> Tensor:
+    """pictures [N, C, H, W] sampled at each pixel's position plus ``offsets`` [N, H, 2 W]; borders are repeated."""
+    side = pictures.shape[-1]
+    positions = pixel_grid(side, pictures.device).flatten(1) + offsets
     positions = (positions * 2 - 1).unflatten(2, (side, 2)).to(pictures.dtype)
     return F.grid_sample(pictures, positions, padding_mode="border", align_corners=False)
+
+
+def placed(pictures: Tensor, maps: Tensor) -> Tensor:
+    """pictures [N, C, H, W] sampled at the positions that ``maps`` [N, 2, 3] point to; borders are repeated."""
+    return looked_up(pictures, offsets_along(maps, pictures.shape[-1]))
 
 
 def placed_cells(x: Tensor, maps: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tsd.nets.affine import placed, placed_cells
+from tsd.nets.affine import looked_up, offsets_along, placed_cells
 from tsd.nets.blocks import ResBlock, norm, per_frame, zero
 
 LOG_VARIANCE_RANGE = (-20.0, 4.0)
@@ -47,6 +47,23 @@ class Appearance:
     def along(self, maps: Tensor) -> "Appearance":
         """The same reference with the maps of some frames."""
         return Appearance(self.picture, self.latent, maps)
+
+
+@dataclass
+class Decoded:
+    """N decoded frames in parts: ``picture`` = ``moved`` + ``change``, all [N, 3, H, W], not clamped.
+
+    ``moved`` is the warped reference picture, sampled at each pixel's position plus ``offsets`` [N, H, W, 2] (x, y in
+    units of the side). ``change`` is what painting adds. Offsets and change can be enlarged (``runtime.composing``).
+    """
+
+    moved: Tensor
+    change: Tensor
+    offsets: Tensor
+
+    @property
+    def picture(self) -> Tensor:
+        return self.moved + self.change
 
 
 class VAE(nn.Module):
@@ -139,12 +156,17 @@ class VAE(nn.Module):
         """
         # Taken from the shape where possible: an exporter cannot tell that B * ((B * T) // B) is B * T.
         count = z.shape[1] if z.ndim == 5 else len(z) // len(appearance.picture)
-        frames, _ = self.decode_raw(z.flatten(0, -4), appearance, count)
+        frames = self.decode_raw(z.flatten(0, -4), appearance, count).picture
         return frames.clamp(-1, 1).unflatten(0, z.shape[:-3])
 
-    def decode_raw(self, z: Tensor, appearance: Appearance, count: int) -> tuple[Tensor, Tensor]:
-        """z [B * count, C, h, w] -> pictures, not clamped so that gradients flow, and the warped reference, both
-        [B * count, 3, H, W]."""
+    def changes(self, z: Tensor, appearance: Appearance) -> tuple[Tensor, Tensor]:
+        """z [N, C, h, w] of one reference picture or of N -> ``Decoded.change`` and ``Decoded.offsets``, of which
+        frames of any size are composed."""
+        decoded = self.decode_raw(z, appearance, len(z) // len(appearance.picture))
+        return decoded.change, decoded.offsets
+
+    def decode_raw(self, z: Tensor, appearance: Appearance, count: int) -> Decoded:
+        """z [B * count, C, h, w] -> frames in parts, not clamped so that gradients flow."""
         picture, latent = (per_frame(x, count) for x in (appearance.picture, appearance.latent))
         maps = torch.eye(2, 3, device=z.device).expand(len(z), 2, 3) if appearance.maps is None else appearance.maps
         # channels_last: on a CPU the narrow layers at half size are twice as fast as in the contiguous (NCHW) layout.
@@ -154,14 +176,15 @@ class VAE(nn.Module):
             x = layer(x)
         flow, along = self.to_flow(x).float().contiguous().split([2, 1], 1)
         share = enlarged(along.expand(-1, 2, -1, -1), 4).sigmoid()
-        moved = placed(picture, maps, share, enlarged(flow, 4) * FLOW_SCALE)
+        offsets = offsets_along(maps, self.resolution, share, enlarged(flow, 4) * FLOW_SCALE)
+        moved = looked_up(picture, offsets)
         cells = F.pixel_unshuffle(moved, 2)
         x = self.paint(self.widen(x) + self.enter_moved(cells.contiguous(memory_format=torch.channels_last)))
         painted, share = self.to_picture(x).float().split([12, 4], 1)
         # Painted and warped pixels are mixed at half size; the three colours of a pixel share one weight.
         cells, painted = (x.unflatten(1, (3, 4)) for x in (cells, painted))
-        mixed = cells + share.sigmoid()[:, None] * (painted - cells)  # as a graph, torch.lerp is six operations
-        return F.pixel_shuffle(mixed.flatten(1, 2), 2), moved
+        change = F.pixel_shuffle((share.sigmoid()[:, None] * (painted - cells)).flatten(1, 2), 2)
+        return Decoded(moved, change, offsets.unflatten(2, (self.resolution, 2)))
 
     def normalise(self, latent: Tensor) -> Tensor:
         """Latents [N, C, h, w] to zero mean and unit std per channel."""

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from tsd.clip import to_frames
 from tsd.media.audio import SAMPLES_PER_FRAME
-from tsd.media.crops import crop, paste
+from tsd.media.crops import crop, to_units
 from tsd.media.mouth_mask import mouth_masks
 from tsd.media.timeline import there_and_back_order
+from tsd.runtime.canvas import picture_canvas
 from tsd.runtime.driving import DrivingVideo
 from tsd.runtime.hearing import Hearing, heard
 from tsd.runtime.speaking import Known, Speaker, Speaking
@@ -97,10 +98,15 @@ class Dubbing:
         with torch.inference_mode():
             seen = talker.vae.appearance(to_frames(faces))
         known = Known(seen.latent, latent_masks(masks, talker.vae.latent_size))
-        # Each frame is decoded with itself as the picture to be moved: all but the mouth is already in place.
-        made = talker.decode(speaking(part, motion, known=known), seen)
-        layers = zip(shown, video.squares[numbers], made, masks, strict=True)
-        return np.stack([paste(*layer) for layer in layers])
+        # Each frame is its own reference for the decoder: everything but the mouth is already in place.
+        parts = talker.changes(speaking(part, motion, known=known), seen)
+        return np.stack([self.composed(*given) for given in zip(shown, numbers, *parts, strict=True)])
+
+    def composed(self, picture: np.ndarray, number: int, change: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """A frame uint8 [H, W, 3] of the video with a new lower face."""
+        to_unit, points = to_units(self.video.squares[number]), self.video.points[number]
+        composer = self.talker.composer(picture_canvas(picture, to_unit, points), still=True)
+        return composer(change[None], offsets[None])[0]
 
 
 def latent_masks(masks: np.ndarray, size: int) -> Tensor:

@@ -111,15 +111,23 @@ class ExportedVAE(Exported):
     def decode(self, z: Tensor, appearance: Appearance) -> Tensor:
         """z [T, C, h, w] of the one picture of ``appearance``, or of as many as there are frames -> frames
         [T, 3, H, W] in [-1, 1]."""
+        return self._parts(z, appearance)[0]
+
+    def changes(self, z: Tensor, appearance: Appearance) -> tuple[Tensor, Tensor]:
+        """As ``VAE.changes``."""
+        return self._parts(z, appearance)[1:]
+
+    def _parts(self, z: Tensor, appearance: Appearance) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures, change and offsets of T frames."""
         maps = torch.eye(2, 3).expand(len(z), 2, 3) if appearance.maps is None else appearance.maps
         blocks = []
         for here in (slice(begin, begin + BLOCK) for begin in range(0, len(z), BLOCK)):
             of = slice(None) if len(appearance.picture) == 1 else here
             seen = Appearance(appearance.picture[of], appearance.latent[of], maps[here])
             blocks.append(self._decode(z[here], seen))
-        return torch.cat(blocks) if len(blocks) > 1 else blocks[0]
+        return tuple(torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*blocks, strict=True))
 
-    def _decode(self, z: Tensor, seen: Appearance) -> Tensor:
+    def _decode(self, z: Tensor, seen: Appearance) -> list[Tensor]:
         missing = BLOCK - len(z) if len(z) > 1 else 0
 
         def filled_up(*parts: Tensor) -> list[Tensor]:
@@ -128,6 +136,8 @@ class ExportedVAE(Exported):
         filled = filled_up(z, seen.maps)
         if len(seen.picture) == 1:
             decoder = self.decoder if len(z) > 1 else self.decoder_alone
-            return run(decoder, filled[0][None], seen.picture, seen.latent, filled[1][None])[0][0, : len(z)]
+            parts = run(decoder, filled[0][None], seen.picture, seen.latent, filled[1][None])
+            return [part[0, : len(z)] for part in parts]
         own = filled_up(seen.picture, seen.latent)
-        return run(self.decoder, filled[0][:, None], *own, filled[1][:, None])[0][: len(z), 0]  # a stream per frame
+        parts = run(self.decoder, filled[0][:, None], *own, filled[1][:, None])  # a stream per frame
+        return [part[: len(z), 0] for part in parts]

@@ -9,16 +9,19 @@ from tsd.diffusion import Schedule, advance
 from tsd.nets.affine import frame_to_reference
 from tsd.nets.denoiser import Condition, FrameFeatures, Reference
 from tsd.nets.vae import Appearance
+from tsd.runtime.canvas import Canvas
 
 
 @dataclass
 class Speaker:
-    """A prepared reference: its picture and latent, motion [M], and the features that every frame uses."""
+    """A prepared reference: its picture and latent, motion [M], the features that every frame uses, and the canvas on
+    which its frames are composed (None: frames are the decoder's own pictures)."""
 
     appearance: Appearance
     motion: Tensor
     known: bool
     reference: Reference
+    canvas: Canvas | None = None
 
     @property
     def latent(self) -> Tensor:

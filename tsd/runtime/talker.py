@@ -1,8 +1,10 @@
 """The interface for applications: a face and speech in, frames out. Imports no training code."""
 
+import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +15,21 @@ from tsd.clip import MELS_PER_FRAME, MOTION, VISEMES, to_frames, to_uint8, visem
 from tsd.diffusion import Schedule
 from tsd.media.audio import SAMPLES_PER_FRAME, as_samples, load_audio, log_mel
 from tsd.media.faces import crop_face, find_face
+from tsd.media.light import Light
 from tsd.media.pictures import load_picture
+from tsd.media.suitability import concerns
 from tsd.nets.denoiser import Condition
 from tsd.nets.vae import Appearance
 from tsd.runtime import loading
+from tsd.runtime.canvas import FRAMES, LARGEST_FACE, Canvas, canvas_of
+from tsd.runtime.composing import Composer
 from tsd.runtime.driving import DrivingVideo
 from tsd.runtime.dubbing import LENGTHS, Dubbing, common_length, speech_of
 from tsd.runtime.hearing import Hearing, heard, look_ahead_ms
 from tsd.runtime.speaking import Speaker, Speaking
 from tsd.runtime.wavefront import Wavefront
+
+log = logging.getLogger(__name__)
 
 REFERENCE_START = 5.0
 """Noise strength that is added to the reference's latent when a video starts from it. Our choice."""
@@ -74,18 +82,28 @@ class Talker:
         talker.backends, talker.workers = nets.backends, nets.workers
         return talker
 
-    def set_reference(self, image: str | Path | np.ndarray) -> Speaker:
+    def set_reference(
+        self, image: str | Path | np.ndarray, size: int | str = "native", frame: str = "picture"
+    ) -> Speaker:
         """The face that ``stream`` and ``video`` let speak: a picture of one person, a file or uint8 [H, W, 3].
 
+        size: pixels across the face's square, or ``native``: as many as the picture has (``canvas.LARGEST_FACE`` at
+        most). frame: ``picture``, the whole picture with the speaking face in its place; ``face``, the square.
         Raises ValueError or FileNotFoundError where there is no such picture, no face, or several.
         """
-        self.reference = self.face(image)
+        self.reference = self.face(image, size, frame)
         return self.reference
 
-    def face(self, image: str | Path | np.ndarray) -> Speaker:
+    def face(self, image: str | Path | np.ndarray, size: int | str = "native", frame: str = "picture") -> Speaker:
         """As ``set_reference``, which keeps it."""
+        check_size(size, frame)
         name, picture = ("picture", image) if isinstance(image, np.ndarray) else (image, load_picture(image))
-        return self.speaker(*crop_face(picture, find_face(picture, name), self.vae.resolution))
+        found = find_face(picture, name)
+        for concern in concerns(picture, found):
+            log.warning("%s: %s", name, concern)
+        crop, motion = crop_face(picture, found, self.vae.resolution)
+        speaker = self.speaker(Light.of(crop).usual(crop), motion)
+        return replace(speaker, canvas=canvas_of(picture, found.points, size, frame, self.vae.resolution))
 
     @property
     def look_ahead_ms(self) -> float:
@@ -102,7 +120,7 @@ class Talker:
         motion: str = "natural",
         start: str = "noise",
     ) -> Iterator[np.ndarray]:
-        """Frames uint8 [<= chunk, R, R, 3] as soon as their sound is available; mode ``e2``: latents float32
+        """Frames uint8 [<= chunk, H, W, 3] as soon as their sound is available; mode ``e2``: latents float32
         [<= chunk, C, h, w], to be decoded later.
 
         audio: pieces of any size, float32 [N] in [-1, 1] or int16 [N] at 16 kHz (``as_samples``). The frames do not
@@ -110,7 +128,8 @@ class Talker:
         does not grow with time. Backends compile graphs when they first see a shape, which takes longer than a frame
         lasts. So, unless all sound is available (a list), the first stream of each chunk and mode runs on some silence
         before it asks for sound.
-        motion: ``natural``, or ``still``. start: ``noise``, or ``reference``.
+        motion: ``natural``, or ``still``: the head does not move, and no pixel outside the lower face changes. start:
+        ``noise``, or ``reference``.
         """
         speaker, schedule = self.reference, self.schedule(steps)
         if speaker is None:
@@ -124,7 +143,7 @@ class Talker:
         hearing, speaking = Hearing(self.recogniser, chunk), Speaking(self.student, speaker, schedule, seed)
         cycle, done = self.motion_cycle(speaker, seed, motion), 0
         maps = speaker.along(cycle).maps
-        decode = None if mode == "e2" else lambda z, maps: self.decode(z, speaker.appearance.along(maps))
+        decode = None if mode == "e2" else self.decoder_of(speaker, motion)
         wavefront = Wavefront(speaking, decode, self.workers)
         for windows, more in heard(hearing, audio, chunk):
             for part in windows.split(chunk) if len(windows) else ():
@@ -137,7 +156,7 @@ class Talker:
                 yield from wavefront.drain()
 
     def video(self, audio: str | Path | np.ndarray, steps: str = "k2", chunk: int = 8, **options) -> np.ndarray:
-        """All frames uint8 [T, R, R, 3] (mode ``e2``: latents) of a file or float32 [N] at 16 kHz; see ``stream``."""
+        """All frames uint8 [T, H, W, 3] (mode ``e2``: latents) of a file or float32 [N] at 16 kHz; see ``stream``."""
         return np.concatenate(list(self.stream([waveform(audio)], steps, chunk, **options)))
 
     def dub(
@@ -252,6 +271,35 @@ class Talker:
     def decode(self, z: Tensor, appearance: Appearance) -> np.ndarray:
         """Latents [T, C, h, w] of a speaker of this appearance -> frames uint8 [T, H, W, 3]."""
         return to_uint8(self.vae.decode(z, appearance))
+
+    def decoder_of(self, speaker: Speaker, motion: str = "natural") -> Callable[[Tensor, Tensor], np.ndarray]:
+        """Latents [T, C, h, w] and maps [T, 2, 3] -> the frames uint8 [T, H, W, 3] of a stream of this speaker."""
+        if speaker.canvas is None:
+            return lambda z, maps: self.decode(z, speaker.appearance.along(maps))
+        composer = self.composer(speaker.canvas, still=motion == "still")
+        return lambda z, maps: self.compose(z, speaker.appearance.along(maps), composer)
+
+    def composer(self, canvas: Canvas, still: bool = False) -> Composer:
+        """Of frames on a canvas, by these nets."""
+        return Composer(canvas, self.vae.resolution, still)
+
+    def compose(self, z: Tensor, appearance: Appearance, composer: Composer) -> np.ndarray:
+        """Latents [T, C, h, w] of a speaker of this appearance -> frames uint8 [T, H, W, 3] of the canvas."""
+        return composer(*self.changes(z, appearance))
+
+    @torch.inference_mode()
+    def changes(self, z: Tensor, appearance: Appearance) -> tuple[np.ndarray, np.ndarray]:
+        """Latents [T, C, h, w] of one picture, or of as many -> change and offsets, as a ``Composer`` takes them."""
+        change, offsets = self.vae.changes(z, appearance)
+        return change.movedim(1, -1).numpy(), offsets.numpy()
+
+
+def check_size(size: int | str, frame: str) -> None:
+    """Raises ValueError for a size or frame that there is not."""
+    if size != "native" and not (isinstance(size, int) and 64 <= size <= LARGEST_FACE):
+        raise ValueError(f"size={size}: must be native, or 64 to {LARGEST_FACE} pixels across the face")
+    if frame not in FRAMES:
+        raise ValueError(f"frame={frame}: must be one of {', '.join(FRAMES)}")
 
 
 def waveform(audio: str | Path | np.ndarray) -> np.ndarray:

@@ -1,0 +1,186 @@
+"""Frames at the photograph's own size: what moves, what stays as it is, and that every way there gives the same."""
+
+import numpy as np
+import pytest
+import torch
+from fakes import SIDE, fake_vae
+from test_talker import portrait, talker
+
+from tsd.clip import to_frames
+from tsd.media.faces import framing
+from tsd.media.light import Light
+from tsd.nets.affine import CANONICAL_FACE
+from tsd.runtime.canvas import LARGEST_FACE, LARGEST_PICTURE, Canvas, canvas_of, face_canvas, picture_canvas
+from tsd.runtime.composing import Composer
+
+POINTS = np.float32([*CANONICAL_FACE, (0.42, 0.72), (0.58, 0.72)])
+
+
+def photograph(height: int = 230, width: int = 201, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(60, 200, (height, width, 3), np.uint8)
+
+
+def in_pixels(side: float = 120, at: tuple = (40, 50), roll: float = 0.0) -> np.ndarray:
+    """Landmarks of a face whose square has this side and upper left corner, turned around its middle."""
+    turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+    return (((POINTS - 0.5) @ turn.T + 0.5) * side + at).astype(np.float32)
+
+
+def parts(frames: int = 2, side: int = SIDE, size: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(5)
+    change = rng.uniform(-size, size, (frames, side, side, 3)).astype(np.float32)
+    return change, rng.uniform(-0.05, 0.05, (frames, side, side, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize("roll", [0.0, 0.7])
+@pytest.mark.parametrize("still", [False, True])
+@pytest.mark.parametrize("frame", ["picture", "face"])
+def test_where_nothing_is_said_nothing_changes(frame, still, roll):
+    canvas = canvas_of(photograph(), in_pixels(roll=roll), "native", frame, SIDE)
+    frames = Composer(canvas, SIDE, still)(*(0 * part for part in parts()))
+    left, top, right, bottom = canvas.shown
+    assert frames.shape == (2, *canvas.size, 3)
+    assert np.array_equal(frames[1], canvas.picture[top:bottom, left:right])
+
+
+@pytest.mark.parametrize("roll", [0.0, 0.7])
+def test_a_still_head_leaves_everything_outside_the_lower_face_as_it_is(roll):
+    picture = photograph()[:, :200]
+    points = in_pixels(roll=roll)
+    made = Composer(canvas_of(picture, points, "native", "picture", SIDE), SIDE, still=True)(*parts())[0]
+    eyes, mouth = points[:2].mean(0), points[3:].mean(0)
+    unit, down = np.linalg.norm(mouth - eyes), (mouth - eyes) / np.linalg.norm(mouth - eyes)
+    y, x = np.mgrid[:230, :200]
+    away = np.stack([x, y], -1) - mouth
+    along = away @ down
+    across = away @ np.array([-down[1], down[0]])
+    outside = (along < -0.55 * unit) | (along > 1.0 * unit) | (np.abs(across) > 1.05 * unit)
+    assert np.array_equal(made[outside], picture[outside])
+    assert (made[~outside] != picture[~outside]).mean() > 0.3
+
+
+def test_a_moving_head_leaves_the_background_and_the_edges():
+    picture, (change, offsets) = photograph(400, 400), parts()
+    made = Composer(canvas_of(picture, in_pixels(120, (140, 140)), "native", "picture", SIDE), SIDE)(
+        change, offsets + 0.05
+    )[0]
+    changed = (made != picture).any(-1)
+    assert not changed[:100].any() and not changed[:, :100].any() and not changed[300:].any()
+    assert changed[140:260, 140:260].mean() > 0.9 and changed[120:138, 140:260].mean() > 0.5  # beyond the square, too
+    tight = canvas_of(picture[140:260, 140:260], in_pixels(120, (0, 0)), "native", "picture", SIDE)
+    edge = Composer(tight, SIDE)(0 * change, 0 * offsets + 0.06)[0].astype(int)
+    assert np.abs(edge[0] - tight.picture[0]).mean() < 12 > np.abs(edge[:, 0] - tight.picture[:, 0]).mean()
+    assert np.abs(edge[40:80, 40:80] - tight.picture[40:80, 40:80]).mean() > 30
+
+
+def test_offsets_are_units_of_the_square_at_every_size_and_turn():
+    """A constant step to the right in the square shows what lies a tenth of its side to the right."""
+    y, x = np.mgrid[:400, :400]
+    picture = np.stack([x, y, 0 * x], -1).astype(np.float32) * 0.5 + 20
+    change, offsets = np.zeros((1, SIDE, SIDE, 3), np.float32), np.zeros((1, SIDE, SIDE, 2), np.float32)
+    offsets[..., 0] = 0.1
+    for roll in (0.0, 0.7):
+        points = in_pixels(120, (140, 140), roll)
+        canvas = canvas_of(picture.astype(np.uint8), points, "native", "picture", SIDE)
+        made = Composer(canvas, SIDE)(change, offsets)
+        step = np.linalg.inv(framing(points)[:, :2]) @ [0.1, 0]
+        found = (made[0, 190:210, 190:210].astype(float) - picture[190:210, 190:210]).mean((0, 1))
+        np.testing.assert_allclose(found[:2], step * 0.5, atol=0.7)
+
+
+@torch.inference_mode()
+def test_at_the_decoders_size_frames_are_the_decoders():
+    vae, picture = fake_vae().eval(), photograph(SIDE, SIDE)
+    z = torch.randn(3, 4, SIDE // 4, SIDE // 4) * 0.3
+    seen = vae.appearance(to_frames(picture)[None])
+    change, offsets = vae.changes(z, seen)
+    canvas = face_canvas(picture, np.array([[1 / SIDE, 0, 0], [0, 1 / SIDE, 0]]), POINTS, SIDE)
+    composer = Composer(canvas, SIDE)
+    composer.moved[:], composer.painted[:] = 1, np.pad(np.ones((SIDE, SIDE, 1)), ((8, 8), (8, 8), (0, 0)))
+    ours = composer(change.movedim(1, -1).numpy(), offsets.numpy()).astype(int)
+    theirs = (vae.decode(z, seen).movedim(1, -1).numpy() + 1) * 127.5
+    assert np.abs(ours - theirs)[:, 6:-6, 6:-6].mean() < 2
+
+
+@pytest.mark.parametrize("frame", ["picture", "face"])
+@pytest.mark.parametrize("size", ["native", 64, 200])
+def test_sizes(frame, size):
+    canvas = canvas_of(photograph(), in_pixels(), size, frame, SIDE)
+    height, width = canvas.size
+    assert height % 2 == width % 2 == 0 and canvas.side == pytest.approx(120 if size == "native" else size, rel=0.01)
+    if frame == "face":
+        assert height == width == pytest.approx(canvas.side)
+    left, top, _, _ = canvas.shown
+    eyes = canvas.points[:2].mean(0) @ np.linalg.inv(canvas.to_unit[:, :2]).T
+    assert 0 < eyes[0] < canvas.picture.shape[1] and left >= 0 and top >= 0
+
+
+def test_native_keeps_to_its_limits():
+    large = np.zeros((3000, 2001, 3), np.uint8)
+    canvas = canvas_of(large, in_pixels(1800, (100, 600)), "native", "picture", 128)
+    assert canvas.side == pytest.approx(LARGEST_FACE, rel=0.01) and max(canvas.size) <= LARGEST_PICTURE
+    canvas = canvas_of(large, in_pixels(300, (100, 600)), "native", "picture", 128)
+    assert max(canvas.size) == LARGEST_PICTURE and canvas.size[1] % 2 == 0
+    assert canvas_of(large, in_pixels(60, (100, 600)), "native", "face", 128).size == (128, 128)
+
+
+def test_a_canvas_is_read_as_it_was_written():
+    canvas = canvas_of(photograph(), in_pixels(roll=0.4), "native", "face", SIDE)
+    read = Canvas.of_arrays(canvas.arrays())
+    assert read.shown == canvas.shown and np.array_equal(read.picture, canvas.picture)
+    np.testing.assert_allclose(read.photograph, canvas.photograph)
+    assert np.array_equal(Composer(read, SIDE)(*parts()), Composer(canvas, SIDE)(*parts()))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("picture", np.zeros((4, 4, 3), np.float32)),
+        ("to_unit", np.full((2, 3), np.nan)),
+        ("to_unit", np.zeros((2, 3))),
+        ("points", np.zeros((4, 2))),
+        ("shown", np.array([0, 0, 9999, 5])),
+        ("photograph", np.array(["a"] * 4)),
+    ],
+)
+def test_arrays_that_are_no_canvas_are_refused(name, value):
+    canvas = canvas_of(photograph(), in_pixels(), "native", "face", SIDE)
+    with pytest.raises(ValueError):
+        Canvas.of_arrays(canvas.arrays() | {name: value})
+
+
+def ready(size="native", frame="picture"):
+    """A talker whose reference is a made-up photograph."""
+    t = talker()
+    speaker = t.speaker(portrait(), None)
+    speaker.canvas = canvas_of(photograph(), in_pixels(), size, frame, SIDE)
+    t.reference = speaker
+    return t
+
+
+@pytest.mark.parametrize("motion", ["natural", "still"])
+def test_a_stream_at_native_size_is_the_whole(motion):
+    t, wave = ready(), np.random.default_rng(0).normal(0, 0.1, 9 * 640).astype(np.float32)
+    whole = t.video(wave, "k2", chunk=9, motion=motion)
+    assert whole.shape == (9, 230, 200, 3)
+    for chunk in (1, 4):
+        pieces = np.concatenate(list(t.stream([wave[:1000], wave[1000:]], "k2", chunk, motion=motion)))
+        assert np.abs(pieces.astype(int) - whole).max() <= 1
+
+
+def test_dark_and_colourless_photographs_get_a_mouth_in_their_own_light():
+    face = np.full((64, 64, 3), (180, 140, 120), np.uint8)
+    assert Light.of(face) == Light()
+    dark = Light.of(face // 4)
+    assert dark.gain > 2.5 and dark.usual(face // 4).mean() > 2 * (face // 4).mean()
+    change = np.float32([[[0.4, -0.2, 0.1]]])
+    np.testing.assert_allclose(dark.own(change), change / dark.gain)
+    grey = Light.of(np.full((64, 64, 3), 150, np.uint8))
+    assert grey.colour == 0 and np.ptp(grey.own(change), axis=-1).max() < 1e-6
+
+
+def test_dubbed_pictures_are_composed_on_the_videos_own():
+    picture = photograph(120, 121)
+    to_unit = np.array([[1 / 80, 0, -0.25], [0, 1 / 80, -0.25]])
+    made = Composer(picture_canvas(picture, to_unit, POINTS), SIDE, still=True)(*parts(1))[0]
+    assert made.shape == (120, 120, 3) and np.array_equal(made[:30], picture[:30, :120])

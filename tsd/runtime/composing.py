@@ -1,0 +1,123 @@
+"""A decoded face at any size: the photograph itself is moved, and what the decoder painted is enlarged onto it.
+
+The decoder works at the size that the nets were trained for. Its two results are smooth, though: where each pixel looks
+in the reference, and what painting adds there. Both are enlarged here, so hair, eyes and skin stay as sharp as in the
+photograph. PyTorch, ONNX Runtime, OpenVINO and dubbing share this place; it needs NumPy and OpenCV alone.
+"""
+
+import cv2
+import numpy as np
+
+from tsd.media.faces import cut_out, to_pixels
+from tsd.media.light import Light
+from tsd.media.mouth_mask import mouth_masks
+from tsd.runtime.canvas import REACH, Canvas
+
+EDGE = 0.12
+"""Nearer to the photograph's edge than this, in units of the square's side, the picture moves less and less: nothing
+has to be invented beyond the edge. Our choice."""
+
+RIM = 0.06
+"""What is painted fades out along the square's rim over this much of its side. Our choice."""
+
+HOW = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+
+
+class Composer:
+    """Frames of one canvas. What does not change from frame to frame is computed once.
+
+    resolution: of the decoder. still: only the lower face is made anew, and everything outside it stays as it is in the
+    picture, level for level; else the head moves and takes neck and hair along beyond the square, less and less of
+    them: at REACH from the square nothing moves.
+    """
+
+    def __init__(self, canvas: Canvas, resolution: int, still: bool = False):
+        self.canvas, self.margin = canvas, round(REACH * resolution)
+        self.light = Light.of(cut_out(canvas.picture, canvas.to_unit, resolution))
+        to_grid = to_pixels(canvas.to_unit, resolution)
+        to_grid[:, 2] += self.margin
+        if still:
+            painted = self.padded(mouth_masks(canvas.points[None], resolution)[0])
+            moved = painted
+        else:
+            painted = self.padded(rim_mask(resolution))
+            moved = reach_mask(canvas, to_grid, resolution, self.margin)
+        self.painted, self.moved = painted[..., None], moved[..., None]
+        left, top, right, bottom = self.region(to_grid, np.maximum(moved, painted))
+        self.corner, self.size = (left, top), (right - left, bottom - top)
+        self.to_grid = to_grid.copy()
+        self.to_grid[:, 2] += to_grid[:, :2] @ self.corner
+        self.to_pixels = np.linalg.inv(canvas.to_unit[:, :2]).T.astype(np.float32)
+        """From offsets in units of the square to those in pixels of the canvas."""
+        self.here = np.stack(np.meshgrid(np.arange(left, right), np.arange(top, bottom)), -1).astype(np.float32)
+
+    def padded(self, field: np.ndarray) -> np.ndarray:
+        """A field of the square with its margin, where there is nothing of it."""
+        return cv2.copyMakeBorder(field, *4 * [self.margin], cv2.BORDER_CONSTANT)
+
+    def region(self, to_grid: np.ndarray, mask: np.ndarray) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of the shown part of the canvas in which anything can change."""
+        height, width = self.canvas.picture.shape[:2]
+        covered = cv2.warpAffine(mask, to_grid, (width, height), flags=HOW, borderMode=cv2.BORDER_CONSTANT)
+        left, top, right, bottom = self.canvas.shown
+        rows, columns = (np.flatnonzero(covered[top:bottom, left:right].any(axis)) for axis in (1, 0))
+        if not len(rows):
+            return left, top, left + 1, top + 1
+        return left + int(columns[0]), top + int(rows[0]), left + int(columns[-1]) + 1, top + int(rows[-1]) + 1
+
+    def __call__(self, change: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """change float32 [n, R, R, 3] in units of [-1, 1] and offsets [n, R, R, 2] in units of the square's side (see
+        ``nets.vae.Decoded``) -> frames uint8 [n, H, W, 3] of what the canvas shows."""
+        left, top, right, bottom = self.canvas.shown
+        shown = self.canvas.picture[top:bottom, left:right]
+        frames = np.empty((len(change), *shown.shape), np.uint8)
+        x, y = self.corner[0] - left, self.corner[1] - top
+        inside = slice(y, y + self.size[1]), slice(x, x + self.size[0])
+        for frame, *given in zip(frames, change, offsets, strict=True):
+            frame[:] = shown
+            levels, shift = self.fields(*given)
+            cv2.add(self.moved_picture(shift), self.on_canvas(levels), frame[inside], dtype=cv2.CV_8U)
+        return frames
+
+    def fields(self, change: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """On the square's grid with its margin: what is added [., ., 3] in levels, and where it looks [., ., 2] in
+        units of the side."""
+        levels = self.padded(self.light.own(change) * np.float32(127.5)) * self.painted
+        return levels, cv2.copyMakeBorder(offsets, *4 * [self.margin], cv2.BORDER_REPLICATE) * self.moved
+
+    def moved_picture(self, shift: np.ndarray) -> np.ndarray:
+        """The region of the canvas, moved. ``shift`` becomes pixels on the small grid, where that is cheap."""
+        positions = self.on_canvas(shift @ self.to_pixels)
+        positions += self.here
+        return cv2.remap(self.canvas.picture, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+
+    def on_canvas(self, field: np.ndarray) -> np.ndarray:
+        """A field on the square's grid with its margin -> the region of the canvas."""
+        return cv2.warpAffine(field, self.to_grid, self.size, flags=HOW, borderMode=cv2.BORDER_CONSTANT)
+
+
+def rise(x: np.ndarray) -> np.ndarray:
+    """From 0 at 0 to 1 at 1, smooth at both ends."""
+    x = np.clip(x, 0, 1)
+    return (x * x * (3 - 2 * x)).astype(np.float32)
+
+
+def rim_mask(resolution: int) -> np.ndarray:
+    """float32 [R, R]: 1 in the square, falling to 0 along its rim."""
+    axis = (np.arange(resolution) + 0.5) / resolution
+    near = np.minimum(axis, 1 - axis) - 0.5 / resolution
+    return rise(np.minimum(near[:, None], near) / RIM)
+
+
+def reach_mask(canvas: Canvas, to_grid: np.ndarray, resolution: int, margin: int) -> np.ndarray:
+    """float32 [R + 2 margin, R + 2 margin]: 1 in the square, falling to 0 at REACH from it and at the photograph's
+    edges. ``to_grid`` [2, 3] maps pixels of the canvas to these cells."""
+    x, y = np.meshgrid(*2 * [np.arange(resolution + 2 * margin)])
+    outermost = margin + resolution - 1
+    far = np.maximum(np.maximum(margin - x, x - outermost), np.maximum(margin - y, y - outermost))
+    beyond = rise(1 - np.maximum(far, 0) / margin)
+    to_canvas = cv2.invertAffineTransform(to_grid)
+    column, row = np.moveaxis(np.stack([x, y], -1) @ to_canvas[:, :2].T + to_canvas[:, 2], -1, 0)
+    left, top, right, bottom = canvas.photograph
+    near = np.minimum(np.minimum(column - left, right - 1 - column), np.minimum(row - top, bottom - 1 - row))
+    return beyond * rise(near / (EDGE * canvas.side))

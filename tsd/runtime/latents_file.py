@@ -1,0 +1,53 @@
+"""Latents on disk (mode e2), with everything that decodes them later to the frames they would have been."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from tsd.runtime.canvas import Canvas
+
+
+@dataclass
+class Latents:
+    """``z`` float32 [T, C, h, w], the reference uint8 [R, R, 3] as the nets saw it, where it is in every frame
+    [T, 2, 3], the canvas, and whether the head is still."""
+
+    z: np.ndarray
+    reference: np.ndarray
+    maps: np.ndarray
+    canvas: Canvas
+    still: bool
+
+    def save(self, path: Path) -> None:
+        of_canvas = {f"canvas_{name}": value for name, value in self.canvas.arrays().items()}
+        np.savez(path, latents=self.z, reference=self.reference, maps=self.maps, still=self.still, **of_canvas)
+
+    @classmethod
+    def read(cls, path: str, vae) -> "Latents":
+        """Of an earlier run, checked against the VAE. Raises ValueError."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = dict(file)
+            z, crop, maps, still = (arrays[name] for name in ("latents", "reference", "maps", "still"))
+            of_canvas = {name.removeprefix("canvas_"): value for name, value in arrays.items()}
+            canvas = Canvas.of_arrays(of_canvas)
+        except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, BadZipFile) as error:
+            raise ValueError(f"latents={path}: holds no latents ({error}); give a latents.npz of mode=e2") from error
+        want = (vae.latent_channels, vae.latent_size, vae.latent_size)
+        if z.ndim != 4 or z.shape[1:] != want or z.dtype != np.float32 or not len(z) or not np.isfinite(z).all():
+            raise ValueError(
+                f"latents={path}: must be finite float32 [T, {', '.join(map(str, want))}] for this VAE, "
+                f"got {z.dtype} {list(z.shape)}"
+            )
+        if crop.dtype != np.uint8 or crop.shape != (vae.resolution, vae.resolution, 3):
+            raise ValueError(
+                f"latents={path}: its reference must be uint8 [{vae.resolution}, {vae.resolution}, 3] for this VAE, "
+                f"got {crop.dtype} {list(crop.shape)}"
+            )
+        if maps.dtype != np.float32 or maps.shape != (len(z), 2, 3) or not np.isfinite(maps).all():
+            raise ValueError(
+                f"latents={path}: its maps must be finite float32 [{len(z)}, 2, 3], got {maps.dtype} {list(maps.shape)}"
+            )
+        return cls(z, crop, maps, canvas, bool(still.any()))
