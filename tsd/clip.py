@@ -16,6 +16,17 @@ MELS_PER_FRAME = 4
 VISEMES = ("sil", "PP", "FF", "TH", "DD", "kk", "CH", "SS", "nn", "RR", "aa", "E", "ih", "oh", "ou")
 """The 15 mouth shapes. The closed lips of p, b, m are PP; ``sil`` is rest."""
 
+LOUDNESS = ("all", "voice", "formant")
+"""How loud a frame is: in all bands, in the lowest ones, in those of the first formant (``media.loudness``)."""
+
+HEARS = {
+    "visemes": len(VISEMES),
+    "visemes_loudness": len(VISEMES) + len(LOUDNESS),
+    "loudness": len(VISEMES) + len(LOUDNESS),
+}
+"""What a denoiser hears of speech, and how many numbers a frame it is given for that: visemes, then loudness. A net of
+``loudness`` is given both and looks at the loudness alone."""
+
 VISEME_PAST, VISEME_FUTURE = 4, 2
 """Frames of visemes around t that the denoiser sees; the future part is 80 ms of look-ahead."""
 VISEME_WINDOW = VISEME_PAST + 1 + VISEME_FUTURE
@@ -66,7 +77,8 @@ class Clip:
     reference: Tensor
     """[B, 3, H, W], likewise."""
     visemes: Tensor
-    """[B, T, W, V] probabilities around each frame; all-zero when unknown."""
+    """[B, T, W, V] probabilities around each frame; all-zero when unknown. With ``data.loudness`` [B, T, W, V + 3]:
+    LOUDNESS behind them, all-zero without sound."""
     motion: Tensor
     """[B, T, M], see MOTION; zeros where not ``motion_known``."""
     reference_motion: Tensor
@@ -106,7 +118,7 @@ class Clip:
         b, t, _, h, w = self.frames.shape
         expected = {
             "reference": (b, 3, h, w),
-            "visemes": (b, t, VISEME_WINDOW, len(VISEMES)),
+            "visemes": (b, t, VISEME_WINDOW, max(self.visemes.shape[-1], len(VISEMES))),
             "motion": (b, t, len(MOTION)),
             "reference_motion": (b, len(MOTION)),
             "motion_known": (b,),

@@ -30,6 +30,15 @@ def read_array(path: Path, field: str, content: bytes | None = None) -> np.ndarr
         raise ValueError(f"{path}: no readable array {field!r}; remove the file and prepare again") from error
 
 
+def fields_of(path: Path) -> set[str]:
+    """Names of the arrays in a ``.npz``. ValueError where it cannot be read."""
+    try:
+        with ZipFile(path) as archive:
+            return {name.removesuffix(".npy") for name in archive.namelist()}
+    except Exception as error:
+        raise ValueError(f"{path}: cannot be read; remove the file and prepare again") from error
+
+
 def _read(file, size: int) -> np.ndarray:
     """numpy's format, its header first: the promised array must not be larger than the file is."""
     major, minor = np.lib.format.read_magic(file)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from tsd.clip import MOTION, VISEMES, viseme_windows
-from tsd.data.arrays import read_array
+from tsd.data.arrays import fields_of, read_array
 from tsd.data.manifest import Entry
 
 SLACK = 2
@@ -56,9 +56,9 @@ def load_tracks(entry: Entry, viseme_dir: str | Path | None = None) -> Tracks:
         motion = _track(entry.motion, "motion", entry.frames, (len(MOTION),))
     mouth_open = np.full(entry.frames, np.nan, np.float32)
     mouth_box = np.full((entry.frames, 4), np.nan, np.float32)
-    if entry.truth is not None:
-        mouth_open = _track(entry.truth, "mouth_open", entry.frames, ())
     if (boxes := entry.truth or entry.boxes) is not None:
+        if entry.truth or "mouth_open" in fields_of(boxes):  # of recorded mouths only where landmarks were read
+            mouth_open = _track(boxes, "mouth_open", entry.frames, ())
         mouth_box = _track(boxes, "mouth_box", entry.frames, (4,))
     return Tracks(labels, viseme_windows(torch.from_numpy(seen)).numpy(), motion, mouth_open, mouth_box)
 

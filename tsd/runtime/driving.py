@@ -42,16 +42,7 @@ class DrivingVideo:
         """
         path, timeline = Path(path), read_timeline(path)
         count = min(num_frames or timeline.num_frames, timeline.num_frames)
-        looked, changes, before = [], [], None
-        frames = tqdm(resampled_frames(path, timeline), total=count, unit="frame", desc="following the face", delay=2)
-        for number, picture in zip(range(count), frames, strict=False):
-            if number % LOOK_EVERY == 0 or number == count - 1:
-                looked.append((number, detect_faces(picture)))
-            small = thumbnail(picture)
-            changes += [] if before is None else [change(before, small)]
-            before = small
-        frames.close()
-        head = the_one_head(path, follow(looked, find_cuts(np.array(changes)), count, LOOK_EVERY), count)
+        head = the_one_head(path, find_heads(path, timeline, count), count)
         points, boxes = head.landmarks(count)
         places = squares(points)
         return cls(path, timeline, places, in_squares(points, boxes, places)[0])
@@ -86,6 +77,20 @@ class DrivingVideo:
         leaning = np.abs(np.arctan2(apart[:, 1], apart[:, 0]))
         away = np.linalg.norm(self.points - np.median(self.points, 0), axis=2).mean(1) / np.median(distance)
         return int((turned + leaning + away).argmin())
+
+
+def find_heads(path: Path, timeline: Timeline, count: int) -> list[Head]:
+    """Every head of the first ``count`` frames, followed within its shot, in order of appearance."""
+    looked, changes, before = [], [], None
+    frames = tqdm(resampled_frames(path, timeline), total=count, unit="frame", desc="following the face", delay=2)
+    for number, picture in zip(range(count), frames, strict=False):
+        if number % LOOK_EVERY == 0 or number == count - 1:
+            looked.append((number, detect_faces(picture)))
+        small = thumbnail(picture)
+        changes += [] if before is None else [change(before, small)]
+        before = small
+    frames.close()
+    return follow(looked, find_cuts(np.array(changes)), count, LOOK_EVERY)
 
 
 def the_one_head(path: Path, heads: list[Head], num_frames: int) -> Head:
