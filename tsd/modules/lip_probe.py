@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from tsd import devices
 from tsd.clip import Clip
-from tsd.nets.affine import canonical_to_frame, placed_cells
+from tsd.nets.affine import CANONICAL_FACE, landmarks_of, placed_cells, similarity_between
 from tsd.nets.lower_face import LOWER_FACE
 
 RIDGE = 10.0
@@ -31,7 +31,8 @@ class LipProbe(nn.Module):
 
     def features(self, z: Tensor, clip: Clip) -> Tensor:
         """z [n * B, T, C, h, w], of a clip's frames n times -> [n * B, T, F]."""
-        maps = canonical_to_frame(clip.motion, clip.motion_known)
+        frames = landmarks_of(clip.motion, clip.motion_known).flatten(0, 1)
+        maps = similarity_between(frames.new_tensor(CANONICAL_FACE).expand_as(frames), frames)
         faces = placed_cells(z.flatten(0, 1), maps.repeat(len(z) // len(clip), 1, 1))
         lower = faces[..., self.rows, self.columns].flatten(1)
         return torch.cat([lower, torch.ones_like(lower[:, :1])], 1).unflatten(0, z.shape[:2])
