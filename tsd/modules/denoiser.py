@@ -161,8 +161,8 @@ class DenoiserStage(WeightedStage):
         return {"mouth_motion": losses.mouth_motion(z0_hat, z, region)}
 
     def lips(self, clip: Clip, z: Tensor, z0_hat: Tensor, share: Tensor) -> dict[str, Tensor]:
-        """``losses.lips``, each clip weighted by ``share`` [B]; empty without a weight. The map from latents to openings
-        is fitted on the clip's own latents, never on estimates."""
+        """``losses.lips``, each clip weighted by ``share`` [B]; empty without a weight. The map from latents to
+        openings is fitted on the clip's own latents, never on estimates."""
         if not self.loss.lips or clip.mouth_open is None:
             return {}
         self.lip_probe.learn(z, clip)

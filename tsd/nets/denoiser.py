@@ -28,7 +28,7 @@ LOUDNESS_CHANNELS = 64
 """Width of the layer that joins visemes and loudness. Our choice."""
 
 
-ADDED = ("eye_shapes", "mean_reaches", "hears")
+ADDED = ("eye_shapes", "mean_reaches", "loudness", "visemes")
 """Arguments of optional parts that can be added to a trained net before it trains further."""
 
 
@@ -113,9 +113,9 @@ class Denoiser(nn.Module):
     eye_shapes: number of further patterns, mixed by how far the eyes are open in the frame and in the reference.
     mean_reaches: the net also sees means of z_s over so many neighbouring frames (``TemporalMean``), where noise that
     is drawn anew for every frame is weaker. The means enter beside z_s, and the net chooses per position how much of
-    each is added to its estimate. hears: one of ``clip.HEARS``; with loudness a second embedding and second shares of
-    the patterns are added to those of the visemes. These parts start without effect, so they can be added to a trained
-    net (``ADDED``).
+    each is added to its estimate. loudness, visemes: which of them the net hears (``clip.HEARS``); with loudness a
+    second embedding and second shares of the patterns are added to those of the visemes. These parts start without
+    effect, so they can be added to a trained net (``ADDED``).
 
     At high noise the estimate starts from the reference's latent, warped or in place as the net chooses per position,
     and the net adds the difference: z0_hat = skip z_s + out (F + out copy).
@@ -132,12 +132,13 @@ class Denoiser(nn.Module):
         causal: bool = False,
         eye_shapes: int = 0,
         mean_reaches: tuple[int, ...] | list[int] = (),
-        hears: str = "visemes",
+        loudness: bool = False,
+        visemes: bool = True,
     ):
         super().__init__()
-        if hears not in HEARS:
-            raise ValueError(f"hears={hears}: must be one of {', '.join(HEARS)}")
-        self.hears = hears
+        if not loudness and not visemes:
+            raise ValueError("a denoiser must hear visemes, loudness or both: take another condition=")
+        self.hears = ("visemes_loudness" if visemes else "loudness") if loudness else "visemes"
         self.latent_channels, self.latent_size, self.causal = latent_channels, latent_size, causal
         first, deepest = channels[0], channels[-1]
         self.heads = 4
@@ -173,9 +174,9 @@ class Denoiser(nn.Module):
         self.shapes = random_shapes(SHAPES, first, latent_size)
         self.to_shares = nn.Linear(VISEME_WINDOW * len(VISEMES), SHAPES)
         self.loudness = None
-        if hears != "visemes":
+        if loudness:
             self.loudness = nn.Sequential(
-                nn.Linear(VISEME_WINDOW * HEARS[hears], LOUDNESS_CHANNELS),
+                nn.Linear(VISEME_WINDOW * HEARS[self.hears], LOUDNESS_CHANNELS),
                 nn.SiLU(),
                 zero(nn.Linear(LOUDNESS_CHANNELS, emb_channels + SHAPES)),
             )
@@ -265,10 +266,10 @@ class Denoiser(nn.Module):
     def spoken(self, condition: Condition) -> tuple[Tensor, Tensor]:
         """What is heard in every frame: an embedding [B, T, E], and shares of the patterns [B, T, SHAPES]."""
         heard = condition.visemes
-        if heard.shape[-1] != HEARS[self.hears]:
+        if heard.shape[-1] < HEARS[self.hears]:
             raise ValueError(
                 f"this denoiser hears {self.hears}: {HEARS[self.hears]} numbers a frame, got {heard.shape[-1]}; "
-                "set data.loudness as the net was trained"
+                "set data.loudness=true"
             )
         if self.hears == "loudness":
             heard = torch.cat([torch.zeros_like(heard[..., : len(VISEMES)]), heard[..., len(VISEMES) :]], -1)

@@ -25,19 +25,30 @@ CLOSE = 256
 
 
 @dataclass(frozen=True)
+class Found:
+    """Where a video shows one talking face, and what is said there: all that is slow to find."""
+
+    first: int
+    """Number of the first frame at 25 frames a second."""
+    points: np.ndarray
+    """float32 [T, 5, 2], landmarks in pixels of the T frames from there on."""
+    visemes: np.ndarray | None
+    """float32 [T, V] by forced alignment of the text beside the clip; None without one that fits."""
+
+
+@dataclass(frozen=True)
 class TalkingClip:
     """T frames of a video at 25 frames a second that show one face, from frame ``first`` on."""
 
     name: str
     path: Path
     timeline: Timeline
+    wave: np.ndarray
+    """float32 [T * 640], their sound."""
     first: int
     points: np.ndarray
-    """float32 [T, 5, 2], landmarks in pixels."""
-    wave: np.ndarray
-    """float32 [T * 640] of these frames."""
     visemes: np.ndarray | None
-    """float32 [T, V] by forced alignment of the text beside the clip; None without one that fits."""
+    """As in ``Found``."""
 
     def __len__(self) -> int:
         return len(self.points)
@@ -57,24 +68,27 @@ class TalkingClip:
         return crop_face(picture, Landmarks(self.points[0], np.zeros(4, np.float32), 1.0), size)
 
 
-def read_clip(path: Path, name: str, seconds: float | None = None, language: str = "en") -> TalkingClip:
+def find(path: Path, seconds: float | None = None, language: str = "en") -> Found:
     """The longest stretch in which one face is seen, of a video's first ``seconds`` (None: all).
 
     ValueError or FileNotFoundError says why a clip is of no use: no sound, no face, two faces, one that is too small,
     turned away or seen for less than a second.
     """
-    timeline = read_timeline(path)
-    sound = load_audio(path)
+    timeline, sound = read_timeline(path), load_audio(path)
     count = min(timeline.num_frames, round(seconds * FPS)) if seconds else timeline.num_frames
     head = talking_head(path, find_heads(path, timeline, count))
     points, _ = head.landmarks()
-    begin, end = head.first, head.first + len(points)
-    wave = np.pad(sound, (0, max(0, end * SAMPLES_PER_FRAME - len(sound))))
-    wave = wave[begin * SAMPLES_PER_FRAME : end * SAMPLES_PER_FRAME]
-    recording = replace(with_transcript(Recording(path, name, name), plain=True), words=())
-    said = label(recording, sound, end, language)
-    visemes = said.visemes[begin:] if said.source == "aligned" else None
-    return TalkingClip(name, path, timeline, begin, points, wave, visemes)
+    recording = replace(with_transcript(Recording(path, path.name, path.name), plain=True), words=())
+    said = label(recording, sound, head.first + len(points), language)
+    return Found(head.first, points, said.visemes[head.first :] if said.source == "aligned" else None)
+
+
+def read_clip(path: Path, name: str, found: Found) -> TalkingClip:
+    """The clip as it was found, with its sound."""
+    begin, end = (frame * SAMPLES_PER_FRAME for frame in (found.first, found.first + len(found.points)))
+    sound = load_audio(path)
+    wave = np.pad(sound, (0, max(0, end - len(sound))))[begin:end]
+    return TalkingClip(name, path, read_timeline(path), wave, found.first, found.points, found.visemes)
 
 
 def talking_head(path: Path, heads: list[Head]) -> Head:

@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from tsd.evaluation.pairs.matching import LeftOut, list_videos
 from tsd.evaluation.report import Parts, moments
 from tsd.evaluation.wild.lips import RealLips
 from tsd.evaluation.wild.loudness import Loudness, features
-from tsd.evaluation.wild.reading import CLOSE, TalkingClip, read_clip
+from tsd.evaluation.wild.reading import CLOSE, Found, TalkingClip, find, read_clip
 from tsd.media.audio import log_mel
 from tsd.media.video import write_video
 from tsd.metrics.face_mesh import FaceMesh
@@ -61,17 +60,21 @@ class Run:
 
     def judge(self, job: "Job") -> dict:
         """The part of one clip. What earlier runs read in the same file is not read again."""
-        facts, clip = job.facts(), cache(lambda: read_clip(job.path, job.name, self.seconds))
-        real = self.real.once(job.stem(facts), lambda: self.read_real(clip()))
-        made = self.generated.once(job.stem(facts), lambda: self.read_generated(clip(), job.stem(facts)))
-        truth = RealLips(np.array(real["truth"]), None if real["visemes"] is None else np.array(real["visemes"]))
+        stem = job.stem()
+        found = self.real.once(f"{stem}.face", lambda: plain(find(job.path, self.seconds)))
+        found = Found(
+            found["first"], *(values and np.float32(values) for values in (found["points"], found["visemes"]))
+        )
+        real = self.real.once(stem, lambda: self.read_real(clip))
+        made = self.generated.once(stem, lambda: self.read_generated(clip, stem))
+        truth = RealLips(np.array(real["truth"]), clip.visemes)
         lips = {"real": np.array(real["real"]), "late": truth.late()}
         lips |= {"loudness": self.loudness.guess(np.array(real["loud"]))[: len(truth.lips)]}
         lips |= {row: np.array(track) for row, track in made.items()}
         return {
             "name": job.name,
             "person": job.person,
-            "stem": job.stem(facts),
+            "stem": stem,
             "frames": len(truth.lips),
             "text": truth.visemes is not None,
             "lips": {"truth": truth.lips} | lips,
@@ -79,13 +82,12 @@ class Run:
         }
 
     def read_real(self, clip: TalkingClip) -> dict:
-        """Lips in the real frames, large and in the size of the generated ones; how loud it is; what is said."""
+        """Lips in the real frames, large and in the size of the generated ones; how loud it is."""
         close, small = clip.faces(CLOSE, self.talker.vae.resolution)
         return {
             "truth": listed(self.mesh.lips(close)),
             "real": listed(self.mesh.lips(small)),
             "loud": listed(features(log_mel(clip.wave))),
-            "visemes": None if clip.visemes is None else listed(clip.visemes),
         }
 
     def read_generated(self, clip: TalkingClip, stem: str) -> dict:
@@ -130,15 +132,23 @@ class Job:
     name: str
     person: str
 
-    def facts(self) -> str:
-        """Changes when the file or its text does."""
+    def stem(self) -> str:
+        """The name of its partial results; another one when the file or its text changes."""
         files = [file for file in (self.path, self.path.with_suffix(".txt")) if file.is_file()]
-        return repr([(self.name, file.suffix, file.stat().st_size, file.stat().st_mtime_ns) for file in files])
-
-    @staticmethod
-    def stem(facts: str) -> str:
-        """The name of its partial results."""
+        facts = repr([(self.name, file.suffix, file.stat().st_size, file.stat().st_mtime_ns) for file in files])
         return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+
+def plain(found: Found) -> dict:
+    """For JSON."""
+    visemes = None if found.visemes is None else listed(found.visemes)
+    return {"first": found.first, "points": listed(found.points), "visemes": visemes}
+
+
+def unplain(found: dict) -> Found:
+    """What ``plain`` was made of."""
+    visemes = None if found["visemes"] is None else np.array(found["visemes"], np.float32)
+    return Found(found["first"], np.array(found["points"], np.float32), visemes)
 
 
 def listed(values: np.ndarray) -> list:

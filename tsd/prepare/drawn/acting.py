@@ -51,8 +51,8 @@ def mouth_track(
 
     Dominance functions in the manner of Cohen and Massaro (1993): each moment is the mean of the targets of
     all sounds near it, weighted by dominance; here with a finite reach. Every p, b, m shuts the lips wholly
-    in the frame it fills most, and every f, v tucks the lip. ``loudness`` [T] of every frame (None: as usual): the mouth
-    opens wider where it is louder, and hardly where somebody mumbles.
+    in the frame it fills most, and every f, v tucks the lip. ``loudness`` [T] of every frame (None: as usual): the
+    mouth opens wider where it is louder, and hardly where somebody mumbles.
     """
     duration = num_frames / FPS
     events, clock = [], 0.0
