@@ -62,9 +62,7 @@ class Run:
         """The part of one clip. What earlier runs read in the same file is not read again."""
         stem = job.stem()
         found = self.real.once(f"{stem}.face", lambda: plain(find(job.path, self.seconds)))
-        found = Found(
-            found["first"], *(values and np.float32(values) for values in (found["points"], found["visemes"]))
-        )
+        clip = read_clip(job.path, job.name, unplain(found))
         real = self.real.once(stem, lambda: self.read_real(clip))
         made = self.generated.once(stem, lambda: self.read_generated(clip, stem))
         truth = RealLips(np.array(real["truth"]), clip.visemes)
