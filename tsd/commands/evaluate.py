@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import hydra
@@ -27,7 +28,7 @@ from tsd.evaluation.wild.run import Run
 from tsd.metrics.face_mesh import REMEDY, FaceMesh, installed
 from tsd.metrics.lpips import find_weights
 from tsd.runtime.talker import Talker
-from tsd.weights import checkpoint, needs
+from tsd.weights import checkpoint, needs, releases
 
 log = logging.getLogger(__name__)
 OPTIONAL = ("sync", "sync_loss", "lipreader")
@@ -109,10 +110,34 @@ def shared_faults(cfg: DictConfig) -> list[str]:
     return wrong
 
 
-def instruments_of(cfg: DictConfig, stages: tuple[str, ...]) -> tuple[Instruments, dict[str, str]]:
-    """``load_instruments`` with what the configuration names."""
+DRAWN_JUDGES = {
+    "sync": "it learned from drawn mouths and synthesised voices: on recorded people its control rows say that it is "
+    "of no use",
+    "identity": "an embedder of this project, not FaceNet: it tells drawn people apart, recorded ones less surely",
+}
+"""Trained judge -> what is known of it on people."""
+
+
+def judges(cfg: DictConfig) -> dict[str, str | None]:
+    """{stage: weights} of what measures any videos: those that are named, else those of the released drawn people."""
+    released = releases.folder() / "drawn"
+    found = {stage: cfg.weights.get(stage) or "" for stage in PAIR_STAGES}
+    return {
+        stage: path if Path(path).is_file() or not (file := released / f"{stage}.safetensors").is_file() else str(file)
+        for stage, path in found.items()
+    }
+
+
+def instruments_of(
+    cfg: DictConfig,
+    stages: tuple[str, ...],
+    weights: Mapping[str, str | None] | None = None,
+    face_mesh: str | Path | None = None,
+) -> tuple[Instruments, dict[str, str]]:
+    """``load_instruments`` with what the configuration names, and what is given instead."""
     lpips = {"lpips_weights": cfg.lpips.weights, "lpips_backbone": cfg.lpips.backbone}
-    return load_instruments(cfg.weights, stages, cfg.identity.weights, cfg.mouth.weights, **lpips)
+    face_mesh = face_mesh or cfg.mouth.weights
+    return load_instruments(weights or cfg.weights, stages, cfg.identity.weights, face_mesh, **lpips)
 
 
 def make_plan(cfg: DictConfig, num_clips: int) -> Plan:
@@ -140,8 +165,8 @@ def pairs_faults(cfg: DictConfig) -> list[str]:
 
 def evaluate_pairs(cfg: DictConfig) -> dict:
     """Score the videos of ``pairs`` against those of ``real`` and write the report; returns it."""
-    instruments, hashes = instruments_of(cfg, PAIR_STAGES)
-    networks = {name: f"weights.{name}, hash {digest}" for name, digest in hashes.items() if name in PAIR_STAGES}
+    instruments, hashes = instruments_of(cfg, PAIR_STAGES, judges(cfg), cfg.mouth.weights or installed())
+    networks = {name: f"{judges(cfg)[name]}, hash {digest}" for name, digest in hashes.items() if name in PAIR_STAGES}
     if "lpips" in hashes:
         networks["lpips"] = f"{cfg.lpips.backbone}, hash {hashes['lpips']}"
     if instruments.mouth is not None:
@@ -149,6 +174,8 @@ def evaluate_pairs(cfg: DictConfig) -> dict:
     if instruments.identity is not None:
         networks["identity"] = instruments.embedder
         networks["fvd"] = f"mean and std over time of {instruments.embedder}"
+    known = {"sync": "sync" in networks, "identity": "identity" in networks and not cfg.identity.weights}
+    networks |= {name: f"{networks[name]}; {DRAWN_JUDGES[name]}" for name, is_ours in known.items() if is_ours}
     settings = PairSettings(cfg.crop, cfg.length_tolerance, cfg.seed)
     folders = Path(cfg.pairs), Path(cfg.real)
     comparison = compare_folders(*folders, Path(cfg.out), instruments, networks, hashes, settings, cfg.workers)
