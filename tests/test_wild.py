@@ -133,6 +133,11 @@ def test_the_longest_stretch_is_taken():
     assert reading.talking_head("clip.mp4", heads) is heads[1]
 
 
+def test_the_reference_is_the_first_face_that_looks_ahead():
+    points = np.stack([head(0, 2, nose=nose).faces[0].points for nose in (0.75, 0.7, 0.55, 0.5)])
+    assert reading.first_ahead(points) == 2 and reading.first_ahead(points[:1]) == 0
+
+
 def part(name: str, seed: int, follows: float, text: bool) -> dict:
     truth = RealLips(talk(seed=seed), said(("PP", 10, 12), num_frames=80) if text else None)
     mean = truth.lips.mean(0)

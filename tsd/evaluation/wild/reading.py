@@ -10,7 +10,7 @@ from tsd.clip import FPS
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio
 from tsd.media.crops import crop, squares
 from tsd.media.faces import SMALLEST, Landmarks, crop_face
-from tsd.media.heads import MAX_TURNED, Head, rivals
+from tsd.media.heads import MAX_TURNED, TURNED, Head, rivals
 from tsd.media.timeline import Timeline, frames_between, read_timeline, resampled_frames
 from tsd.prepare.labels import label
 from tsd.prepare.recording import Recording
@@ -63,9 +63,18 @@ class TalkingClip:
         return [np.stack(pictures) for pictures in found]
 
     def reference(self, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """The first frame's face uint8 [size, size, 3] and motion [7], as a photograph of it would be cut out."""
-        picture = frames_between(self.path, self.timeline, self.first, self.first + 1)[0]
-        return crop_face(picture, Landmarks(self.points[0], np.zeros(4, np.float32), 1.0), size)
+        """The first face that looks ahead, uint8 [size, size, 3], and its motion [7], as a photograph of it would be
+        cut out."""
+        number = first_ahead(self.points)
+        picture = frames_between(self.path, self.timeline, self.first + number, self.first + number + 1)[0]
+        return crop_face(picture, Landmarks(self.points[number], np.zeros(4, np.float32), 1.0), size)
+
+
+def first_ahead(points: np.ndarray) -> int:
+    """Landmarks [T, 5, 2] -> the first frame in which the head is not turned away."""
+    apart = np.maximum(np.linalg.norm(points[:, 1] - points[:, 0], axis=1), 1e-6)
+    aside = np.abs(points[:, 2, 0] - points[:, :2, 0].mean(1))
+    return int((aside <= TURNED * apart).argmax())
 
 
 def find(path: Path, seconds: float | None = None, language: str = "en") -> Found:

@@ -119,7 +119,7 @@ class Run:
 
     def faces(self, parts: list[dict]) -> list[dict]:
         """What ``report.sheet`` shows of every clip."""
-        return [{"name": part["name"][-28:]} | self.generated.read_arrays(part["stem"]) for part in parts]
+        return [{"name": part["name"][-13:]} | self.generated.read_arrays(part["stem"]) for part in parts]
 
 
 @dataclass(frozen=True)
