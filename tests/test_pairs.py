@@ -424,6 +424,7 @@ SCHEMA = json.loads((Path(CONF).parent / "docs" / "eval_report.schema.json").rea
 def test_the_command_writes_a_report_of_the_published_form(folders, tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "detect_faces", lambda picture: [])
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "none"))
+    monkeypatch.setattr(evaluate, "installed", lambda: None)
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "o" / "report.json"
     found = evaluate.run(config(f"pairs={folders[0]}", f"real={folders[1]}", f"out={out}"))

@@ -26,6 +26,17 @@ PHONEMES = (
 )  # fmt: skip
 """The sounds of English in ARPABET: what the recogniser may learn to tell beside visemes."""
 
+LOUDNESS = ("all", "voice", "formant")
+"""How loud a frame is: in all bands, in the lowest ones, in those of the first formant (``media.loudness``)."""
+
+HEARS = {
+    "visemes": len(VISEMES),
+    "visemes_loudness": len(VISEMES) + len(LOUDNESS),
+    "loudness": len(VISEMES) + len(LOUDNESS),
+}
+"""What a denoiser hears of speech, and how many numbers a frame it is given for that: visemes, then loudness. A net of
+``loudness`` is given both and looks at the loudness alone."""
+
 VISEME_PAST, VISEME_FUTURE = 4, 2
 """Frames of visemes before and after frame t that the denoiser sees. The frames after it are 80 ms of lookahead."""
 VISEME_WINDOW = VISEME_PAST + 1 + VISEME_FUTURE
@@ -76,7 +87,8 @@ class Clip:
     reference: Tensor
     """[B, 3, H, W], in the same range."""
     visemes: Tensor
-    """[B, T, W, V] viseme probabilities around each frame; all zero where unknown."""
+    """[B, T, W, V] viseme probabilities around each frame; all zero where unknown. With ``data.loudness``
+    [B, T, W, V + 3]: LOUDNESS behind them, all zero without sound."""
     motion: Tensor
     """[B, T, M], see MOTION; zeros where not ``motion_known``."""
     reference_motion: Tensor
@@ -118,7 +130,7 @@ class Clip:
         b, t, _, h, w = self.frames.shape
         expected = {
             "reference": (b, 3, h, w),
-            "visemes": (b, t, VISEME_WINDOW, len(VISEMES)),
+            "visemes": (b, t, VISEME_WINDOW, max(self.visemes.shape[-1], len(VISEMES))),
             "motion": (b, t, len(MOTION)),
             "reference_motion": (b, len(MOTION)),
             "motion_known": (b,),

@@ -73,6 +73,21 @@ def mouth_motion(z0_hat: Tensor, z: Tensor, region: Tensor) -> Tensor:
     return mean_where(error, region)
 
 
+def lips(opening_hat: Tensor, opening: Tensor, weight: Tensor) -> Tensor:
+    """How far the estimate's mouth is open against how far the clip's is, both read in latents by one linear map.
+
+    [B, T] in units of the picture's side; weight [B]. One direction of the latent
+    space among hundreds, which the terms on whole latents hardly see, and the one that a listener watches. Our
+    addition.
+    """
+    error = huber((opening_hat - opening.detach()) / LIPS_SCALE)
+    return mean_where(error, expand(weight, error))
+
+
+LIPS_SCALE = 0.02
+"""Of ``lips``, in units of the picture's side: about the standard deviation of a speaking mouth's opening, so that an
+error of one counts as an error of one standard deviation of a latent does. Our choice."""
+
 LEAST_ENERGY = 1e-4
 """Added to the mean squared change under the square root, whose gradient is unbounded at 0. Our choice."""
 
@@ -177,7 +192,7 @@ def kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
 
 
-OF_TEACHER = {"noise", "mouth", "eyes", "mouth_motion", "identity", "temporal", "sync", "denoised"}
+OF_TEACHER = {"lips", "noise", "mouth", "eyes", "mouth_motion", "identity", "temporal", "sync", "denoised"}
 TERMS = {
     "vae": {"reconstruction", "edges", "moved", "kl", "mouth"},
     "teacher": OF_TEACHER,
@@ -202,6 +217,7 @@ class LossWeights:
     picture: float = 0.0
     sync: float = 0.0
     mouth_motion: float = 0.0
+    lips: float = 0.0
     energy: float = 0.0
     consistency: float = 0.0
     denoised: float = 0.0

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import hydra
@@ -18,9 +19,16 @@ from tsd.evaluation.page import write_page
 from tsd.evaluation.pairs.report import to_markdown as pairs_markdown
 from tsd.evaluation.pairs.run import Settings as PairSettings
 from tsd.evaluation.pairs.run import compare_folders
-from tsd.evaluation.report import Parts, add_frechet, nest, summarise_rows, to_markdown, verdicts, write_report
+from tsd.evaluation.report import Parts, add_frechet, nest, sheet, summarise_rows, to_markdown, verdicts, write_report
+from tsd.evaluation.wild import fitting
+from tsd.evaluation.wild import report as wild
+from tsd.evaluation.wild.lips import READER
+from tsd.evaluation.wild.run import VERSION as WILD_VERSION
+from tsd.evaluation.wild.run import Run
+from tsd.metrics.face_mesh import REMEDY, FaceMesh, installed
 from tsd.metrics.lpips import find_weights
-from tsd.weights import checkpoint, needs
+from tsd.runtime.talker import Talker
+from tsd.weights import checkpoint, needs, releases
 
 log = logging.getLogger(__name__)
 OPTIONAL = ("sync", "sync_loss", "lipreader")
@@ -36,15 +44,16 @@ def is_of_pairs(cfg: DictConfig) -> bool:
 
 def check(cfg: DictConfig) -> None:
     """All bad arguments in one error."""
-    faults = (pairs_faults if is_of_pairs(cfg) else clips_faults)(cfg) + shared_faults(cfg)
-    if faults:
+    faults = (wild_faults if cfg.wild else pairs_faults if is_of_pairs(cfg) else clips_faults)(cfg)
+    if faults := faults + shared_faults(cfg):
         raise ValueError("; ".join(faults))
 
 
-def clips_faults(cfg: DictConfig) -> list[str]:
-    """What is wrong with the arguments of an evaluation on clips."""
+def chain_faults(cfg: DictConfig, stages: tuple[str, ...]) -> list[str]:
+    """What is wrong with the weights of these stages and the schedules asked of the student."""
     wrong = [f"weights.{stage}=<file> is missing" for stage in NEEDED if not cfg.weights[stage]]
-    for stage, path in cfg.weights.items():
+    for stage in stages:
+        path = cfg.weights[stage]
         try:
             if path and (stage not in OPTIONAL or Path(path).is_file()):
                 checkpoint.read_header(path, stage)
@@ -60,6 +69,14 @@ def clips_faults(cfg: DictConfig) -> list[str]:
         ]
         if cfg.weights.get("sync_loss") and "sync_loss" in card.get("stands_on", {}):
             wrong += filter(None, [needs.not_apart(cfg.weights.sync_loss, cfg.weights.get("sync"))])
+    if not cfg.schedules:
+        wrong.append("schedules=[]: must name a schedule of the student, such as k2")
+    return wrong
+
+
+def clips_faults(cfg: DictConfig) -> list[str]:
+    """What is wrong with the arguments of an evaluation on clips."""
+    wrong = chain_faults(cfg, tuple(cfg.weights))
     if cfg.split not in SPLITS:
         wrong.append(f"split={cfg.split}: must be one of {', '.join(SPLITS)}")
     if cfg.clips is not None and cfg.clips < 1:
@@ -68,8 +85,6 @@ def clips_faults(cfg: DictConfig) -> list[str]:
         wrong.append(f"control_clips={cfg.control_clips}: must be 1 or more, or null for all")
     if cfg.teacher_samples and (cfg.teacher_samples < 0 or not cfg.weights.teacher):
         wrong.append(f"teacher_samples={cfg.teacher_samples}: must be 0 or more, and 0 without weights.teacher")
-    if not cfg.schedules:
-        wrong.append("schedules=[]: must name a schedule of the student, such as k2")
     if cfg.long_seconds % WINDOW_SECONDS or not (cfg.long_seconds == 0 or cfg.long_seconds >= 2 * WINDOW_SECONDS):
         least = 2 * WINDOW_SECONDS
         wrong.append(f"long_seconds={cfg.long_seconds}: must be 0, or a multiple of {WINDOW_SECONDS} from {least} on")
@@ -77,7 +92,7 @@ def clips_faults(cfg: DictConfig) -> list[str]:
 
 
 def shared_faults(cfg: DictConfig) -> list[str]:
-    """What is wrong with the arguments that both kinds of evaluation have."""
+    """What is wrong with the arguments that all kinds of evaluation have."""
     wrong = []
     if cfg.lpips.weights:
         try:
@@ -95,10 +110,34 @@ def shared_faults(cfg: DictConfig) -> list[str]:
     return wrong
 
 
-def instruments_of(cfg: DictConfig, stages: tuple[str, ...]) -> tuple[Instruments, dict[str, str]]:
-    """``load_instruments`` with what the configuration names."""
+DRAWN_JUDGES = {
+    "sync": "it learned from drawn mouths and synthesised voices: on recorded people its control rows say that it is "
+    "of no use",
+    "identity": "an embedder of this project, not FaceNet: it tells drawn people apart, recorded ones less surely",
+}
+"""Trained judge -> what is known of it on people."""
+
+
+def judges(cfg: DictConfig) -> dict[str, str | None]:
+    """{stage: weights} of what measures any videos: those that are named, else those of the released drawn people."""
+    released = releases.folder() / "drawn"
+    found = {stage: cfg.weights.get(stage) or "" for stage in PAIR_STAGES}
+    return {
+        stage: path if Path(path).is_file() or not (file := released / f"{stage}.safetensors").is_file() else str(file)
+        for stage, path in found.items()
+    }
+
+
+def instruments_of(
+    cfg: DictConfig,
+    stages: tuple[str, ...],
+    weights: Mapping[str, str | None] | None = None,
+    face_mesh: str | Path | None = None,
+) -> tuple[Instruments, dict[str, str]]:
+    """``load_instruments`` with what the configuration names, and what is given instead."""
     lpips = {"lpips_weights": cfg.lpips.weights, "lpips_backbone": cfg.lpips.backbone}
-    return load_instruments(cfg.weights, stages, cfg.identity.weights, cfg.mouth.weights, **lpips)
+    face_mesh = face_mesh or cfg.mouth.weights
+    return load_instruments(weights or cfg.weights, stages, cfg.identity.weights, face_mesh, **lpips)
 
 
 def make_plan(cfg: DictConfig, num_clips: int) -> Plan:
@@ -126,8 +165,8 @@ def pairs_faults(cfg: DictConfig) -> list[str]:
 
 def evaluate_pairs(cfg: DictConfig) -> dict:
     """Score the videos of ``pairs`` against those of ``real`` and write the report; returns it."""
-    instruments, hashes = instruments_of(cfg, PAIR_STAGES)
-    networks = {name: f"weights.{name}, hash {digest}" for name, digest in hashes.items() if name in PAIR_STAGES}
+    instruments, hashes = instruments_of(cfg, PAIR_STAGES, judges(cfg), cfg.mouth.weights or installed())
+    networks = {name: f"{judges(cfg)[name]}, hash {digest}" for name, digest in hashes.items() if name in PAIR_STAGES}
     if "lpips" in hashes:
         networks["lpips"] = f"{cfg.lpips.backbone}, hash {hashes['lpips']}"
     if instruments.mouth is not None:
@@ -135,6 +174,8 @@ def evaluate_pairs(cfg: DictConfig) -> dict:
     if instruments.identity is not None:
         networks["identity"] = instruments.embedder
         networks["fvd"] = f"mean and std over time of {instruments.embedder}"
+    known = {"sync": "sync" in networks, "identity": "identity" in networks and not cfg.identity.weights}
+    networks |= {name: f"{networks[name]}; {DRAWN_JUDGES[name]}" for name, is_ours in known.items() if is_ours}
     settings = PairSettings(cfg.crop, cfg.length_tolerance, cfg.seed)
     folders = Path(cfg.pairs), Path(cfg.real)
     comparison = compare_folders(*folders, Path(cfg.out), instruments, networks, hashes, settings, cfg.workers)
@@ -142,6 +183,71 @@ def evaluate_pairs(cfg: DictConfig) -> dict:
     write_page(Path(cfg.out), comparison.report, comparison.sheet)
     comparison.parts.remove()
     return comparison.report
+
+
+def face_mesh_file(cfg: DictConfig) -> Path:
+    """The landmark model that reads people's lips: the one that is named, else that of an installed mediapipe."""
+    path = cfg.mouth.weights or installed()
+    if path is None:
+        raise FileNotFoundError(
+            f"mouth.weights=<face_landmark.tflite> is missing, and mediapipe is not there: {REMEDY}"
+        )
+    return Path(path)
+
+
+def wild_faults(cfg: DictConfig) -> list[str]:
+    """What is wrong with the arguments of a look at real clips."""
+    wrong = chain_faults(cfg, (*NEEDED, "motion"))
+    if not Path(cfg.wild).is_dir():
+        wrong.append(f"wild={cfg.wild}: no such folder; give one with videos of talking people")
+    return wrong
+
+
+def evaluate_wild(cfg: DictConfig) -> dict:
+    """Let the first picture of every real clip speak its sound, and write the report; returns it."""
+    begun = time.perf_counter()
+    mesh, out = face_mesh_file(cfg), Path(cfg.out)
+    weights = {stage: cfg.weights[stage] for stage in (*NEEDED, "motion") if cfg.weights[stage]}
+    hashes = {stage: checkpoint.file_hash(path) for stage, path in weights.items()}
+    reader = f"{READER}, hash {checkpoint.file_hash(mesh)}"
+    settings = {"seed": cfg.seed, "schedules": list(cfg.schedules), "version": WILD_VERSION}
+    depends_on = {
+        "folder": str(Path(cfg.wild).resolve()),
+        "reader": reader,
+        "version": WILD_VERSION,
+        "seconds": cfg.wild_seconds,
+    }
+    talker = Talker.load(weights)
+    generated = Parts(out, depends_on | settings | {"weights": hashes})
+    real = Parts(out.with_name("real.json"), depends_on | {"size": talker.vae.resolution})
+    run = Run(
+        talker,
+        FaceMesh(mesh),
+        list(cfg.schedules),
+        generated,
+        real,
+        out.with_name("videos"),
+        cfg.wild_seconds,
+        cfg.seed,
+    )
+    parts = run.run(Path(cfg.wild))
+    if not parts:
+        raise ValueError(f"wild={cfg.wild}: no clip can be judged: {'; '.join(item.reason for item in run.left_out)}")
+    report = wild.make_report(parts, run.left_out, run.schedules, cfg.seed)
+    report |= {"networks": {"lips": reader}, "weights": hashes, "settings": settings | {"folder": str(cfg.wild)}}
+    report["seconds"] = round(time.perf_counter() - begun, 1)
+    picture = sheet(run.faces(parts), "real above, generated below", cell=96)
+    write_report(out, report, picture, wild.to_markdown)
+    write_page(out, report, picture)
+    generated.remove()
+    return report
+
+
+def fit_loudness(cfg: DictConfig) -> None:
+    """The control ``loudness`` from the training people of a prepared corpus, written beside the program."""
+    mesh = face_mesh_file(cfg)
+    made = fitting.fit(Path(cfg.loudness), FaceMesh(mesh), cfg.loudness_clips)
+    log.info("%s: fitted on %s", fitting.FILE, made)
 
 
 def evaluate_clips(cfg: DictConfig) -> dict:
@@ -190,16 +296,23 @@ def evaluate_clips(cfg: DictConfig) -> dict:
 
 
 def run(cfg: DictConfig) -> dict:
-    """The report on clips of a chain, or on two folders of videos where ``pairs`` and ``real`` name them."""
+    """The report on clips of a chain, on two folders of videos where ``pairs`` and ``real`` name them, or on real
+    clips where ``wild`` does."""
     check(cfg)
-    return evaluate_pairs(cfg) if is_of_pairs(cfg) else evaluate_clips(cfg)
+    return (evaluate_wild if cfg.wild else evaluate_pairs if is_of_pairs(cfg) else evaluate_clips)(cfg)
+
+
+MARKDOWN = {"pairs": pairs_markdown, "wild": wild.to_markdown}
+"""Kind of a report -> its tables; any other is a chain's."""
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="evaluate")
 @user_errors
 def main(cfg: DictConfig) -> None:
+    if cfg.loudness:
+        return fit_loudness(cfg)
     report = run(cfg)
-    text = pairs_markdown(report) if is_of_pairs(cfg) else to_markdown(report)
+    text = MARKDOWN.get(report.get("kind"), to_markdown)(report)
     log.info("\n%s\n%s, tables, page and sheet.png beside it", text, cfg.out)
 
 

@@ -67,6 +67,7 @@ def make_card(talker: Talker, graphs: dict[str, Graph], hashes: dict[str, str]) 
         "visemes": list(VISEMES),
         "motion": list(MOTION),
         "schedules": {name: list(schedule.strengths) for name, schedule in talker.schedules.items()},
+        "hears": talker.hears,
         "look_ahead": talker.recogniser.look_ahead,
         "past": talker.recogniser.past,
         "look_ahead_ms": look_ahead_ms(talker.recogniser),

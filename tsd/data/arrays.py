@@ -30,13 +30,13 @@ def read_array(path: Path, field: str, content: bytes | None = None) -> np.ndarr
         raise ValueError(f"{path}: no readable array {field!r}; remove the file and prepare again") from error
 
 
-def has_array(path: Path, field: str) -> bool:
-    """Whether a ``.npz`` holds an array of that name. ValueError where it cannot be read."""
+def fields_of(path: Path) -> set[str]:
+    """Names of the arrays in a ``.npz``. ValueError where it cannot be read."""
     try:
         with ZipFile(path) as archive:
-            return f"{field}.npy" in archive.namelist()
+            return {name.removesuffix(".npy") for name in archive.namelist()}
     except Exception as error:
-        raise ValueError(f"{path}: is not a readable npz; remove the file and prepare again") from error
+        raise ValueError(f"{path}: cannot be read; remove the file and prepare again") from error
 
 
 def _read(file, size: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tsd.clip import EYES_OPEN, MELS, MELS_PER_FRAME, MOTION, VISEME_WINDOW, VISEMES, Clip, flip_motion
+from tsd.clip import EYES_OPEN, LOUDNESS, MELS, MELS_PER_FRAME, MOTION, Clip, flip_motion, viseme_windows
 from tsd.data.features import log_mel
 from tsd.data.flows import Flows, read_flows
 from tsd.data.latents import LatentCache
@@ -17,6 +17,7 @@ from tsd.data.memory import Memory
 from tsd.data.tracks import Tracks, load_tracks
 from tsd.flow import optical_flow
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio
+from tsd.media.loudness import band_levels, relative_loudness
 from tsd.media.video import read_frames, video_info
 
 REFERENCE_GAP = 5
@@ -45,6 +46,7 @@ class ClipDataset(Dataset):
         p_blink: probability of a training window with shut eyes in it, where the clip has any: lids are shut in one
             frame of twenty-five, too few to learn them from.
         flow: add the optical flow of one random neighbouring pair, stored or computed now.
+        loudness: visemes have the loudness of the sound behind them (``Clip.visemes``).
         mel: add the log-mel of the window's sound; a clip without sound is then an error.
         latents: cache of the frames' latents, in the order of ``entries``.
         pictures: False gives grey for the frames of a window (the reference stays): training on latents does not look
@@ -66,6 +68,7 @@ class ClipDataset(Dataset):
         p_blink: float = 0.0,
         flow: bool = False,
         mel: bool = False,
+        loudness: bool = False,
         latents: LatentCache | None = None,
         pictures: bool = True,
         viseme_dir: str | Path | None = None,
@@ -85,6 +88,7 @@ class ClipDataset(Dataset):
         self.entries, self.resolution, self.window = entries, resolution, window
         self.windows_per_clip, self.train, self.seed = windows_per_clip, train, seed
         self.p_mismatch, self.flip, self.p_blink, self.flow, self.mel = p_mismatch, flip, p_blink, flow, mel
+        self.loudness = loudness
         self.latents, self.pictures, self.viseme_dir = latents, pictures, viseme_dir
         self.decoder = decoder
         self.memory = memory if memory is not None else Memory(500 * 2**20)
@@ -159,7 +163,7 @@ class ClipDataset(Dataset):
         sample = {
             "frames": frames[:, :, ::-1] if flipped else frames,
             "reference": portrait[:, ::-1] if flipped else portrait,
-            "visemes": tracks.windows[span],
+            "visemes": self.speech(clip)[span] if self.loudness else tracks.windows[span],
             "viseme_labels": tracks.labels[span],
             "motion": _mirror(tracks.motion[span], flipped) if known else np.zeros((length, len(MOTION)), np.float32),
             "reference_motion": (
@@ -171,7 +175,7 @@ class ClipDataset(Dataset):
             "key": entry.key,
             "start": start,
         }
-        if self.has_truth:
+        if self.has_boxes:
             sample["mouth_open"] = tracks.mouth_open[span]
         if self.has_boxes:
             box = tracks.mouth_box[span]
@@ -197,7 +201,7 @@ class ClipDataset(Dataset):
         """Decode all that windows of clip number ``clip`` are made of, as far as the memory holds it."""
         self.frames(clip, [0])
         self.tracks(clip)
-        if self.mel:
+        if self.mel or self.loudness:
             self.log_mel(clip, required=False)
         if self.flow and self.entries[clip].flow is not None:
             self.flows(clip)
@@ -226,6 +230,15 @@ class ClipDataset(Dataset):
         """Visemes, motion and truth of clip number ``clip``."""
         entry = self.entries[clip]
         return self.memory.get(("tracks", self.viseme_dir, entry.video), lambda: load_tracks(entry, self.viseme_dir))
+
+    def speech(self, clip: int) -> np.ndarray:
+        """[T, W, V + 3]: the viseme windows of clip number ``clip`` with the loudness of its sound behind them; zeros
+        without sound."""
+        windows, mel = self.tracks(clip).windows, self.log_mel(clip, required=False)
+        loud = np.zeros((len(windows), len(LOUDNESS)), np.float32)
+        if mel is not None:
+            loud = relative_loudness(band_levels(mel))
+        return np.concatenate([windows, viseme_windows(torch.from_numpy(loud)).numpy()], -1)
 
     def flows(self, clip: int) -> Flows:
         """Stored flow of clip number ``clip``."""
@@ -268,7 +281,6 @@ def _far_frame(num_frames: int, start: int, window: int, rng) -> int:
 
 def collate(samples: list[dict]) -> Clip:
     """Samples of ``ClipDataset`` -> Clip: pictures uint8 [..., H, W, 3] -> [..., 3, H, W], still bytes."""
-    assert samples[0]["visemes"].shape[1:] == (VISEME_WINDOW, len(VISEMES))
     batch = {name: [sample[name] for sample in samples] for name in samples[0]}
     pictures = {name: planes(np.stack(batch.pop(name))) for name in ("frames", "reference")}
     keys = batch.pop("key")

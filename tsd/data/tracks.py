@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from tsd.clip import MOTION, PHONEMES, VISEMES, viseme_windows
-from tsd.data.arrays import has_array, read_array
+from tsd.data.arrays import fields_of, read_array
 from tsd.data.manifest import Entry
 
 SLACK = 2
@@ -56,9 +56,9 @@ def load_tracks(entry: Entry, viseme_dir: str | Path | None = None) -> Tracks:
         motion = _track(entry.motion, "motion", entry.frames, (len(MOTION),))
     mouth_open = np.full(entry.frames, np.nan, np.float32)
     mouth_box = np.full((entry.frames, 4), np.nan, np.float32)
-    if entry.truth is not None:
-        mouth_open = _track(entry.truth, "mouth_open", entry.frames, ())
     if (boxes := entry.truth or entry.boxes) is not None:
+        if entry.truth or "mouth_open" in fields_of(boxes):  # of recorded mouths only where landmarks were read
+            mouth_open = _track(boxes, "mouth_open", entry.frames, ())
         mouth_box = _track(boxes, "mouth_box", entry.frames, (4,))
     return Tracks(labels, viseme_windows(torch.from_numpy(seen)).numpy(), motion, mouth_open, mouth_box)
 
@@ -66,7 +66,7 @@ def load_tracks(entry: Entry, viseme_dir: str | Path | None = None) -> Tracks:
 def load_phonemes(entry: Entry) -> np.ndarray:
     """float32 [T, P] of an entry whose labels hold them; else zeros: unknown. ValueError for what does not fit."""
     path = entry.visemes
-    if path is None or path.suffix != ".npz" or not has_array(path, "phonemes"):
+    if path is None or path.suffix != ".npz" or "phonemes" not in fields_of(path):
         return np.zeros((entry.frames, len(PHONEMES)), np.float32)
     return _track(path, "phonemes", entry.frames, (len(PHONEMES),))
 

@@ -57,7 +57,7 @@ def load_instruments(
     elif "identity" in hashes:
         instruments.embedder = f"weights.identity, hash {hashes['identity']}"
     if face_mesh:
-        instruments.mouth = FaceMesh(face_mesh)
+        instruments.mouth = instruments.landmarks = FaceMesh(face_mesh)
         hashes["face_mesh"] = checkpoint.file_hash(face_mesh)
         instruments.unavailable.pop("mouth_r", None)
         instruments.mouth_reader = f"MediaPipe's Face Mesh, hash {hashes['face_mesh']}"

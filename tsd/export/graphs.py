@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tsd.clip import MELS, MELS_PER_FRAME, MOTION, VISEME_WINDOW, VISEMES
+from tsd.clip import HEARS, MELS, MELS_PER_FRAME, MOTION, VISEME_WINDOW
 from tsd.nets.denoiser import USED_BY_FRAMES, USED_BY_STEP, Condition, Denoiser, FrameFeatures, Reference
 from tsd.nets.vae import VAE, Appearance
 from tsd.nets.visemes import VisemeNet
@@ -80,7 +80,7 @@ def reference(student: Denoiser) -> Graph:
     latent = (student.latent_channels, student.latent_size, student.latent_size)
 
     def read(latent: Tensor, motion: Tensor, known: Tensor):
-        nothing = latent.new_zeros(latent.shape[0], 1, VISEME_WINDOW, len(VISEMES))
+        nothing = latent.new_zeros(latent.shape[0], 1, VISEME_WINDOW, HEARS[student.hears])
         parts = student.read_reference(Condition(nothing, motion[:, None], known, latent, motion))
         return tuple(list(vars(parts).values())[1:])
 
@@ -91,7 +91,7 @@ def reference(student: Denoiser) -> Graph:
 def frames(student: Denoiser) -> Graph:
     """What is computed once per frame, whatever the number of steps: ``Denoiser.read_frames``."""
     shapes = {
-        "visemes": (BATCH, FRAMES, VISEME_WINDOW, len(VISEMES)),
+        "visemes": (BATCH, FRAMES, VISEME_WINDOW, HEARS[student.hears]),
         "motion": (BATCH, FRAMES, len(MOTION)),
         "motion_known": (BATCH,),
         "reference_motion": (BATCH, len(MOTION)),
@@ -133,7 +133,7 @@ def reference_of(names: tuple[str, ...], parts: tuple[Tensor, ...]) -> Reference
 def probe(student: Denoiser) -> tuple[Reference, FrameFeatures, list[Tensor]]:
     """The features of a reference and of a frame, and the memory after it, to read their shapes from."""
     latent = torch.zeros(1, student.latent_channels, student.latent_size, student.latent_size)
-    motion, visemes = torch.zeros(1, 1, len(MOTION)), torch.zeros(1, 1, VISEME_WINDOW, len(VISEMES))
+    motion, visemes = torch.zeros(1, 1, len(MOTION)), torch.zeros(1, 1, VISEME_WINDOW, HEARS[student.hears])
     condition = Condition(visemes, motion, torch.tensor([False]), latent, motion[:, 0])
     reference = student.read_reference(condition)
     of_frames = student.read_frames(condition, reference)

@@ -122,9 +122,11 @@ def rivals(head: Head, others: list[Head]) -> float:
     return float(busy.mean())
 
 
-def face_arrays(points: np.ndarray, boxes: np.ndarray, eyes_open: np.ndarray) -> dict[str, np.ndarray]:
-    """Landmarks [T, 5, 2] and boxes [T, 4] in units of the picture's side, and how far the eyes are open [T] -> what is
-    stored of a clip's face.
+def face_arrays(
+    points: np.ndarray, boxes: np.ndarray, eyes_open: np.ndarray, mouth_open: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Landmarks [T, 5, 2] and boxes [T, 4] in units of the picture's side, and how far the eyes and the mouth are open
+    [T] (None: not known) -> what is stored of a clip's face.
 
     ``motion`` float32 [T, 7] (clip.MOTION), ``mouth_box`` and ``face_box`` [T, 4]. The mouth's box is square-ish around
     the corners: 1.5 times their distance wide, 1.2 times high, a little lower than they are, so that it holds an
@@ -139,4 +141,5 @@ def face_arrays(points: np.ndarray, boxes: np.ndarray, eyes_open: np.ndarray) ->
         "motion": landmarks_to_motion(points, eyes_open),
         "mouth_box": mouth.astype(np.float32),
         "face_box": boxes.astype(np.float32),
+        **({} if mouth_open is None else {"mouth_open": mouth_open.astype(np.float32)}),
     }

@@ -1,10 +1,11 @@
-"""Mouth opening by MediaPipe's Face Mesh with the model from a local file (Apache 2.0).
+"""How far a mouth is open and how wide it is, by MediaPipe's Face Mesh with the model from a local file (Apache 2.0).
 
 For photographs. Drawn mouths are measured by the regressor of the ``mouth`` stage. Nothing is downloaded.
 """
 
 import hashlib
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from threading import local
 
@@ -26,9 +27,29 @@ SIDE = 192
 POINTS = 468
 UPPER, LOWER = 13, 14
 """Indices of the points in the middle of the inner edges of upper and lower lip."""
+CORNERS = 61, 291
+"""The corners of the mouth."""
+EYES = (33, 133), (362, 263)
+"""Both corners of each eye."""
 
 AROUND = 1.5
 """Side of the square around a face, in units of the face's larger side, as MediaPipe crops when it tracks a face."""
+
+
+REMEDY = (
+    "`.venv/bin/pip install --no-deps mediapipe==0.10.21` installs it (Python 3.9 to 3.12), or take "
+    "face_landmark.tflite out of the wheel that `pip download --no-deps --only-binary :all: --python-version 3.11 "
+    "mediapipe==0.10.21` fetches"
+)
+
+
+def installed() -> Path | None:
+    """The model inside an installed mediapipe, of which nothing is imported; None where there is none."""
+    spec = find_spec("mediapipe")
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / "modules" / "face_landmark" / "face_landmark.tflite"
+    return path if path.is_file() else None
 
 
 class FaceMesh(nn.Module):
@@ -45,15 +66,11 @@ class FaceMesh(nn.Module):
     def __init__(self, path: str | os.PathLike):
         super().__init__()
         path, self.own = Path(path), local()
-        remedy = (
-            "face_landmark.tflite lies in the wheel that `pip download --no-deps --only-binary :all: --python-version "
-            "3.11 mediapipe==0.10.21` fetches; or leave mouth.weights=null for weights.mouth"
-        )
         if not path.is_file():
-            raise FileNotFoundError(f"no Face Mesh at {path}; {remedy}")
+            raise FileNotFoundError(f"no Face Mesh at {path}: {REMEDY}")
         self.model = path.read_bytes()
         if hashlib.sha256(self.model).hexdigest() != SHA256:
-            raise ValueError(f"{path} is another file than the Face Mesh of mediapipe 0.10.21; {remedy}")
+            raise ValueError(f"{path} is another file than the Face Mesh of mediapipe 0.10.21: {REMEDY}")
 
     def points(self, picture: np.ndarray) -> np.ndarray:
         """uint8 [SIDE, SIDE, 3] -> [POINTS, 2] x and y in units of the side."""
@@ -69,16 +86,34 @@ class FaceMesh(nn.Module):
         seen = cv2.warpAffine(picture, cut, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return self.points(seen) * side + np.array([left, top])
 
-    def opening(self, picture: np.ndarray) -> float:
-        """Of uint8 [H, W, 3], in units of H."""
+    def look(self, picture: np.ndarray) -> np.ndarray:
+        """The points [POINTS, 2] of the one face in uint8 [H, W, 3], in pixels."""
         height, width = picture.shape[:2]
         side = max(height, width)
         points = self.face(picture, (width - side) / 2, (height - side) / 2, side)
         low, high = points.min(0), points.max(0)
         side = AROUND * float((high - low).max())
         left, top = (low + high - side) / 2
-        points = self.face(picture, left, top, side)
-        return float(np.linalg.norm(points[UPPER] - points[LOWER])) / height
+        return self.face(picture, left, top, side)
+
+    def opening(self, picture: np.ndarray) -> float:
+        """The gap between the lips of uint8 [H, W, 3], in units of H."""
+        points = self.look(picture)
+        return float(np.linalg.norm(points[UPPER] - points[LOWER])) / len(picture)
+
+    def lips(self, pictures: np.ndarray) -> np.ndarray:
+        """uint8 [N, H, W, 3] -> float64 [N, 2]: the gap between the inner edges of the lips and the distance of the
+        corners of the mouth, both in units of the distance of the eyes' middles."""
+        return np.array([gap_and_width(self.look(picture)) for picture in pictures])
 
     def forward(self, frames: Tensor) -> Tensor:
         return torch.tensor([self.opening(picture) for picture in to_uint8(frames)], device=frames.device)
+
+
+def gap_and_width(points: np.ndarray) -> tuple[float, float]:
+    """Points [POINTS, 2] -> lip gap and mouth width in units of the distance of the eyes."""
+    left, right = (points[list(corners)].mean(0) for corners in EYES)
+    eyes = max(float(np.linalg.norm(right - left)), 1e-6)
+    gap = np.linalg.norm(points[UPPER] - points[LOWER])
+    width = np.linalg.norm(points[CORNERS[0]] - points[CORNERS[1]])
+    return float(gap / eyes), float(width / eyes)

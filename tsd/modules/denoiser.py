@@ -19,6 +19,7 @@ from tsd.diffusion import (
     z0_from_eps,
 )
 from tsd.modules.base import WeightedStage, clip_noise, eyes_region, mouth_region
+from tsd.modules.lip_probe import LipProbe
 from tsd.modules.pictures import PICTURE_TERMS, Decoded, moment
 from tsd.nets.affine import frame_to_reference
 from tsd.nets.denoiser import Condition, Denoiser
@@ -78,6 +79,7 @@ class DenoiserStage(WeightedStage):
         self.shared_from, self.log_normal = shared_from, tuple(log_normal)
         self.hold_frozen(vae=vae, identity=identity, sync_loss=sync_loss)
         self.schedule, self.decoded = schedule, decoded
+        self.lip_probe = LipProbe(net.latent_channels, net.latent_size) if loss.lips else None
         if loss.identity and identity is None:
             raise ValueError(
                 "loss.identity is above 0 but there is no embedder: run `make train-identity`, "
@@ -139,7 +141,7 @@ class DenoiserStage(WeightedStage):
         for name, region in self.regions(clip, latents.z.shape[-1]).items():
             terms[name] = getattr(losses, name)(eps_hat, noisy.eps, weight, region)
         z0_hat = z0_from_eps(noisy.z_s, eps_hat, noisy.s)
-        terms |= self.mouth_motion(clip, latents.z, z0_hat, share)
+        terms |= self.mouth_motion(clip, latents.z, z0_hat, share) | self.lips(clip, latents.z, z0_hat, share)
         return terms | self.picture_terms(clip, latents, z0_hat, ("identity", "temporal", "sync", "denoised"))
 
     def regions(self, clip: Clip, size: int) -> dict[str, Tensor]:
@@ -157,6 +159,15 @@ class DenoiserStage(WeightedStage):
             return {}
         region = expand(share, z) * mouth_region(clip, z.shape[-1])
         return {"mouth_motion": losses.mouth_motion(z0_hat, z, region)}
+
+    def lips(self, clip: Clip, z: Tensor, z0_hat: Tensor, share: Tensor) -> dict[str, Tensor]:
+        """``losses.lips``, each clip weighted by ``share`` [B]; empty without a weight. The map from latents to
+        openings is fitted on the clip's own latents, never on estimates."""
+        if not self.loss.lips or clip.mouth_open is None:
+            return {}
+        self.lip_probe.learn(z, clip)
+        opening_hat, opening = self.lip_probe(torch.cat([z0_hat, z]), clip).chunk(2)
+        return {"lips": losses.lips(opening_hat, opening, share * clip.motion_known)}
 
     def picture_terms(self, clip: Clip, latents: Latents, z0_hat: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
         """Those of PICTURE_TERMS that are in ``names`` and have a weight, on some decoded frames of a few clips."""

@@ -43,7 +43,7 @@ class MouthModule(Stage):
     @staticmethod
     def speech(clip: Clip) -> tuple[Tensor, Tensor]:
         """Visemes around every frame and a constant, [B * T, W * V + 1], and [B * T] bool: they are known."""
-        visemes = clip.visemes.flatten(0, 1)
+        visemes = clip.visemes[..., : len(VISEMES)].flatten(0, 1)
         constant = torch.ones_like(visemes[:, 0, :1])
         return torch.cat([visemes.flatten(1), constant], 1), visemes[:, VISEME_PAST].sum(-1) > 0
 

@@ -89,7 +89,7 @@ class StudentModule(DenoiserStage):
         ``rollout``, ``mouth``, ``eyes``: its estimate against the clip (visemes and motion leave little else to
         choose). ``energy``: how much the estimate moves against how much the clip does. ``trajectory``: where the step
         ends against where the teacher's finer steps from the same place end. ``consistency``: its estimate against that
-        of the next step, where there is one.
+        of the next step, where there is one. ``lips``: how far its mouth is open.
         """
         latents = self.latents(clip)
         z, condition = latents.z, self.condition(clip, latents.reference)
@@ -118,7 +118,7 @@ class StudentModule(DenoiserStage):
         if self.loss.consistency and end:
             r = torch.full_like(s, end)
             terms["consistency"] = self.consistency(z0_hat, landed.detach(), r, predict, torch.ones_like(s))
-        terms |= self.mouth_motion(clip, z, z0_hat, share)
+        terms |= self.mouth_motion(clip, z, z0_hat, share) | self.lips(clip, z, z0_hat, share)
         return terms | self.picture_terms(clip, latents, z0_hat, ("identity", "temporal", "sync", "picture"))
 
     @staticmethod

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tsd.clip import EYES_OPEN, MOTION, VISEME_WINDOW, VISEMES
+from tsd.clip import EYES_OPEN, HEARS, MOTION, VISEME_WINDOW, VISEMES
 from tsd.diffusion import Preconditioning, eps_from_z0, expand
 from tsd.nets.affine import carried, landmarks_of, pixel_grid, placed_cells, similarity_between, to_canonical
 from tsd.nets.blocks import ResBlock, norm, per_frame, zero
@@ -24,7 +24,11 @@ EYE_GAIN = 10.0
 says. Our choice."""
 
 
-ADDED = ("eye_shapes", "mean_reaches")
+LOUDNESS_CHANNELS = 64
+"""Width of the layer that joins visemes and loudness. Our choice."""
+
+
+ADDED = ("eye_shapes", "mean_reaches", "loudness", "visemes")
 """Arguments of optional parts that can be added to a trained net before it trains further."""
 
 
@@ -32,8 +36,8 @@ ADDED = ("eye_shapes", "mean_reaches")
 class Condition:
     """The conditioning of Eq. 1, and the motion of the head (our addition, see docs/design/head-motion.md).
 
-    visemes [B, T, W, V]; motion [B, T, M]; motion_known [B] bool; reference_latent [B, C, h, w];
-    reference_motion [B, M].
+    visemes [B, T, W, V], with loudness behind them [B, T, W, V + 3] (``clip.HEARS``); motion [B, T, M]; motion_known
+    [B] bool; reference_latent [B, C, h, w]; reference_motion [B, M].
     """
 
     visemes: Tensor
@@ -109,7 +113,9 @@ class Denoiser(nn.Module):
     eye_shapes: number of further patterns, mixed by how far the eyes are open in the frame and in the reference.
     mean_reaches: the net also sees means of z_s over so many neighbouring frames (``TemporalMean``), where noise that
     is drawn anew for every frame is weaker. The means enter beside z_s, and the net chooses per position how much of
-    each is added to its estimate. Both parts start without effect, so they can be added to a trained net (``ADDED``).
+    each is added to its estimate. loudness, visemes: which of them the net hears (``clip.HEARS``); with loudness a
+    second embedding and second shares of the patterns are added to those of the visemes. These parts start without
+    effect, so they can be added to a trained net (``ADDED``).
 
     At high noise the estimate starts from the reference's latent, warped or in place as the net chooses per position,
     and the net adds the difference: z0_hat = skip z_s + out (F + out copy).
@@ -126,8 +132,13 @@ class Denoiser(nn.Module):
         causal: bool = False,
         eye_shapes: int = 0,
         mean_reaches: tuple[int, ...] | list[int] = (),
+        loudness: bool = False,
+        visemes: bool = True,
     ):
         super().__init__()
+        if not loudness and not visemes:
+            raise ValueError("a denoiser must hear visemes, loudness or both: take another condition=")
+        self.hears = ("visemes_loudness" if visemes else "loudness") if loudness else "visemes"
         self.latent_channels, self.latent_size, self.causal = latent_channels, latent_size, causal
         first, deepest = channels[0], channels[-1]
         self.heads = 4
@@ -162,6 +173,13 @@ class Denoiser(nn.Module):
         self.enter_place = nn.Conv2d(2, first, 1, bias=False)
         self.shapes = random_shapes(SHAPES, first, latent_size)
         self.to_shares = nn.Linear(VISEME_WINDOW * len(VISEMES), SHAPES)
+        self.loudness = None
+        if loudness:
+            self.loudness = nn.Sequential(
+                nn.Linear(VISEME_WINDOW * HEARS[self.hears], LOUDNESS_CHANNELS),
+                nn.SiLU(),
+                zero(nn.Linear(LOUDNESS_CHANNELS, emb_channels + SHAPES)),
+            )
         self.eye_shapes = None
         if eye_shapes:
             self.eye_shapes = random_shapes(eye_shapes, first, latent_size)
@@ -223,7 +241,7 @@ class Denoiser(nn.Module):
 
     def shape(self, condition: Condition, landmarks: Tensor) -> Tensor:
         """[B*T, F, h, w]: the patterns of visemes and lids, mixed on the canonical face and warped to each frame's."""
-        shares, shapes = self.to_shares(condition.visemes.flatten(2)), self.shapes
+        shares, shapes = self.spoken(condition)[1], self.shapes
         if self.eye_shapes is not None:
             shares = torch.cat([shares, EYE_GAIN * self.to_eye_shares(eyes_shut(condition))], -1)
             shapes = torch.cat([shapes, self.eye_shapes])
@@ -242,8 +260,25 @@ class Denoiser(nn.Module):
             ],
             -1,
         )
-        spoken = self.viseme_emb(condition.visemes.flatten(2))
+        spoken = self.spoken(condition)[0]
         return spoken + self.motion_emb(motion * known) + reference.emb[:, None]
+
+    def spoken(self, condition: Condition) -> tuple[Tensor, Tensor]:
+        """What is heard in every frame: an embedding [B, T, E], and shares of the patterns [B, T, SHAPES]."""
+        heard = condition.visemes
+        if heard.shape[-1] < HEARS[self.hears]:
+            raise ValueError(
+                f"this denoiser hears {self.hears}: {HEARS[self.hears]} numbers a frame, got {heard.shape[-1]}; "
+                "set data.loudness=true"
+            )
+        if self.hears == "loudness":
+            heard = torch.cat([torch.zeros_like(heard[..., : len(VISEMES)]), heard[..., len(VISEMES) :]], -1)
+        visemes = heard[..., : len(VISEMES)].flatten(2)
+        emb, shares = self.viseme_emb(visemes), self.to_shares(visemes)
+        if self.loudness is None:
+            return emb, shares
+        more_emb, more_shares = self.loudness(heard.flatten(2)).split([emb.shape[-1], SHAPES], -1)
+        return emb + more_emb, shares + more_shares
 
     def embed_strength(self, s: Tensor) -> Tensor:
         """s [B] -> [B, E]."""

@@ -30,6 +30,8 @@ class Settings:
     """Store the optical flow."""
     recogniser: str = ""
     """Weights of a trained recogniser, for clips whose words are unknown."""
+    landmarks: str = ""
+    """MediaPipe's face_landmark.tflite: store how far recorded mouths are open."""
 
     def __post_init__(self):
         least = {"size": 32, "min_frames": 1, "max_seconds": 0.4, "min_face": 1, "look_every": 1}
@@ -44,4 +46,6 @@ class Settings:
         values = asdict(self) | {"root": None}
         if self.recogniser:
             values["recogniser"] = checkpoint.file_hash(self.recogniser)
+        if self.landmarks:
+            values["landmarks"] = checkpoint.file_hash(self.landmarks)
         return hashlib.sha256(repr(sorted(values.items())).encode()).hexdigest()[:16]

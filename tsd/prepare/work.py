@@ -1,5 +1,7 @@
 """One recording to its clips: the unit of work, done whole or done again. The same input gives the same bytes."""
 
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,7 @@ from tsd.media.heads import Head, face_arrays
 from tsd.media.lids import eyes_open
 from tsd.media.timeline import read_timeline, resampled_frames
 from tsd.media.video import resize_square, video_info, write_video
+from tsd.metrics.face_mesh import FaceMesh
 from tsd.prepare.labels import Labels, label
 from tsd.prepare.pieces import LOOKED_AT, MIN_SEEN, Piece, Unusable, cut_pieces, find_pieces
 from tsd.prepare.recording import Recording
@@ -100,7 +103,9 @@ def _use_kept(recording: Recording, settings: Settings, result: dict) -> None:
             files["motion"] = files["boxes"] = stem.with_suffix(".face.npz")
             again = (resize_square(picture[None], LOOKED_AT)[0] for picture in resampled_frames(video, timeline))
             lids = eyes_open(again, points)
-            write_arrays(files["boxes"], face_arrays(points / LOOKED_AT, boxes / LOOKED_AT, lids))
+            pictures = (resize_square(picture[None], LOOKED_AT)[0] for picture in resampled_frames(video, timeline))
+            opened = mouths(pictures, settings)
+            write_arrays(files["boxes"], face_arrays(points / LOOKED_AT, boxes / LOOKED_AT, lids, opened))
         else:
             result["notes"].append("without a visible face")
     if settings.flow:
@@ -133,6 +138,19 @@ def _make_utterance(recording: Recording, settings: Settings, result: dict) -> N
     write_flac(sound, wave)
     line = _line(recording, settings.root, sound, num_frames, recording.text, labels.source, files)
     result["clips"].append(line | {"pictures": False})
+
+
+@cache
+def _face_mesh(path: str) -> FaceMesh:
+    return FaceMesh(path)
+
+
+def mouths(pictures: Iterable[np.ndarray], settings: Settings) -> np.ndarray | None:
+    """How far the mouth is open in every picture uint8 [H, H, 3], in units of the side; None where nobody looks."""
+    if not settings.landmarks:
+        return None
+    mesh = _face_mesh(settings.landmarks)
+    return np.array([mesh.opening(picture) for picture in pictures])
 
 
 def _line(recording: Recording, root: Path, video: Path, num_frames: int, text: str, source: str, files: dict) -> dict:
@@ -199,7 +217,7 @@ def _write_clip(
     if piece.points is not None:
         files["motion"] = files["boxes"] = stem.with_name(f"{stem.name}.face.npz")
         lids = eyes_open(frames, piece.points * settings.size)
-        write_arrays(files["boxes"], face_arrays(piece.points, piece.boxes, lids))
+        write_arrays(files["boxes"], face_arrays(piece.points, piece.boxes, lids, mouths(frames, settings)))
     else:
         result["notes"].append("without a visible face")
     if settings.flow:

@@ -58,16 +58,7 @@ class DrivingVideo:
             raise ValueError(f"face={face}: must be one of {', '.join(CHOICES)}")
         path, timeline = Path(path), read_timeline(path)
         count = min(num_frames or timeline.num_frames, timeline.num_frames)
-        looked, changes, before = [], [], None
-        frames = tqdm(resampled_frames(path, timeline), total=count, unit="frame", desc="following the face", delay=2)
-        for number, picture in zip(range(count), frames, strict=False):
-            if number % LOOK_EVERY == 0 or number == count - 1:
-                looked.append((number, detect_faces(picture)))
-            small = thumbnail(picture)
-            changes += [] if before is None else [change(before, small)]
-            before = small
-        frames.close()
-        heads = chosen_heads(path, follow(looked, find_cuts(np.array(changes)), count, LOOK_EVERY), count, face)
+        heads = chosen_heads(path, find_heads(path, timeline, count), count, face)
         points, boxes, spans = np.zeros((count, 5, 2), np.float32), np.zeros((count, 4), np.float32), np.full(count, -1)
         for number, head in enumerate(heads):
             here = slice(head.first, head.end)
@@ -111,6 +102,20 @@ class DrivingVideo:
         leaning = np.abs(np.arctan2(apart[:, 1], apart[:, 0]))
         away = np.linalg.norm(points - np.median(points, 0), axis=2).mean(1) / np.median(distance)
         return int(here[(turned + leaning + away).argmin()])
+
+
+def find_heads(path: Path, timeline: Timeline, count: int) -> list[Head]:
+    """Every head of the first ``count`` frames, followed within its shot, in order of appearance."""
+    looked, changes, before = [], [], None
+    frames = tqdm(resampled_frames(path, timeline), total=count, unit="frame", desc="following the face", delay=2)
+    for number, picture in zip(range(count), frames, strict=False):
+        if number % LOOK_EVERY == 0 or number == count - 1:
+            looked.append((number, detect_faces(picture)))
+        small = thumbnail(picture)
+        changes += [] if before is None else [change(before, small)]
+        before = small
+    frames.close()
+    return follow(looked, find_cuts(np.array(changes)), count, LOOK_EVERY)
 
 
 def chosen_heads(path: Path, heads: list[Head], num_frames: int, face: str | None) -> list[Head]:

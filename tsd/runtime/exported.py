@@ -60,6 +60,7 @@ class ExportedStudent(Exported):
         self.latent_channels, self.latent_size = latents["channels"], latents["size"]
         self.reader, self.frame_reader = self.open("reference"), self.open("frames", shared=True)
         self.stepper = self.open("step", shared=True)
+        self.hears = card.content.get("hears", "visemes")
         self.memory = [tuple(shape) for shape in card.content["memory"]]
 
     def read_reference(self, condition: Condition) -> Reference:

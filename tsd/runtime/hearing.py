@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsd.clip import FPS, MELS, MELS_PER_FRAME, SAMPLE_RATE, VISEME_FUTURE, VISEME_PAST, VISEMES, viseme_windows
+from tsd.clip import FPS, HEARS, LOUDNESS, MELS, MELS_PER_FRAME, SAMPLE_RATE, VISEME_FUTURE, VISEME_PAST, viseme_windows
 from tsd.media.audio import HOP, SAMPLES_PER_FRAME, WINDOW, as_samples, log_mel
+from tsd.media.loudness import MEMORY, band_levels, relative_loudness
 
 MARGIN = (WINDOW - HOP) // 2
 """Samples after a frame's own that its last log-mel column needs."""
@@ -29,21 +30,40 @@ def look_ahead_ms(recogniser: Recogniser) -> float:
     return (recogniser.look_ahead + VISEME_FUTURE) * 1000 / FPS + 1000 * MARGIN / SAMPLE_RATE
 
 
-class Hearing:
-    """State of one sound stream: about the last second of it, however long the stream is.
+@torch.inference_mode()
+def hear(recogniser: Recogniser, mel: np.ndarray, hears: str = "visemes") -> Tensor:
+    """Log-mel [T * MELS_PER_FRAME, MELS] of a whole recording -> what a denoiser hears of it (``clip.HEARS``): viseme
+    probabilities [T, V], with loudness [T, V + 3]."""
+    visemes = recogniser(torch.from_numpy(mel)[None])[0].softmax(-1)
+    return with_loudness(visemes, mel, hears)
 
-    ``chunk``: the net runs once so many frames are ready; the results do not depend on it.
+
+def with_loudness(visemes: Tensor, mel: np.ndarray, hears: str) -> Tensor:
+    """Visemes [T, V], and behind them the loudness of the log-mel [T * MELS_PER_FRAME, MELS] where it is heard."""
+    if hears == "visemes":
+        return visemes
+    loudness = torch.from_numpy(relative_loudness(band_levels(mel)))
+    return torch.cat([visemes, loudness[: len(visemes)].to(visemes)], -1)
+
+
+class Hearing:
+    """State of one sound stream: its last seconds, however long the stream is.
+
+    ``chunk``: the net runs once so many frames are ready; the results do not depend on it. ``hears``: one of
+    ``clip.HEARS``; visemes below are what it names.
     """
 
-    def __init__(self, recogniser: Recogniser, chunk: int = 1):
-        self.recogniser, self.chunk = recogniser, chunk
+    def __init__(self, recogniser: Recogniser, chunk: int = 1, hears: str = "visemes"):
+        self.recogniser, self.chunk, self.hears = recogniser, chunk, hears
+        self.levels = np.zeros((0, len(LOUDNESS)), np.float32)
+        """Of the last frames of which visemes are known: what the loudness of later ones is measured in."""
         self.wave = np.zeros(0, np.float32)
         """Samples from one frame before the next log-mel column on."""
         self.mel = np.zeros((0, MELS), np.float32)
         """Columns from frame ``first`` on."""
         self.first = self.heard = 0
         """Frame numbers: of ``mel``'s first column, and of the next visemes."""
-        self.visemes = torch.zeros(VISEME_PAST, len(VISEMES))
+        self.visemes = torch.zeros(VISEME_PAST, HEARS[hears])
         """Those that windows still need: the last ones whose future was known, and all after them."""
 
     @torch.inference_mode()
@@ -79,7 +99,14 @@ class Hearing:
         if known <= self.heard:
             return
         logits = self.recogniser(torch.from_numpy(self.mel)[None])[0]
-        self.visemes = torch.cat([self.visemes, logits[self.heard - self.first : known - self.first].softmax(-1)])
+        fresh = slice(self.heard - self.first, known - self.first)
+        visemes = logits[fresh].softmax(-1)
+        if self.hears != "visemes":
+            levels = band_levels(self.mel[fresh.start * MELS_PER_FRAME : fresh.stop * MELS_PER_FRAME])
+            loudness = torch.from_numpy(relative_loudness(levels, self.levels))
+            visemes = torch.cat([visemes, loudness], -1)
+            self.levels = np.concatenate([self.levels, levels])[1 - MEMORY :]
+        self.visemes = torch.cat([self.visemes, visemes])
         self.heard = known
         forget = max(0, known - self.recogniser.past - self.first)
         self.mel, self.first = self.mel[forget * MELS_PER_FRAME :], self.first + forget

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsd.clip import MELS_PER_FRAME, MOTION, VISEMES, to_frames, to_uint8, viseme_windows
+from tsd.clip import HEARS, MOTION, to_frames, to_uint8, viseme_windows
 from tsd.diffusion import Schedule
 from tsd.media.audio import SAMPLES_PER_FRAME, as_samples, load_audio, log_mel
 from tsd.media.faces import crop_face, find_face
@@ -25,7 +25,7 @@ from tsd.runtime.canvas import FRAMES, LARGEST_FACE, Canvas, canvas_of
 from tsd.runtime.composing import Composer
 from tsd.runtime.driving import DrivingVideo
 from tsd.runtime.dubbing import LENGTHS, Dubbing, common_length, speech_of
-from tsd.runtime.hearing import Hearing, heard, look_ahead_ms
+from tsd.runtime.hearing import Hearing, hear, heard, look_ahead_ms, with_loudness
 from tsd.runtime.speaking import Speaker, Speaking
 from tsd.runtime.wavefront import Wavefront
 
@@ -140,7 +140,7 @@ class Talker:
             deque(self.stream(silence, steps, chunk, seed, mode, motion, start), maxlen=0)
         self.met.add((chunk, mode))
         begin, schedule = self.start(speaker, schedule) if start == "reference" else (None, schedule)
-        hearing, speaking = Hearing(self.recogniser, chunk), Speaking(self.student, speaker, schedule, seed)
+        hearing, speaking = Hearing(self.recogniser, chunk, self.hears), Speaking(self.student, speaker, schedule, seed)
         cycle, done = self.motion_cycle(speaker, seed, motion), 0
         maps = speaker.along(cycle).maps
         decode = None if mode == "e2" else self.decoder_of(speaker, motion)
@@ -209,7 +209,7 @@ class Talker:
         known = motion is not None
         motion = torch.as_tensor(motion, dtype=torch.float32) if known else torch.zeros(len(MOTION))
         condition = self.condition(
-            appearance.latent, motion, known, torch.zeros(1, 1, len(VISEMES)), motion[None, None]
+            appearance.latent, motion, known, torch.zeros(1, 1, HEARS[self.hears]), motion[None, None]
         )
         return Speaker(appearance, motion, known, self.student.read_reference(condition))
 
@@ -218,12 +218,23 @@ class Talker:
         """A batch of one: visemes [1, T, V], track [1, T, M]."""
         return Condition(viseme_windows(visemes), track, torch.tensor([known]), latent, motion[None])
 
-    @torch.inference_mode()
+    @property
+    def hears(self) -> str:
+        """What the student hears of speech: one of ``clip.HEARS``."""
+        return getattr(self.student, "hears", "visemes")
+
     def visemes(self, wave: np.ndarray) -> Tensor:
-        """Speech float32 [N] at 16 kHz -> viseme probabilities [T, V], T = ceil(N / 640)."""
-        mel = torch.from_numpy(log_mel(wave))[None]
-        assert mel.shape[1] % MELS_PER_FRAME == 0
-        return self.recogniser(mel)[0].softmax(-1)
+        """Speech float32 [N] at 16 kHz -> what the student hears of it, T = ceil(N / 640): viseme probabilities [T, V],
+        or [T, V + 3] with loudness behind them."""
+        return self.listen(log_mel(wave))
+
+    def listen(self, mel: np.ndarray) -> Tensor:
+        """As ``visemes``, of log-mel [T * 4, 80]."""
+        return hear(self.recogniser, mel, self.hears)
+
+    def saying(self, visemes: Tensor, mel: np.ndarray) -> Tensor:
+        """Known visemes [T, V] said as loud as the log-mel [T * 4, 80] is, where the student hears that."""
+        return with_loudness(visemes, mel, self.hears)
 
     def motion(self, speaker: Speaker, num_frames: int, seed: int = 0) -> Tensor:
         """Natural motion [T, M] that starts at the speaker's own pose; constant without a motion bank or landmarks."""
@@ -253,7 +264,7 @@ class Talker:
         start: Tensor | None = None,
         chunk: int = 8,
     ) -> Iterator[Tensor]:
-        """Latents [<= chunk, C, h, w] in order, for visemes [T, V] and motion [T, M].
+        """Latents [<= chunk, C, h, w] in order, for visemes [T, V] (as ``visemes`` gives them) and motion [T, M].
 
         Every frame starts from the same noise, seeded. ``start`` [T or 1, C, h, w]: begin from these latents with
         noise of the schedule's first strength added, instead of from noise alone. A causal net carries its

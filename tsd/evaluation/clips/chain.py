@@ -34,8 +34,8 @@ class Chain:
         return torch.cat([self.talker.vae.decode(block, appearance.along(maps)) for block, maps in blocks])
 
     def visemes(self, mel: Tensor) -> Tensor:
-        """What the recogniser hears: log-mel [T * 4, 80] -> probabilities [T, V]."""
-        return self.talker.recogniser(mel[None])[0].softmax(-1)
+        """What the student hears of a sound: log-mel [T * 4, 80] -> [T, V], or [T, V + 3] (``Talker.visemes``)."""
+        return self.talker.listen(mel.cpu().numpy())
 
 
 @dataclass

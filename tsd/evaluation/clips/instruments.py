@@ -29,6 +29,7 @@ from tsd.metrics import (
     viseme_accuracy,
     warp_error,
 )
+from tsd.metrics.face_mesh import FaceMesh
 from tsd.metrics.sync import MAX_SHIFT, sync_scores
 
 BLOCK = 8
@@ -59,6 +60,8 @@ class Instruments:
 
     mouth: nn.Module | None = None
     """Faces [N, 3, H, W] -> mouth opening [N]."""
+    landmarks: FaceMesh | None = None
+    """Reads lip gap and mouth width of people; ``mouth`` then is this, too."""
     identity: nn.Module | None = None
     """Faces [N, 3, H, W] -> embeddings [N, D]."""
     sync: nn.Module | None = None

@@ -25,6 +25,7 @@ from tsd.evaluation.page.elements import (
 from tsd.evaluation.pairs.report import FACES, NOTES, PIXELS, TITLES, counted
 from tsd.evaluation.report import CONTROLS, DENOISE_COLUMNS, GENERATE_COLUMNS
 from tsd.evaluation.report.tables import FOLLOW_COLUMNS, LONG_COLUMNS
+from tsd.evaluation.wild import report as wild
 from tsd.media.atomic import write_file
 
 LISTED = 50
@@ -37,8 +38,9 @@ def write_page(path: Path, report: dict, sheet: Image.Image | None) -> None:
 
 
 def page(report: dict, sheet: Image.Image | None = None) -> str:
-    """The page of a report of either kind, new or read back from its JSON."""
-    return pairs_page(report, sheet) if report.get("kind") == "pairs" else chain_page(report, sheet)
+    """The page of a report of any kind, new or read back from its JSON."""
+    pages = {"pairs": pairs_page, "wild": wild_page}
+    return pages.get(report.get("kind"), chain_page)(report, sheet)
 
 
 def chain_page(report: dict, sheet: Image.Image | None) -> str:
@@ -111,6 +113,36 @@ def pairs_page(report: dict, sheet: Image.Image | None) -> str:
     )
 
 
+def wild_page(report: dict, sheet: Image.Image | None) -> str:
+    """Generated lips beside those of real clips of any kind."""
+    titles = {name: text.strip("*") for name, text in wild.titles(report).items()}
+    controls = [name for name, text in wild.TITLES.items() if text.startswith("*")]
+    first, heads = report["schedules"][0], ["lips_r", "width_r", "amplitude", "closure_recall"]
+    rows = [
+        [item["name"], item["frames"], "yes" if item["text"] else "no", *(item["rows"][first].get(h) for h in heads)]
+        + [item["rows"].get("loudness", {}).get("lips_r")]
+        for item in report["files"]
+    ]
+    left_out = [[item["file"], item["reason"]] for item in report["left_out"]["files"]]
+    heads = ["name", "frames", "text", *(f"{first}: {name}" for name in heads), "loudness: lips_r"]
+    return document(
+        "Lips on real clips",
+        f"{report['clips']} clips judged; left out: {counted(report['left_out'])}. Grey rows are controls. Intervals "
+        "of 95 % by clip; a broken line marks the ideal of a ratio.",
+        section("Contact sheet", picture(sheet, "real above, generated below")),
+        section(
+            "Lips",
+            html_table(report, titles, wild.COLUMNS, controls),
+            charts(report, wild.COLUMNS, titles, controls),
+        ),
+        section("Lip gap over time", over_time(report, (("lips", "lip gap"),))),
+        section("Clips", listed(heads, rows)),
+        section("Left out", listed(["file", "reason"], left_out)),
+        section("What the numbers are", items(report["notes"])),
+        provenance(report),
+    )
+
+
 HEADS = ("name", "frames", "compared at", "generated at", "fps", "generated fps")
 SCORES = ("psnr_db", "ssim", "lpips", "motion_ratio", "sharpness_ratio", "id_cosine", "mouth_r", "sync_offset")
 """Columns of the list of videos."""
@@ -157,11 +189,11 @@ def long_run(name: str, run: dict) -> Markup:
     return section(f"{seconds:g} s from one picture, student {name}", figures(made))
 
 
-def over_time(report: dict) -> Markup:
-    """Curves of the shown pairs: the real video's in grey."""
+def over_time(report: dict, shown=(("mouth_open", "mouth opening"), ("sharpness", "sharpness"))) -> Markup:
+    """Curves of the shown videos, of each (track, its heading): the real one's in grey."""
     made = []
     for tracks in report["tracks"]:
-        for track, heading in (("mouth_open", "mouth opening"), ("sharpness", "sharpness")):
+        for track, heading in shown:
             if track in tracks:
                 found = {"real": ("control", tracks[track]["real"]), "generated": ("main", tracks[track]["generated"])}
                 seconds = len(tracks[track]["real"]) / tracks["fps"]

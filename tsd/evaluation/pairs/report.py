@@ -9,6 +9,7 @@ from tsd.metrics import Summary, summarise
 from tsd.metrics.pixels import MAX_PSNR
 
 PARTS = {f"sharpness_{part}_ratio": f"sharpness_{part}" for part in ("start", "middle", "end")}
+PARTS |= {"lips_amplitude_ratio": "lips_amplitude", "lips_opened_ratio": "lips_opened"}
 """Further ratios to the real video: name -> column."""
 
 PIXELS = {
@@ -30,6 +31,10 @@ FACES = {
     "id_cosine_p5": "identity p5",
     "id_cosine_slope": "identity slope/min",
     "mouth_r": "mouth r",
+    "lips_width_r": "width r",
+    "lips_amplitude_ratio": "lip amplitude ratio",
+    "lips_opened_ratio": "lips open ratio",
+    "lips_lag": "lips lag",
     "sync_offset": "sync offset",
     "sync_confidence": "sync confidence",
     "sync_distance": "sync distance",
@@ -45,6 +50,7 @@ TITLES = {
     "frozen": "*first frame, frozen*",
     "blurred": "*real, blurred*",
     "swapped": "*another real video*",
+    "loudness": "*lips by loudness alone*",
 }
 
 NOTES = (
@@ -54,6 +60,9 @@ NOTES = (
     "Sharpness is that inside the box of the real video's first face; of the whole picture where none was found.",
     "Identity is the cosine with the real video's first frame; mouth r the correlation over time of the mouth opening "
     "measured in the generated video with that measured in the real one. Both look at the crop named with every pair.",
+    "Width r: the same of the distance of the corners of the mouth, by landmarks; lip amplitude ratio: std over time "
+    "of the lip gap over the real one's; lips lag in frames, positive where they are late. Lips by loudness alone: "
+    "guessed from the real sound by a linear fit on recorded people (tsd/evaluation/wild/loudness.json).",
     "Sync: offset in frames, positive where the picture is late; in step: share of videos within one frame. The sound "
     "is the real video's.",
     "FVD compares mean and std over time of the embedder's vectors; values of other numbers of videos, or of another "

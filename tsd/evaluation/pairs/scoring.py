@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tsd.clip import to_frames
+from tsd.clip import to_frames, to_uint8
 from tsd.evaluation.clips.controls import BLUR, SHIFT
 from tsd.evaluation.clips.instruments import EVERY, FEATURES, Instruments, Row, identity_row
 from tsd.evaluation.pairs.reading import ReadyPair
+from tsd.evaluation.wild.lips import RealLips
+from tsd.evaluation.wild.loudness import Loudness, features
 from tsd.media.audio import log_mel
 from tsd.media.timeline import Timeline
 from tsd.metrics import (
@@ -31,7 +33,7 @@ from tsd.metrics.pixels import MAX_PSNR
 from tsd.metrics.sync import MAX_SHIFT, shift_distances, summarise_shifts
 from tsd.metrics.temporal import flicker_mean_std, frame_differences
 
-VERSION = 1
+VERSION = 2
 """Raise it when a number changes its meaning: partial results of another version are not used."""
 
 BLOCK_PIXELS, MAX_BLOCK = 2**20, 25
@@ -117,7 +119,11 @@ class Tally:
 
     def add_faces(self, faces: Tensor, begin: int) -> None:
         """[n, 3, CROP, CROP], of frames ``begin``.."""
-        if self.instruments.mouth is not None:
+        if self.instruments.landmarks is not None:
+            lips = torch.from_numpy(self.instruments.landmarks.lips(to_uint8(faces))).float()
+            self.tracks["lips"].add(lips)
+            self.tracks["mouth_open"].add(lips[:, 0])
+        elif self.instruments.mouth is not None:
             self.tracks["mouth_open"].add(self.instruments.mouth(faces))
         if self.instruments.sync is not None:
             known = faces[None] if begin == 0 else torch.cat([self.last_faces, faces[None]], 1)
@@ -131,6 +137,10 @@ class Tally:
     def track(self, name: str) -> Tensor:
         """[1, T, ...]"""
         return self.tracks[name].values[None, : self.tracks[name].count]
+
+    def lips(self) -> np.ndarray:
+        """[T, 2] lip gap and mouth width in units of the distance of the eyes."""
+        return self.track("lips")[0].numpy()
 
     def row(self, real: "Tally", heard: Tensor | None) -> Row:
         """All columns; who it is and what its mouth does are compared with the tally of the real video.
@@ -150,6 +160,8 @@ class Tally:
             row |= self.who(real.track("embedding")[:, 0])
         if "mouth_open" in self.tracks:
             row["mouth_r"] = float(pearson(self.track("mouth_open"), real.track("mouth_open"))[0])
+        if "lips" in self.tracks:
+            row |= lips_row(self.lips(), real.lips())
         if heard is not None:
             found = summarise_shifts(shift_distances(self.track("seen"), heard))
             row |= {f"sync_{name}": float(value) for name, value in found._asdict().items()}
@@ -160,6 +172,12 @@ class Tally:
         """Identity columns against ``reference`` [1, D], and FEATURES."""
         row = identity_row(self.track("embedding"), reference, self.instruments.identity_every)
         return row | {FEATURES: row[FEATURES].tolist()}
+
+
+def lips_row(lips: np.ndarray, real: np.ndarray) -> Row:
+    """Lips [T, 2] against the real ones: ``mouth_r`` and what else ``RealLips`` says of them."""
+    row = RealLips(real).row(lips)
+    return {"mouth_r": row.pop("lips_r")} | {f"lips_{name}": value for name, value in row.items() if name != "in_step"}
 
 
 class Videos:
@@ -202,7 +220,8 @@ def hear(net: nn.Module | None, ready: ReadyPair) -> Tensor | None:
 def score(
     ready: ReadyPair, instruments: Instruments, other: tuple[Path, Timeline] | None = None
 ) -> tuple[dict[str, Row], dict[str, dict[str, list[float]]]]:
-    """{row: {column: value}} of ROWS, and {track: {"real" | "generated": value per frame}} of the pair.
+    """{row: {column: value}} of ROWS and, where landmarks read lips, ``loudness``; {track: {"real" | "generated":
+    value per frame}} of the pair.
 
     ``other``: another real video; its row is left out without one.
     """
@@ -221,6 +240,9 @@ def score(
                 tallies[name].add_faces(to_frames(ready.faces(rows[name])), begin)
     heard = hear(instruments.sync, ready)
     found = {name: tally.row(tallies["real"], heard) for name, tally in tallies.items()}
+    if "lips" in tallies["real"].tracks and ready.wave is not None:
+        guess = Loudness.stored().guess(features(log_mel(ready.wave)))
+        found["loudness"] = lips_row(guess, tallies["real"].lips())
     shown = [name for name in ("mouth_open", "sharpness") if name in tallies["real"].tracks]
     tracks = {
         name: {who: [round(v, 6) for v in tallies[who].track(name)[0].tolist()] for who in ("real", "generated")}

@@ -12,6 +12,8 @@ from tqdm import tqdm
 
 from tsd.clip import FPS, SAMPLE_RATE
 from tsd.media.atomic import write_arrays, write_file
+from tsd.media.audio import log_mel
+from tsd.media.loudness import band_levels, relative_loudness
 from tsd.media.video import write_video
 from tsd.prepare.drawn.acting import act
 from tsd.prepare.drawn.drawing import Head
@@ -108,7 +110,7 @@ def _check(num_identities: int, clips_per_identity: int, seconds: float, size: i
 
 def _claim(root: Path, settings: Settings):
     """Note the settings under the root, or refuse a root that holds a corpus of other settings."""
-    note, content = root / "corpus.json", {"generator": 1, **settings.__dict__}
+    note, content = root / "corpus.json", {"generator": 2, **settings.__dict__}
     if note.is_file():
         found = json.loads(note.read_text())
         if found != content:
@@ -182,7 +184,9 @@ def make_clip(job: tuple[Path, Plan, Settings]):
     num_frames = settings.num_frames
     speech = say(plan.text, plan.voice)
     phonemes = [(a + plan.delay, b + plan.delay, p) for a, b, p in speech.phonemes]
-    head, acting = _head(settings.seed, plan.person, settings.size), act(rng, phonemes, num_frames)
+    spoken = _placed(speech, plan.delay, num_frames)
+    loudness = relative_loudness(band_levels(log_mel(spoken)))[:, 0]
+    head, acting = _head(settings.seed, plan.person, settings.size), act(rng, phonemes, num_frames, loudness)
     drawn = [
         head.draw(acting.mouth[t], acting.pose[t], acting.eyes_open[t], acting.gaze[t], acting.brows[t])
         for t in range(num_frames)
@@ -193,15 +197,20 @@ def make_clip(job: tuple[Path, Plan, Settings]):
     stem = root / plan.stem
     write_arrays(stem.with_suffix(".truth.npz"), truth)
     write_file(stem.with_suffix(".txt"), transcript(plan, speech).encode())
-    write_video(stem.with_suffix(".mp4"), np.stack([f for f, _ in drawn]), _sound(rng, speech, plan.delay, num_frames))
+    write_video(stem.with_suffix(".mp4"), np.stack([f for f, _ in drawn]), _sound(rng, spoken))
 
 
-def _sound(rng, speech: Speech, delay: float, num_frames: int) -> np.ndarray:
-    """The speech at its place in the clip, at a distance of its own from the microphone, with a quiet room."""
+def _placed(speech: Speech, delay: float, num_frames: int) -> np.ndarray:
+    """The speech at its place in the clip."""
     wave = np.zeros(num_frames * SAMPLE_RATE // FPS, np.float32)
     first = round(delay * SAMPLE_RATE)
     spoken = speech.wave[: len(wave) - first]
     wave[first : first + len(spoken)] = spoken
+    return wave
+
+
+def _sound(rng, wave: np.ndarray) -> np.ndarray:
+    """The speech at a distance of its own from the microphone, with a quiet room."""
     room = 10 ** rng.uniform(-4.0, -2.6) * rng.standard_normal(len(wave)).astype(np.float32)
     return wave * np.float32(rng.uniform(0.55, 1.2)) + room
 
