@@ -49,7 +49,6 @@ class ClipDataset(Dataset):
         latents: cache of the frames' latents, in the order of ``entries``.
         pictures: False gives grey for the frames of a window (the reference stays): training on latents does not look
             at them, and decoding is what costs.
-        viseme_dir: folder of recognised visemes that replace the manifest's (``viseme_file``).
         decoder: what decodes videos, one of ``tsd.media.backends.DECODERS``.
         memory: holds decoded frames and sound between calls.
     """
@@ -68,7 +67,6 @@ class ClipDataset(Dataset):
         mel: bool = False,
         latents: LatentCache | None = None,
         pictures: bool = True,
-        viseme_dir: str | Path | None = None,
         decoder: str = "auto",
         memory: Memory | None = None,
         seed: int = 0,
@@ -85,8 +83,7 @@ class ClipDataset(Dataset):
         self.entries, self.resolution, self.window = entries, resolution, window
         self.windows_per_clip, self.train, self.seed = windows_per_clip, train, seed
         self.p_mismatch, self.flip, self.p_blink, self.flow, self.mel = p_mismatch, flip, p_blink, flow, mel
-        self.latents, self.pictures, self.viseme_dir = latents, pictures, viseme_dir
-        self.decoder = decoder
+        self.latents, self.pictures, self.decoder = latents, pictures, decoder
         self.memory = memory if memory is not None else Memory(500 * 2**20)
         self.people, self.person = entries.people, entries.person
         self.num_bytes = int(entries.frames.sum(dtype=np.int64)) * 3 * resolution**2
@@ -224,7 +221,7 @@ class ClipDataset(Dataset):
     def tracks(self, clip: int) -> Tracks:
         """Visemes, motion and truth of clip number ``clip``."""
         entry = self.entries[clip]
-        return self.memory.get(("tracks", self.viseme_dir, entry.video), lambda: load_tracks(entry, self.viseme_dir))
+        return self.memory.get(("tracks", entry.video), lambda: load_tracks(entry))
 
     def flows(self, clip: int) -> Flows:
         """Stored flow of clip number ``clip``."""

@@ -62,8 +62,6 @@ class Card:
     """[C, h, w] of one latent."""
     flipped: bool = False
     """Latents of the mirrored frames too."""
-    visemes: str = "manifest"
-    """``manifest``, or ``recognised`` where ``viseme_dir`` replaced what the denoiser sees."""
     mel: bool = False
     truth: bool = False
     boxes: bool = False
@@ -89,7 +87,7 @@ def sha(content: bytes) -> str:
 
 def parse_card(content: bytes, where: str) -> Card:
     """ValueError for what is no card that this version reads."""
-    kinds = {"split": str, "clips": int, "manifest": str, "table": str, "visemes": str, "chunk_frames": int}
+    kinds = {"split": str, "clips": int, "manifest": str, "table": str, "chunk_frames": int}
     kinds |= {"flipped": bool, "mel": bool, "truth": bool, "boxes": bool, "format": int}
     try:
         values = json.loads(content)

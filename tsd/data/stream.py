@@ -131,7 +131,7 @@ class StreamedClips(ClipDataset):
         bytes_, floats = (None, np.uint8), np.float32
         wanted = {"key": bytes_, "video": bytes_, "labels": ((num, len(VISEMES)), floats)}
         wanted |= {"mouth_open": ((num,), floats), "mouth_box": ((num, 4), floats)}
-        optional = {"flow": bytes_, "motion": ((num, len(MOTION)), floats), "seen": ((num, len(VISEMES)), floats)}
+        optional = {"flow": bytes_, "motion": ((num, len(MOTION)), floats)}
         optional["mel"] = ((num * MELS_PER_FRAME, MELS), floats)
         if card.vae is not None:
             wanted["latents"] = ((num, *card.shape), np.float16)
@@ -174,14 +174,8 @@ class StreamedClips(ClipDataset):
 
     def tracks(self, clip: int) -> Tracks:
         values = self.record(clip)
-        seen = torch.from_numpy(values.get("seen", values["labels"]))
-        return Tracks(
-            values["labels"],
-            viseme_windows(seen).numpy(),
-            values.get("motion"),
-            values["mouth_open"],
-            values["mouth_box"],
-        )
+        windows = viseme_windows(torch.from_numpy(values["labels"])).numpy()
+        return Tracks(values["labels"], windows, values.get("motion"), values["mouth_open"], values["mouth_box"])
 
     def flows(self, clip: int) -> Flows:
         entry = self.entries[clip]

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
-from tsd.clip import VISEME_PAST
 from tsd.data.dataset import ClipDataset
 from tsd.data.shards import CARD, INDEX, TABLE, Card, bounds_of, index_of, pack_chunk, sha
 from tsd.media.atomic import write_file
@@ -67,7 +66,6 @@ def card_of(dataset: ClipDataset, split: str, table: bytes, mel: bool, chunk_fra
         resolution=dataset.resolution if latents is not None else None,
         shape=tuple(latents.shape) if latents is not None else None,
         flipped=latents is not None and latents.flipped,
-        visemes="recognised" if dataset.viseme_dir else "manifest",
         mel=mel,
         truth=dataset.has_truth,
         boxes=dataset.has_boxes,
@@ -94,9 +92,6 @@ def pack_clip(dataset: ClipDataset, clip: int, mel: bool) -> bytes:
     entry, tracks = dataset.entries[clip], dataset.tracks(clip)
     values = {"key": as_bytes(entry.key.encode()), "video": as_bytes(entry.video.read_bytes())}
     values |= {"labels": tracks.labels, "mouth_open": tracks.mouth_open, "mouth_box": tracks.mouth_box}
-    seen = tracks.windows[:, VISEME_PAST]
-    if not np.array_equal(seen, tracks.labels):
-        values["seen"] = seen
     if tracks.motion is not None:
         values["motion"] = tracks.motion
     if entry.flow is not None:
