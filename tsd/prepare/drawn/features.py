@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tsd.prepare.drawn.layers import mix, step
+from tsd.prepare.drawn.layers import bell, mix, step
 from tsd.prepare.drawn.people import Person
 
 MAX_OPEN = 0.105
@@ -59,12 +59,12 @@ def paint_eye(p: Person, head, region, sign: int, eyes_open: float, gaze):
     ball = mix(ball, np.ones(3, np.float32), shine * 0.92)
     light = (0.80 + 0.25 * sign * p.light[0] + 0.15 * p.ambient) * (0.80 + 0.20 * float(p.skin.mean()))
     eye = mix(skin, ball * min(light, 1.0), inside)
-    fold = np.exp(-0.5 * ((v - top + 0.006 + 0.012 * eyes_open) / 0.0035) ** 2) * arch * (0.15 + 0.35 * p.lid_fold)
+    fold = bell(v - top + 0.006 + 0.012 * eyes_open, 0.0035) * arch * (0.15 + 0.35 * p.lid_fold)
     eye = eye * (1 - fold)[..., None]
-    lash = np.exp(-0.5 * ((v - top + 0.001) / (0.0042 if p.woman else 0.0034)) ** 2) * step(1.10, 0.9, np.abs(s))
+    lash = bell(v - top + 0.001, 0.0042 if p.woman else 0.0034) * step(1.10, 0.9, np.abs(s))
     lash = np.maximum(
         lash * (0.95 if p.woman else 0.8),
-        0.35 * np.exp(-0.5 * ((v - bottom) / 0.0028) ** 2) * step(1.02, 0.85, np.abs(s)),
+        0.35 * bell(v - bottom, 0.0028) * step(1.02, 0.85, np.abs(s)),
     )
     eye = mix(eye, 0.35 * p.brow_colour * p.skin, lash)
     head[rows, columns, :3] = np.clip(eye * 255, 0, 255)
@@ -81,9 +81,7 @@ def paint_mouth(p: Person, head, region, lips: dict, mouth):
     arch = np.clip(1 - s * s, 0, 1)
     v = y - p.mouth_y + 0.005 * s * s * (1 - puckered) - 0.002
     inner_top, inner_bottom = -gap_top * arch**0.8, gap_bottom * arch**0.75
-    bow = 1 + 0.22 * p.cupids_bow * (
-        np.exp(-0.5 * ((np.abs(s) - 0.22) / 0.13) ** 2) - 0.9 * np.exp(-0.5 * (s / 0.09) ** 2)
-    )
+    bow = 1 + 0.22 * p.cupids_bow * (bell(np.abs(s) - 0.22, 0.13) - 0.9 * bell(s, 0.09))
     outer_top = inner_top - lips["upper"] * arch**0.75 * bow
     outer_bottom = inner_bottom + lips["lower"] * arch**0.6
     soft = 0.0045
@@ -105,9 +103,7 @@ def paint_mouth(p: Person, head, region, lips: dict, mouth):
     )
     light = light * (1 - 0.07 * np.cos(s * 55) * arch * (0.4 + 0.6 * puckered))
     face = mix(skin, p.lip_colour * light[..., None], lip * 0.93)
-    seam = np.exp(-0.5 * (np.where(is_upper, v - inner_top, v - inner_bottom) / 0.0036) ** 2) * step(
-        1.04, 0.9, np.abs(s)
-    )
+    seam = bell(np.where(is_upper, v - inner_top, v - inner_bottom), 0.0036) * step(1.04, 0.9, np.abs(s))
     face = face * (1 - 0.62 * seam)[..., None]
     face = (
         face * (1 - 0.22 * step(0.03, 0.0, v - outer_bottom) * step(-0.004, 0.006, v - outer_bottom) * arch)[..., None]
@@ -138,7 +134,7 @@ def _inner_mouth(p: Person, x, v, s, inner_top, inner_bottom, lips, teeth, lower
     )
     bow = 1 - 0.35 * (x - 0.5) ** 2 / 0.09**2
     shade = np.clip(1.08 - 11.0 * np.abs(x - 0.5) ** 1.4, 0.3, 1) * (0.86 + 0.2 * p.ambient)
-    gaps = 1 - 0.16 * np.exp(-0.5 * ((np.abs(np.mod((x - 0.5) / 0.0205, 1) - 0.5) - 0.5) / 0.07) ** 2)
+    gaps = 1 - 0.16 * bell(np.abs(np.mod((x - 0.5) / 0.0205, 1) - 0.5) - 0.5, 0.07)
     row = lips["gap_bottom"] - min(0.020 * lower_teeth, 0.35 * gap) * bow
     low = edge(v - row) * (np.abs(x - 0.5) < 0.075)
     picture = mix(picture, p.teeth * (0.78 * shade * gaps)[..., None], low * min(1.0, lower_teeth * 2))
