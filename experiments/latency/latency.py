@@ -24,7 +24,7 @@ from tsd.bench.counting import made_up_speaker
 from tsd.bench.machine import pinned
 from tsd.bench.tables import to_markdown
 from tsd.clip import FPS, SAMPLE_RATE
-from tsd.evaluation.report import markdown_table
+from tsd.evaluation.report import markdown_table, tree_of
 from tsd.media.atomic import write_file
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio, write_wav
 from tsd.runtime.talker import Talker
@@ -151,18 +151,6 @@ def best(rows: list[dict]) -> dict[str, dict]:
     return found
 
 
-def nested(flat: dict[str, dict]) -> dict:
-    """{"e1.128.k2.chunk8": row} -> {"e1": {"128": …}}, so that keys can be looked up by their words."""
-    tree: dict = {}
-    for key, row in flat.items():
-        *path, last = key.split(".")
-        place = tree
-        for word in path:
-            place = place.setdefault(word, {})
-        place[last] = row
-    return tree
-
-
 def verdicts(flat: dict[str, dict], report: dict) -> list[dict]:
     """Every figure that is asked: what was found, and whether it holds (None: not measured)."""
     lines = [
@@ -251,7 +239,7 @@ def main() -> None:
     if given.stream_seconds >= 120:
         with pinned(given.threads):
             report["stream"] = long_stream(first, given.stream_seconds, given.threads)
-    report |= nested(flat)
+    report |= tree_of(flat)
     report["frames_at_a_time"] = (
         "8 frames of one stream: the student works block by block with a memory for every step; where the sound is "
         "there, the next block is begun before this one is decoded"

@@ -7,7 +7,8 @@ import numpy as np
 from safetensors.numpy import save
 
 from tsd.data.dataset import ClipDataset
-from tsd.data.shards import CARD, INDEX, TABLE, Card, bounds_of, index_of, pack_chunk, sha
+from tsd.data.latents import shard_bounds
+from tsd.data.shards import CARD, INDEX, TABLE, Card, index_of, pack_chunk, sha
 from tsd.media.atomic import write_file
 from tsd.prepare.collect import parse_shard
 
@@ -38,7 +39,7 @@ def write_shards(
     card = card_of(dataset, split, table, mel, chunk_frames)
     folder.mkdir(parents=True, exist_ok=True)
     clear_others(folder, card)
-    bounds = bounds_of(entries.frames, chunk_frames)
+    bounds = shard_bounds(entries.frames, chunk_frames)
     paths = [folder / card.chunk_name(number) for number in range(len(bounds) - 1)]
     first, machines = parse_shard(shard)
     for number in range(first, len(paths), machines):

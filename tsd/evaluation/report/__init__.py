@@ -10,7 +10,7 @@ from tsd.evaluation.report.expectations import NOT_USABLE, verdicts
 from tsd.evaluation.report.marked import filled, markers
 from tsd.evaluation.report.parts import Parts
 from tsd.evaluation.report.sheet import moments, sheet
-from tsd.evaluation.report.statistics import RATIOS, Rows, add_frechet, nest, summarise_rows
+from tsd.evaluation.report.statistics import RATIOS, Rows, add_frechet, nest, summarise_rows, tree_of
 from tsd.evaluation.report.tables import (
     CONTROLS,
     DENOISE_COLUMNS,
