@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from tsd.commands import schedules
 from tsd.diffusion import S_MAX, Schedule
-from tsd.evaluation.clips import Chain
+from tsd.evaluation.clips import Chain, swaps
 from tsd.evaluation.loading import clip_of, open_split
 from tsd.evaluation.schedules import rollout, search
 from tsd.runtime.talker import Talker
