@@ -117,9 +117,8 @@ def shade_skin(p: Person, canvas: Canvas, rng):
     height -= 0.003 * bump(x, y, 0.5, p.mouth_y - 0.055, 0.008, 0.018)
     if p.age > 0.6:
         for line in (0.29, 0.315, 0.34):
-            height -= (
-                0.0016 * p.age * bell(y - line - 0.01 * np.cos(14 * (x - 0.5)), 0.004) * step(0.2, 0.1, np.abs(x - 0.5))
-            )
+            wrinkle = bell(y - line - 0.01 * np.cos(14 * (x - 0.5)), 0.004)
+            height -= 0.0016 * p.age * wrinkle * step(0.2, 0.1, np.abs(x - 0.5))
     height = cv2.GaussianBlur(height.astype(np.float32), (0, 0), max(0.0035 * n, 0.3))
     gy, gx = np.gradient(height, 1 / n)
     normal = np.stack([-gx, -gy, np.ones_like(gx)], -1)
