@@ -14,6 +14,7 @@ from torch.utils.data import Sampler
 from tsd.clip import MELS, MELS_PER_FRAME, MOTION, VISEMES, viseme_windows
 from tsd.data.dataset import ClipDataset, sound_of
 from tsd.data.flows import Flows, read_flows
+from tsd.data.latents import check_origin
 from tsd.data.manifest import Entry
 from tsd.data.memory import Memory
 from tsd.data.shards import REMEDY, Shards
@@ -229,9 +230,6 @@ def check_latents(shards: Shards, resolution: int, vae_hash: str, flip: bool) ->
     card, where = shards.card, f"{shards.where}/card.json"
     if card.vae is None:
         raise ValueError(f"{where}: the stream has no latents; {REMEDY}, or train with data.latents=null")
-    found, wanted = {"vae": card.vae, "resolution": card.resolution}, {"vae": vae_hash, "resolution": resolution}
-    if wrong := [key for key in wanted if wanted[key] != found[key]]:
-        what = ", ".join(f"{key} {found[key]} instead of {wanted[key]}" for key in wrong)
-        raise ValueError(f"{where}: latents were made from {what}; {REMEDY}")
+    check_origin(where, vars(card), {"vae": vae_hash, "resolution": resolution}, REMEDY)
     if flip and not card.flipped:
         raise ValueError(f"{where}: has no latents of mirrored frames; {REMEDY} flip=true, or set data.flip=false")
