@@ -15,7 +15,7 @@ from tsd.data.datamodule import ClipDataModule
 from tsd.data.dataset import REFERENCE_GAP, ClipDataset, collate
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.data.memory import Memory
-from tsd.data.tracks import load_tracks, viseme_file
+from tsd.data.tracks import load_tracks
 from tsd.flow import optical_flow
 from tsd.prepare.manifests import write_jsonl
 
@@ -161,17 +161,6 @@ def test_flow_comes_with_its_pair(root):
     (clip,) = _epoch(data.train_dataloader(), 0)
     assert clip.flow.shape == (4, 2, 32, 32) and set(clip.visible.unique().tolist()) <= {0.0, 1.0}
     assert ((clip.pair >= 1) & (clip.pair < 6)).all()
-
-
-def test_recognised_visemes_replace_what_is_seen_not_the_labels(tmp_path, entries):
-    for entry in entries:
-        np.save(viseme_file(tmp_path, entry.key), np.full((30, 15), 1 / 15, np.float16))
-    clip = ClipDataset(entries, 32, 6, viseme_dir=tmp_path).whole_clip(0)
-    assert torch.allclose(clip.visemes[0, 10], torch.tensor(1 / 15), atol=1e-3)
-    assert clip.viseme_labels.max() == 1
-    viseme_file(tmp_path, entries[0].key).unlink()
-    with pytest.raises(FileNotFoundError, match="no recognised visemes"):
-        ClipDataset(entries, 32, 6, viseme_dir=tmp_path).whole_clip(0)
 
 
 def test_truth_of_drawn_clips_is_given_and_mirrored(tmp_path, entries):

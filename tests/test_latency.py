@@ -31,11 +31,6 @@ def test_the_best_backend_of_a_setting_is_kept(latency):
     assert found["e1.k2.chunk8"]["backend"] == "auto" and found["e1.k2.chunk1"]["ms"] == 9
 
 
-def test_keys_are_found_by_their_words(latency):
-    tree = latency.nested({"e1.128.k2.chunk8": {"ms": 2.0}, "e1.128.k2.chunk1": {"ms": 5.0}})
-    assert tree["e1"]["128"]["k2"]["chunk8"]["ms"] == 2 and len(tree["e1"]["128"]["k2"]) == 2
-
-
 def test_what_is_asked_is_held_against_what_was_found(latency):
     flat = {"e1.128.k2.chunk8": row("torch", 2.0), "e1.128.k2.chunk1": row("torch", 9.0, chunk=1)}
     lines = {line["figure"]: line for line in latency.verdicts(flat, {"import": {"seconds": 3.0}})}

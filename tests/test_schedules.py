@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from tsd.commands import schedules
 from tsd.diffusion import S_MAX, Schedule
-from tsd.evaluation.clips import Chain
+from tsd.evaluation.clips import Chain, swaps
 from tsd.evaluation.loading import clip_of, open_split
 from tsd.evaluation.schedules import rollout, search
 from tsd.runtime.talker import Talker
@@ -115,8 +115,8 @@ def test_terms_are_those_of_what_is_said(chain, monkeypatch):
 
 
 def test_mouths_are_where_the_boxes_are():
-    region = rollout.inside(torch.tensor([[0.25, 0.5, 0.75, 1.0]]), 8)
-    assert region.shape == (1, 1, 8, 8) and region.sum() == 4 * 4 and region[0, 0, 4:, 2:6].all()
+    region = swaps.inside(torch.tensor([[0.25, 0.5, 0.75, 1.0]]), 8)
+    assert region.shape == (1, 8, 8) and region.sum() == 4 * 4 and region[0, 4:, 2:6].all()
 
 
 def test_what_is_found_lies_in_the_weights_and_nothing_else_changes(chain):

@@ -308,7 +308,6 @@ def test_chunks_of_another_vae_go_before_new_ones_come(root, latents, copy, tmp_
         ({"vae_hash": "vae2"}, "vae vae1 instead of vae2"),
         ({"resolution": 64}, "resolution 32 instead of 64"),
         ({"people": "even"}, "leave out data.people=even"),
-        ({"viseme_dir": "x"}, "data.viseme_dir=x"),
     ],
 )
 def test_streams_of_something_else_are_refused(stream, tmp_path, changes, words):

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from dataclasses import replace
 
 import av
 import cv2
@@ -16,7 +15,7 @@ from tsd.prepare.drawn.acting import TARGETS, act
 from tsd.prepare.drawn.drawing import Head, project
 from tsd.prepare.drawn.features import lip_shape
 from tsd.prepare.drawn.layers import CENTRE
-from tsd.prepare.drawn.people import BEARDS, HAIR_STYLES, WORN_BY_MEN, WORN_BY_WOMEN, draw_person
+from tsd.prepare.drawn.people import BEARDS, HAIR_STYLES, WORN_BY_MEN, WORN_BY_WOMEN, Person, draw_person
 from tsd.prepare.drawn.synthetic import Settings, make_corpus, plan_clips
 
 STILL = np.array([0, 0, 0, 0, 0, 1], np.float32)
@@ -183,7 +182,7 @@ def head():
 
 def test_truth_of_the_mouth_is_what_the_picture_shows(head):
     """With green lips, the opening is what is not green between the first and the last green of the middle column."""
-    green = Head(replace(head.person, lip_colour=np.float32([0, 1, 0])), 256)
+    green = Head(Person(**vars(head.person) | {"lip_colour": np.float32([0, 1, 0])}), 256)
     for viseme in ("aa", "oh", "E", "ih", "PP"):
         frame, truth = draw(green, viseme)
         red, lips, blue = frame[:, 126:130].astype(int).mean(1).T

@@ -2,8 +2,7 @@
 
     .venv/bin/python experiments/latency/latency.py outputs/export outputs/export256 --reference face.png --audio a.wav
 
-Folders: what `make export` wrote, one per size. Without any: chains of random weights (`--made-up small base`), which
-cost what trained ones cost. Writes report.json, report.md and a picture per size into this folder.
+Folders: what `make export` wrote, one per size. Writes report.json, report.md and a picture per size into this folder.
 """
 
 import argparse
@@ -15,25 +14,18 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
-from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from tsd.bench.counting import made_up_speaker
 from tsd.bench.machine import pinned
 from tsd.bench.tables import to_markdown
 from tsd.clip import FPS, SAMPLE_RATE
-from tsd.evaluation.report import markdown_table
+from tsd.evaluation.report import markdown_table, tree_of
 from tsd.media.atomic import write_file
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio, write_wav
 from tsd.runtime.talker import Talker
-from tsd.weights import checkpoint
 
 STUDY = Path(__file__).resolve().parent
 REPO = STUDY.parents[1]
-SCHEDULES = {"k1": [80.0], "k2": [80.0, 1.0], "k4": [80.0, 4.0, 1.2, 0.4], "k8": [80.0, 16, 6, 3, 1.5, 0.8, 0.4, 0.15]}
-"""Of made-up chains: the strengths change nothing in the cost."""
 REFERENCE_GFLOPS = 200
 """Of the product on the machine that the issue's milliseconds are for."""
 ASKED = {
@@ -52,24 +44,6 @@ def told(command: str, *overrides: str) -> None:
     run = subprocess.run([sys.executable, "-m", f"tsd.commands.{command}", *overrides])
     if run.returncode:
         raise SystemExit(run.returncode)
-
-
-def made_up(model: str, folder: Path) -> Path:
-    """An export, without int8, of a chain of conf/model/<model> with random weights."""
-    if (folder / model / "card.json").is_file():
-        return folder / model
-    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        nets, overrides = compose("train", [f"model={model}"]).model, []
-    torch.manual_seed(0)
-    for stage in ("vae", "student", "visemes"):
-        net = instantiate(nets[stage], _convert_="all")
-        arguments = OmegaConf.to_container(nets[stage], resolve=True)
-        del arguments["_target_"]
-        path = folder / f"{model}_{stage}.safetensors"
-        checkpoint.save(path, stage, net, arguments, {"schedules": SCHEDULES} if stage == "student" else {})
-        overrides.append(f"weights.{stage}={path}")
-    told("export", *overrides, "weights.motion=null", "int8=false", f"out={folder / model}")
-    return folder / model
 
 
 WATCH = """
@@ -151,18 +125,6 @@ def best(rows: list[dict]) -> dict[str, dict]:
     return found
 
 
-def nested(flat: dict[str, dict]) -> dict:
-    """{"e1.128.k2.chunk8": row} -> {"e1": {"128": …}}, so that keys can be looked up by their words."""
-    tree: dict = {}
-    for key, row in flat.items():
-        *path, last = key.split(".")
-        place = tree
-        for word in path:
-            place = place.setdefault(word, {})
-        place[last] = row
-    return tree
-
-
 def verdicts(flat: dict[str, dict], report: dict) -> list[dict]:
     """Every figure that is asked: what was found, and whether it holds (None: not measured)."""
     lines = [
@@ -200,7 +162,7 @@ def quality_table(card: dict) -> str:
     """What every backend costs in quality, as the export measured it."""
     found = card.get("quality")
     if not found:
-        return "No quality beside it: random weights, or exported without int8."
+        return "No quality beside it: exported without int8."
     rows = found["backends"]
     lips = {name: "–" if row["mouth_r"] is None else f"{row['mouth_r']:.3f}" for name, row in rows.items()}
     cells = [(name, f"{row['psnr_db']:.2f}", lips[name]) for name, row in rows.items()]
@@ -210,12 +172,11 @@ def quality_table(card: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("exports", nargs="*", type=Path)
-    parser.add_argument("--made-up", nargs="*", default=[], metavar="MODEL")
+    parser.add_argument("exports", nargs="+", type=Path)
     parser.add_argument("--reference", type=Path, default=REPO / "outputs/demo/reference.png")
     parser.add_argument("--audio", type=Path, default=REPO / "outputs/demo/speech.wav")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--schedules", nargs="+", default=list(SCHEDULES))
+    parser.add_argument("--schedules", nargs="+", default=["k1", "k2", "k4", "k8"])
     parser.add_argument("--frames", type=int, default=240)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--stream-seconds", type=int, default=3600)
@@ -224,13 +185,9 @@ def main() -> None:
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     given.out.mkdir(parents=True, exist_ok=True)
-    models = given.made_up or ([] if given.exports else ["small", "base"])
-    folders = {str(path): path for path in given.exports}
-    folders |= {f"random weights of model={name}": made_up(name, given.work) for name in models}
-
     report: dict = {"import": run_often("-c", "import tsd.runtime.talker"), "chains": {}}
     flat, texts = {}, []
-    for name, folder in folders.items():
+    for folder in given.exports:
         card = json.loads((folder / "card.json").read_text())
         side = card["resolution"]
         out = given.out / f"bench{side}.json"
@@ -242,16 +199,16 @@ def main() -> None:
         kept = {
             key: costs[key] for key in ("machine", "product_gflops", "peak_gflops", "gflop", "auto", "look_ahead_ms")
         }
-        report["chains"][str(side)] = {"chain": name} | kept | {"quality": card.get("quality")}
+        report["chains"][str(side)] = {"chain": str(folder)} | kept | {"quality": card.get("quality")}
         flat |= {key.replace(".", f".{side}.", 1): row for key, row in best(costs["rows"]).items()}
-        texts.append(f"{to_markdown(costs)}\nBy {name}. {quality_table(card)}\n\n![ms a frame](bench{side}.png)\n")
-    first = next(iter(folders.values()))
+        texts.append(f"{to_markdown(costs)}\nBy {folder}. {quality_table(card)}\n\n![ms a frame](bench{side}.png)\n")
+    first = given.exports[0]
     if given.reference.is_file() and given.audio.is_file():
         report["process"] = whole_process(first, given.reference.resolve(), given.audio.resolve(), given.work.resolve())
     if given.stream_seconds >= 120:
         with pinned(given.threads):
             report["stream"] = long_stream(first, given.stream_seconds, given.threads)
-    report |= nested(flat)
+    report |= tree_of(flat)
     report["frames_at_a_time"] = (
         "8 frames of one stream: the student works block by block with a memory for every step; where the sound is "
         "there, the next block is begun before this one is decoded"

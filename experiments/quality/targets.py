@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from tsd.evaluation.report import markdown_table, number
+from tsd.evaluation.report import markdown_table, number, tree_of
 from tsd.weights import checkpoint
 from tsd.weights.releases import Finished
 
@@ -155,13 +155,7 @@ def compared(found: dict[str, dict]) -> list[dict]:
 def make_report(chain: Finished, asked: list[Asked] = ALL) -> dict:
     """The figures in a tree, what is asked of each, and where they come from."""
     found = figures(chain)
-    tree: dict = {}
-    for path, figure in found.items():
-        *parents, leaf = path.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = figure["value"]
+    tree = tree_of({path: figure["value"] for path, figure in found.items()})
     rows, steps = verdicts(found, asked), compared(found)
     held = [row["reached"] for row in rows] + [held for row in steps for held in row["not_worse"].values()]
     names = ("identities", "split", "unavailable", "weights", "seconds", "mouth_reader")

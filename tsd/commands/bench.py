@@ -13,7 +13,7 @@ from tsd.bench.parts import time_parts
 from tsd.bench.tables import draw, to_markdown
 from tsd.bench.timing import Setting, measure
 from tsd.commands.compose import CONF
-from tsd.commands.errors import user_errors
+from tsd.commands.errors import below_one, refuse, user_errors
 from tsd.evaluation.report import write_report
 from tsd.media.atomic import write_file
 from tsd.runtime.backends import available, parse
@@ -25,7 +25,7 @@ MODES = ("e1", "e2")
 
 def check(cfg: DictConfig) -> None:
     """All bad arguments in one error."""
-    wrong = [f"{key}={cfg[key]}: must be 1 or more" for key in ("frames", "rounds", "threads") if cfg[key] < 1]
+    wrong = below_one(cfg, "frames", "rounds", "threads")
     wrong += [f"chunks={list(cfg.chunks)}: must be numbers of 1 or more"] if min(cfg.chunks, default=0) < 1 else []
     wrong += ["schedules=[]: must name a schedule of the student, such as k2"] if not cfg.schedules else []
     wrong += [f"warmup={cfg.warmup}: must be 0 or more"] if cfg.warmup < 0 else []
@@ -35,8 +35,7 @@ def check(cfg: DictConfig) -> None:
                 parse(backend)
         except ValueError as error:
             wrong.append(str(error))
-    if wrong:
-        raise ValueError("; ".join(wrong))
+    refuse(wrong)
 
 
 def open_talkers(cfg: DictConfig) -> dict[str, Talker]:

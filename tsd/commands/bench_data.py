@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from tsd.bench.machine import describe, pinned
 from tsd.bench.reading import WINDOW, decoders, drawn, to_markdown, training, window_sources
 from tsd.commands.compose import CONF
-from tsd.commands.errors import user_errors
+from tsd.commands.errors import below_one, refuse, user_errors
 from tsd.data.datamodule import ClipDataModule
 from tsd.evaluation.report import write_report
 from tsd.modules.teacher import TeacherModule
@@ -33,9 +33,7 @@ def time_training(cfg: DictConfig, root: Path, folder: Path) -> dict[str, float]
 
 def check(cfg: DictConfig) -> None:
     """All bad arguments in one error."""
-    counts = ("seconds", "size", "rounds", "windows", "train_steps", "threads")
-    if wrong := [f"{key}={cfg[key]}: must be 1 or more" for key in counts if cfg[key] < 1]:
-        raise ValueError("; ".join(wrong))
+    refuse(below_one(cfg, "seconds", "size", "rounds", "windows", "train_steps", "threads"))
 
 
 def run(cfg: DictConfig) -> dict:

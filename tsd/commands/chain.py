@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from tsd.commands.compose import CONF, call, override
-from tsd.commands.errors import user_errors
+from tsd.commands.errors import refuse, unreadable, user_errors
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.media.atomic import write_file
 from tsd.media.audio import load_audio, write_wav
@@ -234,13 +234,8 @@ def check(cfg: DictConfig) -> None:
     wrong = [f"only={name}: must be some of {', '.join(known)}" for name in cfg.only or () if name not in known]
     if not cfg.get("videos", True):
         wrong.append("videos=<folder> is missing: VIDEOS=<folder> of make (docs/data.md says what lies in it)")
-    for stage in (*cfg.taken, *filter(chain.goes_on, cfg.stages)):
-        try:
-            checkpoint.read_header(chain.begun(stage), stage)
-        except (ValueError, FileNotFoundError) as error:
-            wrong.append(str(error))
-    if wrong:
-        raise ValueError("; ".join(wrong))
+    begun = (*cfg.taken, *filter(chain.goes_on, cfg.stages))
+    refuse(wrong + unreadable((stage, chain.begun(stage)) for stage in begun))
 
 
 def run(cfg: DictConfig) -> None:

@@ -5,11 +5,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
+from typing import Any
 
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
+
+from tsd.weights import checkpoint
 
 REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space",
@@ -46,6 +49,29 @@ def _heed_sigterm() -> None:
         os.kill(os.getpid(), number)
 
     signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def refuse(faults: Iterable[str]) -> None:
+    """ValueError that names all faults, where there are any."""
+    if text := "; ".join(faults):
+        raise ValueError(text)
+
+
+def below_one(cfg: Mapping[str, Any], *keys: str) -> list[str]:
+    """Faults of counts that are below 1."""
+    return [f"{key}={cfg[key]}: must be 1 or more" for key in keys if cfg[key] < 1]
+
+
+def unreadable(files: Iterable[tuple[str, Any]]) -> list[str]:
+    """Faults of weights files, as (stage, path) pairs; a path that is null or empty is none."""
+    found = []
+    for stage, path in files:
+        try:
+            if path:
+                checkpoint.read_header(path, stage)
+        except (ValueError, FileNotFoundError) as error:
+            found.append(str(error))
+    return found
 
 
 def user_errors(run: Callable) -> Callable:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from tsd.clip import FPS, MOTION, SAMPLE_RATE, VISEMES
 from tsd.commands.compose import CONF
-from tsd.commands.errors import user_errors
+from tsd.commands.errors import below_one, refuse, unreadable, user_errors
 from tsd.evaluation.clips import Chain, Subject
 from tsd.evaluation.loading import open_split
 from tsd.export.calibration import calibration_inputs
@@ -33,21 +33,14 @@ STAGES = ("vae", "student", "visemes", "motion")
 
 def check(cfg: DictConfig) -> None:
     """All bad arguments in one error."""
-    counts = ("calibration_clips", "calibration_frames", "judged_clips")
-    wrong = [f"{key}={cfg[key]}: must be 1 or more" for key in counts if cfg[key] < 1]
-    for stage in STAGES:
-        try:
-            if cfg.weights[stage]:
-                checkpoint.read_header(cfg.weights[stage], stage)
-            elif stage != "motion":
-                wrong.append(f"weights.{stage} is missing: a chain without it does not speak")
-        except (ValueError, FileNotFoundError) as error:
-            wrong.append(str(error))
+    wrong = below_one(cfg, "calibration_clips", "calibration_frames", "judged_clips")
+    missing = (stage for stage in STAGES if stage != "motion" and not cfg.weights[stage])
+    wrong += [f"weights.{stage} is missing: a chain without it does not speak" for stage in missing]
+    wrong += unreadable((stage, cfg.weights[stage]) for stage in STAGES)
     out = Path(cfg.out)
     if not replaceable(out, NAME):
         wrong.append(f"out={out}: holds something else than an export; give another folder")
-    if wrong:
-        raise ValueError("; ".join(wrong))
+    refuse(wrong)
 
 
 def make_card(talker: Talker, graphs: dict[str, Graph], hashes: dict[str, str]) -> dict:

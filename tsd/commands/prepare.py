@@ -86,7 +86,7 @@ def stream(cfg: DictConfig) -> None:
     from tsd.training import run_record  # what follows needs the nets, which the workers of ``prepare`` do not
     from tsd.weights import checkpoint
 
-    options = {"root": cfg.root, "manifests": cfg.manifests, "window": 1, "viseme_dir": cfg.viseme_dir}
+    options = {"root": cfg.root, "manifests": cfg.manifests, "window": 1}
     if cfg.vae:
         vae, vae_hash = checkpoint.load(cfg.vae, "vae"), checkpoint.file_hash(cfg.vae)
         folder = Path(cfg.latents) / vae_hash

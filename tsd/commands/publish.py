@@ -12,7 +12,7 @@ import hydra
 from omegaconf import DictConfig
 
 from tsd.commands.compose import CONF
-from tsd.commands.errors import user_errors
+from tsd.commands.errors import refuse, user_errors
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.media.atomic import filling, replaceable
 from tsd.training import run_record
@@ -36,8 +36,7 @@ def check(cfg: DictConfig) -> None:
         wrong.append(f"beside={cfg.beside}: must be the name of a release's folder that lies beside out, such as drawn")
     if not replaceable(Path(cfg.out), CARD):
         wrong.append(f"out={cfg.out}: holds something else than released weights; give another folder")
-    if wrong:
-        raise ValueError("; ".join(wrong))
+    refuse(wrong)
 
 
 def choose(sizes: dict[str, int], limit: float) -> list[str]:

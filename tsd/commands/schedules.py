@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from tsd.commands.compose import CONF
-from tsd.commands.errors import user_errors
+from tsd.commands.errors import below_one, refuse, unreadable, user_errors
 from tsd.data.dataset import ClipDataset
 from tsd.data.manifest import fingerprint
 from tsd.diffusion import Schedule
@@ -32,22 +32,16 @@ VERSION = 1
 def check(cfg: DictConfig) -> dict[str, Schedule]:
     """The student's schedules that are to be searched, as it was trained with them; all bad arguments in one error."""
     wrong = [f"weights.{stage}=<file> is missing" for stage in NEEDED if not cfg.weights[stage]]
-    for stage in NEEDED:
-        try:
-            if cfg.weights[stage]:
-                checkpoint.read_header(cfg.weights[stage], stage)
-        except (ValueError, FileNotFoundError) as error:
-            wrong.append(str(error))
+    wrong += unreadable((stage, cfg.weights[stage]) for stage in NEEDED)
     known = {} if wrong else trained(cfg.weights.student)
     if not wrong:
         holds = ", ".join(known) or "none"
         unknown = [name for name in cfg.schedules if name not in known]
         wrong += [f"schedules={name}: the student's weights hold {holds}" for name in unknown]
     wrong += ["schedules=[]: must name a schedule of the student, such as k2"] if not cfg.schedules else []
-    wrong += [f"{key}={cfg[key]}: must be 1 or more" for key in ("clips", "judged_clips", "workers") if cfg[key] < 1]
+    wrong += below_one(cfg, "clips", "judged_clips", "workers")
     wrong += [] if str(cfg.out).endswith(".json") else [f"out={cfg.out}: must end in .json"]
-    if wrong:
-        raise ValueError("; ".join(wrong))
+    refuse(wrong)
     return {name: Schedule(tuple(known[name])) for name in cfg.schedules}
 
 
@@ -171,10 +165,6 @@ def to_markdown(report: dict) -> str:
     """A table for each K, on the clips that were judged by."""
     heads = {"rollout": "latents", "mouth": "mouth L1", "temporal_l1_ratio": "movement", "sharpness_ratio": "sharpness"}
     searched, judged = len(report["searched_on"]), len(report["judged_by"])
-    lines = [
-        f"# Schedules, searched on {searched} validation clips, judged by {judged} others",
-        "",
-    ]
     rows = []
     for name, row in report["schedules"].items():
         for kind, schedule in row["schedules"].items():
@@ -182,13 +172,12 @@ def to_markdown(report: dict) -> str:
             cells = [*(number("", schedule[key]) for key in heads), number("", schedule["cost"])]
             strengths = ", ".join(f"{s:.4g}" for s in schedule["strengths"])
             rows.append([name[1:], title, *cells, strengths])
-    lines += [
-        markdown_table(["K", "", *heads.values(), "cost", "strengths"], rows),
-        "",
-        "Bold: what the student's weights hold. latents: pseudo-Huber distance from the clip's. movement and ",
-    ]
-    lines[-1] += "sharpness: over the reconstruction's, ideal 1. cost: docstring of `schedules.rollout.cost`."
-    return "\n".join(lines) + "\n"
+    return (
+        f"# Schedules, searched on {searched} validation clips, judged by {judged} others\n\n"
+        f"{markdown_table(['K', '', *heads.values(), 'cost', 'strengths'], rows)}\n\n"
+        "Bold: what the student's weights hold. latents: pseudo-Huber distance from the clip's. movement and "
+        "sharpness: over the reconstruction's, ideal 1. cost: docstring of `schedules.rollout.cost`.\n"
+    )
 
 
 def run(cfg: DictConfig) -> dict:

@@ -60,8 +60,7 @@ class ClipDataModule(lightning.LightningDataModule):
         batch_size, val_batch_size: windows per batch.
         windows_per_clip: random windows of every clip in one epoch of training.
         val_windows: fixed windows of every clip in validation and test.
-        p_mismatch, flip, p_blink, flow, mel, loudness, viseme_dir: see ``ClipDataset``; the first three touch training
-            only.
+        p_mismatch, flip, p_blink, flow, mel, loudness: see ``ClipDataset``; the first three touch training only.
         people: of the training split's sorted identities "all", or those at "even" or "odd" places (from 0). Validation
             and test are whole.
         latents: folder of cached latents (``tsd.data.latent_cache``), or None to give frames only.
@@ -105,7 +104,6 @@ class ClipDataModule(lightning.LightningDataModule):
         stream_cache: str = "outputs/streams",
         stream_gb: float = 50,
         pictures: bool = False,
-        viseme_dir: str | None = None,
         cache_mb: int = 1500,
         preload: bool = False,
         num_workers: int = 0,
@@ -134,17 +132,17 @@ class ClipDataModule(lightning.LightningDataModule):
             raise ValueError(f"data.flow=true needs neighbouring frames: data.window must be 2 or more, got {window}")
         if people not in PEOPLE:
             raise ValueError(f"data.people must be {', '.join(PEOPLE)}, got {people!r}")
-        if stream and (people != "all" or viseme_dir or latents):
+        if stream and (people != "all" or latents):
             raise ValueError(
-                f"data.stream={stream} holds its people, visemes and latents: leave out data.people={people}, "
-                f"data.viseme_dir={viseme_dir} and data.latents={latents}, or data.stream"
+                f"data.stream={stream} holds its people and latents: leave out data.people={people} and "
+                f"data.latents={latents}, or data.stream"
             )
         self.stream, self.stream_cache, self.stream_bytes = stream, stream_cache, int(stream_gb * 2**30)
         self.root, self.manifests, self.people = Path(root), manifests, people
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.windows_per_clip, self.val_windows = windows_per_clip, val_windows
         self.shared = {"resolution": resolution, "window": window, "flow": flow, "mel": mel, "loudness": loudness}
-        self.shared |= {"viseme_dir": viseme_dir, "decoder": decoder, "seed": seed}
+        self.shared |= {"decoder": decoder, "seed": seed}
         self.training = {"p_mismatch": p_mismatch, "flip": flip, "p_blink": p_blink}
         self.latents, self.vae_hash, self.pictures = latents, vae_hash, pictures
         self.num_workers, self.seed = num_workers, seed

@@ -51,7 +51,6 @@ class ClipDataset(Dataset):
         latents: cache of the frames' latents, in the order of ``entries``.
         pictures: False gives grey for the frames of a window (the reference stays): training on latents does not look
             at them, and decoding is what costs.
-        viseme_dir: folder of recognised visemes that replace the manifest's (``viseme_file``).
         decoder: what decodes videos, one of ``tsd.media.backends.DECODERS``.
         memory: holds decoded frames and sound between calls.
     """
@@ -71,7 +70,6 @@ class ClipDataset(Dataset):
         loudness: bool = False,
         latents: LatentCache | None = None,
         pictures: bool = True,
-        viseme_dir: str | Path | None = None,
         decoder: str = "auto",
         memory: Memory | None = None,
         seed: int = 0,
@@ -88,9 +86,7 @@ class ClipDataset(Dataset):
         self.entries, self.resolution, self.window = entries, resolution, window
         self.windows_per_clip, self.train, self.seed = windows_per_clip, train, seed
         self.p_mismatch, self.flip, self.p_blink, self.flow, self.mel = p_mismatch, flip, p_blink, flow, mel
-        self.loudness = loudness
-        self.latents, self.pictures, self.viseme_dir = latents, pictures, viseme_dir
-        self.decoder = decoder
+        self.latents, self.pictures, self.decoder, self.loudness = latents, pictures, decoder, loudness
         self.memory = memory if memory is not None else Memory(500 * 2**20)
         self.people, self.person = entries.people, entries.person
         self.num_bytes = int(entries.frames.sum(dtype=np.int64)) * 3 * resolution**2
@@ -229,7 +225,7 @@ class ClipDataset(Dataset):
     def tracks(self, clip: int) -> Tracks:
         """Visemes, motion and truth of clip number ``clip``."""
         entry = self.entries[clip]
-        return self.memory.get(("tracks", self.viseme_dir, entry.video), lambda: load_tracks(entry, self.viseme_dir))
+        return self.memory.get(("tracks", entry.video), lambda: load_tracks(entry))
 
     def speech(self, clip: int) -> np.ndarray:
         """[T, W, V + 3]: the viseme windows of clip number ``clip`` with the loudness of its sound behind them; zeros

@@ -18,6 +18,13 @@ def made_from(entries: Manifest, resolution: int, vae_hash: str) -> dict:
     return {"vae": vae_hash, "manifest": fingerprint(entries), "resolution": resolution}
 
 
+def check_origin(where: str | Path, found: dict, wanted: dict, remedy: str) -> None:
+    """ValueError where latents were made from something else than ``wanted``."""
+    if wrong := [key for key in wanted if wanted[key] != found[key]]:
+        what = ", ".join(f"{key} {found[key]} instead of {wanted[key]}" for key in wrong)
+        raise ValueError(f"{where}: latents were made from {what}; {remedy}")
+
+
 def shard_folder(folder: Path, split: str, origin: dict) -> Path:
     """Where the shards of latents of this origin lie: half a cache of another VAE is never continued."""
     return folder / f"{split}-{hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:16]}"
@@ -61,10 +68,7 @@ class LatentCache:
             self.shape, size = tuple(int(n) for n in index["shape"]), int(index["shard_frames"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{path}: not an index of latents; {REMEDY}") from error
-        wanted = made_from(entries, resolution, vae_hash or found["vae"])
-        if wrong := [key for key in wanted if wanted[key] != found[key]]:
-            what = ", ".join(f"{key} {found[key]} instead of {wanted[key]}" for key in wrong)
-            raise ValueError(f"{path}: latents were made from {what}; {REMEDY}")
+        check_origin(path, found, made_from(entries, resolution, vae_hash or found["vae"]), REMEDY)
         if flip and not index.get("flipped"):
             raise ValueError(f"{path}: has no latents of mirrored frames; {REMEDY} and flip, or set data.flip=false")
         self.flipped = bool(index.get("flipped"))

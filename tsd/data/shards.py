@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from tsd.data.arrays import LARGEST
+from tsd.data.latents import shard_bounds
 from tsd.media.atomic import write_file
 
 CARD, TABLE, INDEX = "card.json", "clips.safetensors", "index.json"
@@ -62,8 +63,6 @@ class Card:
     """[C, h, w] of one latent."""
     flipped: bool = False
     """Latents of the mirrored frames too."""
-    visemes: str = "manifest"
-    """``manifest``, or ``recognised`` where ``viseme_dir`` replaced what the denoiser sees."""
     mel: bool = False
     truth: bool = False
     boxes: bool = False
@@ -89,7 +88,7 @@ def sha(content: bytes) -> str:
 
 def parse_card(content: bytes, where: str) -> Card:
     """ValueError for what is no card that this version reads."""
-    kinds = {"split": str, "clips": int, "manifest": str, "table": str, "visemes": str, "chunk_frames": int}
+    kinds = {"split": str, "clips": int, "manifest": str, "table": str, "chunk_frames": int}
     kinds |= {"flipped": bool, "mel": bool, "truth": bool, "boxes": bool, "format": int}
     try:
         values = json.loads(content)
@@ -153,12 +152,6 @@ def imported(module: str, name: str):
         raise ValueError(f"{INSTALL} ({error})") from error
 
 
-def bounds_of(frames: np.ndarray, chunk_frames: int) -> np.ndarray:
-    """Clips' lengths [N] -> int [num_chunks + 1]: the first clip of every chunk, and N; clips are never split."""
-    begins = np.cumsum(frames, dtype=np.int64) - frames
-    return np.concatenate([np.unique(begins // chunk_frames, return_index=True)[1], [len(frames)]])
-
-
 def pack_chunk(clips: list[bytes]) -> bytes:
     """Clips as one chunk. ValueError above 2 GiB: offsets are uint32."""
     items = [np.array(len(clip), OFFSET).tobytes() + clip for clip in clips]
@@ -195,7 +188,7 @@ class Shards:
         self.card = read_card(self.stream, split)
         table = self._table(fetch(self.stream, split, TABLE))
         self.frames, self.person = table["frames"], table["person"]
-        self.bounds = bounds_of(self.frames, self.card.chunk_frames)
+        self.bounds = shard_bounds(self.frames, self.card.chunk_frames)
         index = self._checked(fetch(self.stream, split, INDEX))
         self.remote = is_remote(self.stream)
         self.folder = Path(self.where)

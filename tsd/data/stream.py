@@ -14,6 +14,7 @@ from torch.utils.data import Sampler
 from tsd.clip import MELS, MELS_PER_FRAME, MOTION, VISEMES, viseme_windows
 from tsd.data.dataset import ClipDataset, sound_of
 from tsd.data.flows import Flows, read_flows
+from tsd.data.latents import check_origin
 from tsd.data.manifest import Entry
 from tsd.data.memory import Memory
 from tsd.data.shards import REMEDY, Shards
@@ -131,7 +132,7 @@ class StreamedClips(ClipDataset):
         bytes_, floats = (None, np.uint8), np.float32
         wanted = {"key": bytes_, "video": bytes_, "labels": ((num, len(VISEMES)), floats)}
         wanted |= {"mouth_open": ((num,), floats), "mouth_box": ((num, 4), floats)}
-        optional = {"flow": bytes_, "motion": ((num, len(MOTION)), floats), "seen": ((num, len(VISEMES)), floats)}
+        optional = {"flow": bytes_, "motion": ((num, len(MOTION)), floats)}
         optional["mel"] = ((num * MELS_PER_FRAME, MELS), floats)
         if card.vae is not None:
             wanted["latents"] = ((num, *card.shape), np.float16)
@@ -174,14 +175,8 @@ class StreamedClips(ClipDataset):
 
     def tracks(self, clip: int) -> Tracks:
         values = self.record(clip)
-        seen = torch.from_numpy(values.get("seen", values["labels"]))
-        return Tracks(
-            values["labels"],
-            viseme_windows(seen).numpy(),
-            values.get("motion"),
-            values["mouth_open"],
-            values["mouth_box"],
-        )
+        windows = viseme_windows(torch.from_numpy(values["labels"])).numpy()
+        return Tracks(values["labels"], windows, values.get("motion"), values["mouth_open"], values["mouth_box"])
 
     def flows(self, clip: int) -> Flows:
         entry = self.entries[clip]
@@ -235,9 +230,6 @@ def check_latents(shards: Shards, resolution: int, vae_hash: str, flip: bool) ->
     card, where = shards.card, f"{shards.where}/card.json"
     if card.vae is None:
         raise ValueError(f"{where}: the stream has no latents; {REMEDY}, or train with data.latents=null")
-    found, wanted = {"vae": card.vae, "resolution": card.resolution}, {"vae": vae_hash, "resolution": resolution}
-    if wrong := [key for key in wanted if wanted[key] != found[key]]:
-        what = ", ".join(f"{key} {found[key]} instead of {wanted[key]}" for key in wrong)
-        raise ValueError(f"{where}: latents were made from {what}; {REMEDY}")
+    check_origin(where, vars(card), {"vae": vae_hash, "resolution": resolution}, REMEDY)
     if flip and not card.flipped:
         raise ValueError(f"{where}: has no latents of mirrored frames; {REMEDY} flip=true, or set data.flip=false")

@@ -21,7 +21,7 @@ class Tracks:
     labels: np.ndarray
     """[T, V] visemes of the manifest: the recogniser's target; zeros when unknown."""
     windows: np.ndarray
-    """[T, W, V] what the denoiser sees; of ``viseme_dir`` where given, else of ``labels``."""
+    """[T, W, V] of ``labels``: what the denoiser sees."""
     motion: np.ndarray | None
     """[T, M], None when unknown."""
     mouth_open: np.ndarray
@@ -35,22 +35,11 @@ class Tracks:
         return sum(a.nbytes for a in arrays if a is not None)
 
 
-def viseme_file(folder: str | Path, key: str) -> Path:
-    """Where the recogniser's visemes of the clip ``key`` lie inside ``viseme_dir``."""
-    return Path(folder) / (key.replace("/", "__") + ".npy")
-
-
-def load_tracks(entry: Entry, viseme_dir: str | Path | None = None) -> Tracks:
+def load_tracks(entry: Entry) -> Tracks:
     """Read the files that an entry names. Raises ValueError naming the file that does not fit."""
     labels = np.zeros((entry.frames, len(VISEMES)), np.float32)
     if entry.visemes is not None:
         labels = read_visemes(entry.visemes, entry.frames)
-    seen = labels
-    if viseme_dir is not None:
-        path = viseme_file(viseme_dir, entry.key)
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no recognised visemes of {entry.key}; run the recogniser over the corpus")
-        seen = read_visemes(path, entry.frames)
     motion = None
     if entry.motion is not None:
         motion = _track(entry.motion, "motion", entry.frames, (len(MOTION),))
@@ -60,7 +49,7 @@ def load_tracks(entry: Entry, viseme_dir: str | Path | None = None) -> Tracks:
         if entry.truth or "mouth_open" in fields_of(boxes):  # of recorded mouths only where landmarks were read
             mouth_open = _track(boxes, "mouth_open", entry.frames, ())
         mouth_box = _track(boxes, "mouth_box", entry.frames, (4,))
-    return Tracks(labels, viseme_windows(torch.from_numpy(seen)).numpy(), motion, mouth_open, mouth_box)
+    return Tracks(labels, viseme_windows(torch.from_numpy(labels)).numpy(), motion, mouth_open, mouth_box)
 
 
 def load_phonemes(entry: Entry) -> np.ndarray:

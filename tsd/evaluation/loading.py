@@ -49,20 +49,18 @@ def load_instruments(
         else:
             reason = f"unavailable: no weights.{stage} ({path}); `make train-{stage}` writes them"
             instruments.unavailable[INSTRUMENTS[stage]] = reason
+    names = {stage: f"weights.{stage}, hash {digest}" for stage, digest in hashes.items()}
     if facenet:
         instruments.identity, instruments.identity_every = FaceNet(facenet), FACENET_EVERY
         hashes["facenet"] = checkpoint.file_hash(facenet)
-        instruments.unavailable.pop("id_cosine", None)
-        instruments.embedder = f"facenet-pytorch's InceptionResnetV1, hash {hashes['facenet']}"
-    elif "identity" in hashes:
-        instruments.embedder = f"weights.identity, hash {hashes['identity']}"
+        names["identity"] = f"facenet-pytorch's InceptionResnetV1, hash {hashes['facenet']}"
     if face_mesh:
         instruments.mouth = instruments.landmarks = FaceMesh(face_mesh)
         hashes["face_mesh"] = checkpoint.file_hash(face_mesh)
-        instruments.unavailable.pop("mouth_r", None)
-        instruments.mouth_reader = f"MediaPipe's Face Mesh, hash {hashes['face_mesh']}"
-    elif "mouth" in hashes:
-        instruments.mouth_reader = f"weights.mouth, hash {hashes['mouth']}"
+        names["mouth"] = f"MediaPipe's Face Mesh, hash {hashes['face_mesh']}"
+    for stage in names:
+        instruments.unavailable.pop(INSTRUMENTS[stage], None)
+    instruments.embedder, instruments.mouth_reader = (names.get(stage, "none") for stage in ("identity", "mouth"))
     try:
         path = find_weights(lpips_weights, lpips_backbone)
         instruments.lpips = lpips_net(path, lpips_backbone)

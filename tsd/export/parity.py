@@ -1,6 +1,5 @@
 """Is what was exported the chain it was made from? Differences of numbers, and of quality on validation clips."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -41,17 +40,6 @@ def noise_strength(talker: Talker, subjects: list[Subject]) -> float:
     return find_strength(talker.vae.decode, [(s.z, s.noise(), s.appearance) for s in subjects], NOISY_PSNR)
 
 
-@dataclass
-class Quality:
-    """Sums over clips of one backend."""
-
-    psnr_db: list[float] = field(default_factory=list)
-    mouth_r: list[float] = field(default_factory=list)
-
-    def means(self) -> dict[str, float | None]:
-        return {name: float(np.mean(values)) if values else None for name, values in vars(self).items()}
-
-
 @torch.inference_mode()
 def quality(
     folder: Path, subjects: list[Subject], mouth: nn.Module | None, strength: float, steps: str
@@ -64,12 +52,13 @@ def quality(
     instruments, found = Instruments(mouth=mouth), {}
     chains = {name: Chain(Talker.load(folder, name), instruments=instruments) for name in available()}
     for name, chain in tqdm(chains.items(), desc="quality", unit="backend", delay=2):
-        sums, schedule = Quality(), chain.talker.schedule(steps)
+        of_clips, schedule = {"psnr_db": [], "mouth_r": []}, chain.talker.schedule(steps)
         for subject in subjects:
             rows = denoise(chain, subject, strength, {steps: schedule.num_steps}, steps)
-            sums.psnr_db.append(rows[f"student.{steps}"]["psnr_db"])
+            of_clips["psnr_db"].append(rows[f"student.{steps}"]["psnr_db"])
             if mouth is not None and subject.truth.mouth_open is not None:
                 video, _ = speak(chain.talker, subject.portrait, subject.visemes, schedule, subject.own_seed)
-                sums.mouth_r.append(mouth_r(opening(instruments, to_frames(video)), subject.truth.mouth_open))
-        found[name] = sums.means()
+                opened = opening(instruments, to_frames(video))
+                of_clips["mouth_r"].append(mouth_r(opened, subject.truth.mouth_open))
+        found[name] = {key: float(np.mean(values)) if values else None for key, values in of_clips.items()}
     return found

@@ -6,11 +6,11 @@ length go in another call), ``compute`` gives ``{name: Summary}``. Ratios have t
 
 from tsd.metrics.frechet import frechet_distance, gaussian
 from tsd.metrics.identity import embed_frames, identity_cosines, slope_per_minute
-from tsd.metrics.lpips import lpips_distance, lpips_net
+from tsd.metrics.lpips import lpips_distance
 from tsd.metrics.mouth import pearson, viseme_accuracy
 from tsd.metrics.pixels import PSNR, psnr, sharpness, ssim
 from tsd.metrics.statistics import Summary, start_middle_end, summarise
-from tsd.metrics.sync import SyncScores, summarise_shifts, sync_distances, sync_scores
+from tsd.metrics.sync import summarise_shifts, sync_distances, sync_scores
 from tsd.metrics.temporal import (
     FlickerMeanStd,
     FlickerStd,
@@ -22,35 +22,3 @@ from tsd.metrics.temporal import (
     temporal_l1,
     warp_error,
 )
-
-__all__ = [
-    "PSNR",
-    "FlickerMeanStd",
-    "FlickerStd",
-    "Summary",
-    "SyncScores",
-    "TemporalL1",
-    "embed_frames",
-    "flicker_mean_std",
-    "flicker_std",
-    "frechet_distance",
-    "gaussian",
-    "identity_cosines",
-    "lpips_distance",
-    "lpips_net",
-    "motion_magnitude",
-    "pearson",
-    "psnr",
-    "real_flow",
-    "sharpness",
-    "slope_per_minute",
-    "ssim",
-    "start_middle_end",
-    "summarise",
-    "summarise_shifts",
-    "sync_distances",
-    "sync_scores",
-    "temporal_l1",
-    "viseme_accuracy",
-    "warp_error",
-]

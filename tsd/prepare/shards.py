@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
-from tsd.clip import VISEME_PAST
 from tsd.data.dataset import ClipDataset
-from tsd.data.shards import CARD, INDEX, TABLE, Card, bounds_of, index_of, pack_chunk, sha
+from tsd.data.latents import shard_bounds
+from tsd.data.shards import CARD, INDEX, TABLE, Card, index_of, pack_chunk, sha
 from tsd.media.atomic import write_file
 from tsd.prepare.collect import parse_shard
 
@@ -39,7 +39,7 @@ def write_shards(
     card = card_of(dataset, split, table, mel, chunk_frames)
     folder.mkdir(parents=True, exist_ok=True)
     clear_others(folder, card)
-    bounds = bounds_of(entries.frames, chunk_frames)
+    bounds = shard_bounds(entries.frames, chunk_frames)
     paths = [folder / card.chunk_name(number) for number in range(len(bounds) - 1)]
     first, machines = parse_shard(shard)
     for number in range(first, len(paths), machines):
@@ -67,7 +67,6 @@ def card_of(dataset: ClipDataset, split: str, table: bytes, mel: bool, chunk_fra
         resolution=dataset.resolution if latents is not None else None,
         shape=tuple(latents.shape) if latents is not None else None,
         flipped=latents is not None and latents.flipped,
-        visemes="recognised" if dataset.viseme_dir else "manifest",
         mel=mel,
         truth=dataset.has_truth,
         boxes=dataset.has_boxes,
@@ -94,9 +93,6 @@ def pack_clip(dataset: ClipDataset, clip: int, mel: bool) -> bytes:
     entry, tracks = dataset.entries[clip], dataset.tracks(clip)
     values = {"key": as_bytes(entry.key.encode()), "video": as_bytes(entry.video.read_bytes())}
     values |= {"labels": tracks.labels, "mouth_open": tracks.mouth_open, "mouth_box": tracks.mouth_box}
-    seen = tracks.windows[:, VISEME_PAST]
-    if not np.array_equal(seen, tracks.labels):
-        values["seen"] = seen
     if tracks.motion is not None:
         values["motion"] = tracks.motion
     if entry.flow is not None:

@@ -56,16 +56,14 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 class TensorBoardLog(TensorBoardLogger):
-    """TensorBoard's event files in ``folder``; those of steps that are trained again are hidden."""
+    """TensorBoard's event files in ``folder``; those of steps that are trained again are hidden. No pictures: event
+    files hold no mp4 that plays."""
 
     def __init__(self, folder: str | Path):
         super().__init__(folder, name="", version="")
 
     def rewind(self, step: int) -> None:
         self._kwargs["purge_step"] = step
-
-    def log_pictures(self, sheet: Path, video: Path, step: int) -> None:
-        """Event files hold no mp4 that plays: pictures stay where they are."""
 
 
 class WandbLog(Logger):

@@ -19,7 +19,7 @@ from tsd.weights import checkpoint
 
 FREE = re.compile(
     r"(out|sweep|init|overwrite|dry_run|print_config|evaluate|stored|checkpoint_every|weights|logger)(\..*)?"
-    r"|data\.(root|manifests|latents|vae_hash|viseme_dir|num_workers|decoder|cache_mb|preload|stream|stream_cache|stream_gb)"
+    r"|data\.(root|manifests|latents|vae_hash|num_workers|decoder|cache_mb|preload|stream|stream_cache|stream_gb)"
     r"|callbacks\.(checkpoint\.dirpath|pictures\..*)"
     r"|trainer\.(enable_.*|log_every_n_steps|accelerator|devices|num_nodes|strategy|profiler)"
 )

@@ -14,30 +14,3 @@ from tsd.evaluation.clips.swaps import cross_identity, viseme_swap
 
 VERSION = 10
 """Raise it when a protocol changes: partial results of another version are not used."""
-
-__all__ = [
-    "VERSION",
-    "Chain",
-    "Instruments",
-    "Judge",
-    "Plan",
-    "Portrait",
-    "Subject",
-    "Truth",
-    "clip_noise",
-    "clip_seed",
-    "compare",
-    "controls",
-    "cross_identity",
-    "denoise",
-    "equal_steps",
-    "find_strength",
-    "follow",
-    "generate",
-    "long_run",
-    "look",
-    "processor_seconds",
-    "say_other",
-    "speak",
-    "viseme_swap",
-]

@@ -2,15 +2,11 @@
 
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from threading import Lock
 
-import cv2
-import torch
 from PIL import Image
-from tqdm import tqdm
 
 from tsd.clip import FPS, Clip, to_uint8
 from tsd.data.dataset import ClipDataset
@@ -26,6 +22,7 @@ from tsd.evaluation.clips.long_run import long_run
 from tsd.evaluation.clips.others_speech import against_others
 from tsd.evaluation.clips.swaps import cross_identity, viseme_swap
 from tsd.evaluation.report import Parts, moments, sheet
+from tsd.evaluation.side_by_side import side_by_side
 
 TRUTH = "truth"
 """Beside the openings that are read in a clip's videos: the true one."""
@@ -73,16 +70,12 @@ class Judge:
 
     def run(self) -> tuple[list[dict], dict[str, dict]]:
         """The parts of all clips in their order, and of long runs by schedule; made or, where an earlier run was cut,
-        read."""
-        threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()
+        read. A long run comes first, for it takes longest."""
         self.strength = self.parts.once("strength", self.find_strength)["strength"]
-        try:
-            torch.set_num_threads(1)
-            cv2.setNumThreads(1)
-            clips, runs = self.clips_and_runs()
-        finally:
-            torch.set_num_threads(threads)
-            cv2.setNumThreads(cv_threads)
+        long = [self.plan.main] if self.plan.long_seconds else []
+        jobs = [partial(self.long, name) for name in long] + [partial(self.clip, clip) for clip in self.plan.clips]
+        done = side_by_side(jobs, self.workers, "evaluating", "clip")
+        runs, clips = dict(zip(long, done, strict=False)), done[len(long) :]
         self.add_others_speech([clip["rows"] for clip in clips])
         return clips, runs
 
@@ -102,26 +95,6 @@ class Judge:
     def find_strength(self) -> dict:
         plan = self.plan
         return {"strength": noise_strength(self.chain, self.dataset, plan.clips, plan.noisy_psnr, plan.seed)}
-
-    def clips_and_runs(self) -> tuple[list[dict], dict[str, dict]]:
-        """``workers`` jobs at a time: a clip, or a long run, which comes first as it takes longest.
-
-        A job a thread, one core each: the nets are too small for two cores to share one of their layers well.
-        """
-        long = [self.plan.main] if self.plan.long_seconds else []
-        bar = tqdm(total=len(long) + len(self.plan.clips), desc="evaluating", unit="clip")
-        pool = ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,))
-        with bar, pool:
-            runs = [pool.submit(self.long, name) for name in long]
-            clips = [pool.submit(self.clip, clip) for clip in self.plan.clips]
-            try:
-                for done in as_completed(runs + clips):
-                    done.result()
-                    bar.update()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        return [done.result() for done in clips], dict(zip(long, (done.result() for done in runs), strict=True))
 
     def whole_clip(self, clip: int) -> Clip:
         """Reading is for one thread at a time."""

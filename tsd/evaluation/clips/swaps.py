@@ -40,12 +40,17 @@ def change_ratio(one: Tensor, two: Tensor, boxes: Tensor) -> float:
     counts as ROUNDING at least.
     """
     energy = (one - two).square().mean(1)
-    centres = (torch.arange(energy.shape[-1]) + 0.5) / energy.shape[-1]
-    x0, y0, x1, y1 = (side[:, None] for side in boxes.unbind(1))
-    inside = ((centres >= y0) & (centres <= y1))[:, :, None] & ((centres >= x0) & (centres <= x1))[:, None, :]
+    within = inside(boxes, energy.shape[-1])
     if not energy.any():
         return float("nan")
-    return float(energy[inside].mean() / energy[~inside].mean().clamp_min(ROUNDING))
+    return float(energy[within].mean() / energy[~within].mean().clamp_min(ROUNDING))
+
+
+def inside(boxes: Tensor, size: int) -> Tensor:
+    """bool [n, size, size]: whether a pixel's centre lies in the box [n, 4] x0 y0 x1 y1 in units of the side."""
+    centres = (torch.arange(size) + 0.5) / size
+    x0, y0, x1, y1 = (side[:, None] for side in boxes.unbind(1))
+    return ((centres >= y0) & (centres <= y1))[:, :, None] & ((centres >= x0) & (centres <= x1))[:, None, :]
 
 
 @torch.inference_mode()

@@ -53,26 +53,16 @@ def chain_page(report: dict, sheet: Image.Image | None) -> str:
     same_pose = {name: text for name, text in controls.items() if name != "other_speech"}
     if own := denoise.pop("denoise.recon", None):  # the reconstruction of the very frames that were denoised
         same_pose["denoise.recon"] = f"{own}, same frames"
+    denoising = f"Denoising, from noise of strength {report['denoise']['strength']:.3f}"
+    following = "Speaking, from pure noise, the head as in the clip"
     return document(
         "Evaluation",
         f"{report['clips']} clips of {report['identities']} people, split {report['split']}. Grey rows are controls: "
         "videos whose faults are known. Intervals of 95 %; a broken line marks the ideal of a ratio.",
         section("Contact sheet", picture(sheet, "real above, generated below")),
-        section(
-            "Speaking, from pure noise",
-            html_table(report, generate | controls, GENERATE_COLUMNS, controls),
-            charts(report, GENERATE_COLUMNS, generate | controls, controls),
-        ),
-        section(
-            f"Denoising, from noise of strength {report['denoise']['strength']:.3f}",
-            html_table(report, denoise | same_pose, DENOISE_COLUMNS, same_pose),
-            charts(report, DENOISE_COLUMNS, denoise | same_pose, same_pose),
-        ),
-        section(
-            "Speaking, from pure noise, the head as in the clip",
-            html_table(report, followed, FOLLOW_COLUMNS, ["follow.recon"]) if followed else NOTHING,
-            charts(report, FOLLOW_COLUMNS, followed, ["follow.recon"]),
-        ),
+        measured(report, "Speaking, from pure noise", GENERATE_COLUMNS, generate | controls, controls),
+        measured(report, denoising, DENOISE_COLUMNS, denoise | same_pose, same_pose),
+        measured(report, following, FOLLOW_COLUMNS, followed, ["follow.recon"]),
         section("Exchanged speech and faces", exchanged(report)),
         *(long_run(name, run) for name, run in report.get("long", {}).items()),
         verdicts(report),
@@ -96,14 +86,8 @@ def pairs_page(report: dict, sheet: Image.Image | None) -> str:
         f"{report['pairs']} pairs scored; left out: {counted(report['left_out'])}. Grey rows are controls made of the "
         "real videos. Intervals of 95 %; faint dots are single videos, a broken line marks the ideal of a ratio.",
         section("Contact sheet", picture(sheet, "real above, generated below")),
-        *(
-            section(
-                heading,
-                html_table(report, titles, columns, controls),
-                charts(report, columns, titles, controls),
-            )
-            for heading, columns in (("Pictures", PIXELS), ("Faces", FACES))
-        ),
+        measured(report, "Pictures", PIXELS, titles, controls),
+        measured(report, "Faces", FACES, titles, controls),
         section("Over time", over_time(report)),
         section("Left out", listed(["folder", "file", "kind", "reason"], left_out)),
         section("Videos", listed([*HEADS, *({**PIXELS, **FACES}[name] for name in SCORES), "crop", "sound"], rows)),
@@ -156,12 +140,13 @@ def title(row: str) -> str:
     return f"student {leaf}" if leaf[:1] == "k" and leaf[1:].isdigit() else leaf
 
 
-def charts(report: dict, columns: dict[str, str], rows: dict[str, str], controls) -> Markup:
-    """An interval chart for every column that some row has."""
-    return figures(
-        figure(heading, interval_chart(report, metric, rows, controls), doubt(report, metric))
-        for metric, heading in columns.items()
+def measured(report: dict, heading: str, columns: dict[str, str], rows: dict[str, str], controls) -> Markup:
+    """A section with the table of ``rows``, and an interval chart for every column that some row has."""
+    charts = (
+        figure(title, interval_chart(report, metric, rows, controls), doubt(report, metric))
+        for metric, title in columns.items()
     )
+    return section(heading, html_table(report, rows, columns, controls) if rows else NOTHING, figures(charts))
 
 
 def exchanged(report: dict) -> Markup:

@@ -3,15 +3,12 @@
 import hashlib
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
 from PIL import Image
-from tqdm import tqdm
 
 from tsd.clip import FPS
 from tsd.evaluation.clips.chain import clip_seed
@@ -22,6 +19,7 @@ from tsd.evaluation.pairs.reading import ReadyPair, make_ready, resize
 from tsd.evaluation.pairs.report import NOTES, judge_metrics, left_out_part, statistics_of
 from tsd.evaluation.pairs.scoring import VERSION, score
 from tsd.evaluation.report import Parts, moments, nest, sheet
+from tsd.evaluation.side_by_side import side_by_side
 from tsd.media.timeline import Timeline, read_timeline, resampled_frames
 
 TRIED = 3
@@ -51,27 +49,10 @@ class Run:
     left_out: list[LeftOut] = field(default_factory=list)
 
     def run(self) -> list[dict]:
-        """The parts of all pairs that could be scored, in the order of their names; others go to ``left_out``.
-
-        A pair a thread, one core each; of each a few frames of every row are in memory.
-        """
-        threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()
-        pool = ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,))
-        try:
-            torch.set_num_threads(1)
-            cv2.setNumThreads(1)
-            with tqdm(total=len(self.pairs), desc="scoring pairs", unit="pair") as bar, pool:
-                running = [pool.submit(self.judge, pair) for pair in self.pairs]
-                try:
-                    for _ in as_completed(running):
-                        bar.update()
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
-        finally:
-            torch.set_num_threads(threads)
-            cv2.setNumThreads(cv_threads)
-        return [part for done in running if (part := done.result()) is not None]
+        """The parts of all pairs that could be scored, in the order of their names; others go to ``left_out``. Of each
+        pair under way a few frames of every row are in memory."""
+        jobs = [partial(self.judge, pair) for pair in self.pairs]
+        return [part for part in side_by_side(jobs, self.workers, "scoring pairs", "pair") if part is not None]
 
     def judge(self, pair: Pair) -> dict | None:
         """The part of one pair, read where an earlier run made it of the same files; None where it is refused."""

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from tsd.evaluation.report.expectations import EXPECTED, NOT_USABLE, verdicts
+from tsd.evaluation.report.expectations import NOT_USABLE, verdicts
 from tsd.evaluation.report.marked import filled, markers
 from tsd.evaluation.report.parts import Parts
 from tsd.evaluation.report.sheet import moments, sheet
-from tsd.evaluation.report.statistics import RATIOS, Rows, add_frechet, nest, summarise_rows
+from tsd.evaluation.report.statistics import RATIOS, Rows, add_frechet, nest, summarise_rows, tree_of
 from tsd.evaluation.report.tables import (
     CONTROLS,
     DENOISE_COLUMNS,
@@ -22,31 +22,6 @@ from tsd.evaluation.report.tables import (
     to_markdown,
 )
 from tsd.media.atomic import write_file
-
-__all__ = [
-    "CONTROLS",
-    "DENOISE_COLUMNS",
-    "EXPECTED",
-    "GENERATE_COLUMNS",
-    "NOT_USABLE",
-    "RATIOS",
-    "Parts",
-    "Rows",
-    "add_frechet",
-    "filled",
-    "markdown_table",
-    "markers",
-    "moments",
-    "nest",
-    "number",
-    "sheet",
-    "summarise_rows",
-    "table",
-    "to_json",
-    "to_markdown",
-    "verdicts",
-    "write_report",
-]
 
 
 def write_report(

@@ -1,5 +1,7 @@
 """From one row per clip to one number with its interval: means, ratios, Fréchet video distances."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -69,11 +71,16 @@ def frechet(features: list[dict[str, np.ndarray]], row: str, other: str) -> tupl
 
 def nest(statistics: dict[str, dict[str, Summary]]) -> dict:
     """{"a.b": {metric: Summary}} -> {"a": {"b": {metric: mean}}}."""
+    return tree_of({name: {m: summary["mean"] for m, summary in rows.items()} for name, rows in statistics.items()})
+
+
+def tree_of(flat: dict[str, Any]) -> dict:
+    """{"a.b": value} -> {"a": {"b": value}}."""
     tree: dict = {}
-    for name, summaries in statistics.items():
+    for name, value in flat.items():
         *parents, leaf = name.split(".")
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[leaf] = {metric: summary["mean"] for metric, summary in summaries.items()}
+        node[leaf] = value
     return tree

@@ -13,7 +13,7 @@ from tsd.evaluation.clips import Chain, Portrait, clip_seed
 from tsd.evaluation.clips.chain import appearance_along
 from tsd.evaluation.clips.generate import make_ready
 from tsd.evaluation.clips.instruments import FACE
-from tsd.evaluation.clips.swaps import mouth_boxes
+from tsd.evaluation.clips.swaps import inside, mouth_boxes
 from tsd.losses import huber
 from tsd.metrics import sharpness
 from tsd.nets.vae import Appearance
@@ -61,7 +61,7 @@ class Probe:
         decoded = torch.stack([first, first + 1], 1).flatten()
         appearance = appearance_along(chain, clip)
         appearance = appearance.along(appearance.maps[span][decoded])
-        mouth = inside(mouth_boxes(track[decoded], True), clip.frames.shape[-1])
+        mouth = inside(mouth_boxes(track[decoded], True), clip.frames.shape[-1]).float()[:, None]
         return cls(
             make_ready(chain.talker, portrait),
             viseme_windows(chain.visemes(clip.mel[0]))[span],
@@ -73,14 +73,6 @@ class Probe:
             mouth,
             clip_seed(clip.key[0], seed),
         )
-
-
-def inside(boxes: Tensor, size: int) -> Tensor:
-    """[n, 1, size, size]: 1 where a pixel's centre lies in the box [n, 4] x0 y0 x1 y1 in units of the side."""
-    centres = (torch.arange(size) + 0.5) / size
-    x0, y0, x1, y1 = (side[:, None] for side in boxes.unbind(1))
-    across, down = (centres >= x0) & (centres <= x1), (centres >= y0) & (centres <= y1)
-    return (down[:, :, None] & across[:, None, :]).float()[:, None]
 
 
 @torch.inference_mode()

@@ -44,9 +44,8 @@ class Head:
         self.brow = brow
         x, y = canvas.x[brow], canvas.y[brow]
         line = person.eye_y - person.brow_height
-        self.brow_pull = (0.011 * step(line - 0.085, line - 0.01, y) * step(line + 0.045, line, y) * self.scale).astype(
-            np.float32
-        )
+        pull = 0.011 * step(line - 0.085, line - 0.01, y) * step(line + 0.045, line, y)
+        self.brow_pull = (pull * self.scale).astype(np.float32)
         self.brow_x, self.brow_y = self._pixels(x, y - (canvas.y[brow.start, 0] + MARGIN))
 
     def _paint(self, rng):
@@ -72,9 +71,7 @@ class Head:
 
     def _pixels(self, x, y):
         """Canvas coordinates in picture sides -> map coordinates in pixels."""
-        return ((x + MARGIN) * self.scale - 0.5).astype(np.float32), ((y + MARGIN) * self.scale - 0.5).astype(
-            np.float32
-        )
+        return tuple(((along + MARGIN) * self.scale - 0.5).astype(np.float32) for along in (x, y))
 
     def _region(self, cx, cy, half_width, half_height):
         """(rows, columns, x, y) of a box of the canvas; x, y in picture sides."""
@@ -86,21 +83,14 @@ class Head:
         """One frame: uint8 [size, size, 3] RGB and its truth (see ``truth``). Arguments: one row of ``Acting``."""
         lips = features.lip_shape(self.person, mouth)
         head = self.head.copy()
-        self._drop_jaw(head, lips["drop"])
+        head[self.jaw] = _at(head[self.jaw], self.jaw_x, self.jaw_y - self.jaw_pull * np.float32(lips["drop"]))
         if abs(brows) > 0.02:
-            part = self.brow_y + self.brow_pull * np.float32(brows)
-            head[self.brow] = cv2.remap(
-                head[self.brow], self.brow_x, part, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            )
+            head[self.brow] = _at(head[self.brow], self.brow_x, self.brow_y + self.brow_pull * np.float32(brows))
         for sign, region in zip((-1, 1), self.eyes, strict=True):
             features.paint_eye(self.person, head, region, sign, eyes_open, gaze)
         features.paint_mouth(self.person, head, self.mouth, lips, mouth)
         frame = self._turn(head, pose)
         return frame, truth(self.person, lips, pose, eyes_open)
-
-    def _drop_jaw(self, head, drop: float):
-        moved = self.jaw_y - self.jaw_pull * np.float32(drop)
-        head[self.jaw] = cv2.remap(head[self.jaw], self.jaw_x, moved, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     def _turn(self, head, pose):
         """Turn the relief by the pose and put all layers together."""
@@ -110,16 +100,15 @@ class Head:
         flat_x, flat_y = back[0, 0] * x + back[0, 1] * y, back[1, 0] * x + back[1, 1] * y
         lift_x, lift_y = (back @ lift).astype(np.float32)
         map_x, map_y = self._pixels(flat_x + CENTRE[0], flat_y + CENTRE[1])
-        depth = cv2.remap(self.depth, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        for _ in range(3):
+        near_x, near_y = map_x, map_y
+        for _ in range(4):
+            depth = _at(self.depth, near_x, near_y)
             near_x, near_y = map_x - depth * (lift_x * self.scale), map_y - depth * (lift_y * self.scale)
-            depth = cv2.remap(self.depth, near_x, near_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        near_x, near_y = map_x - depth * (lift_x * self.scale), map_y - depth * (lift_y * self.scale)
         picture = self.backdrop.copy()
         _over(picture, self._flat(self.body, np.eye(2) * (1 + 0.5 * (pose[5] - 1)), 0.55 * np.asarray(pose[3:5])))
         if self.person.hair_style in ("long", "bob", "curly", "bun"):
             _over(picture, self._flat(self.back, plane, np.asarray(pose[3:5]) + lift * _BACK_DEPTH))
-        _over(picture, cv2.remap(head, near_x, near_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+        _over(picture, _at(head, near_x, near_y))
         if self.person.glasses != "none":
             _over(picture, self._flat(self.glasses, plane, np.asarray(pose[3:5]) + lift * _GLASSES_DEPTH))
         return cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA)
@@ -132,6 +121,11 @@ class Head:
         matrix = np.concatenate([back, (first * self.scale - 0.5)[:, None]], 1)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         return cv2.warpAffine(layer, matrix, (self.scale, self.scale), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _at(layer, x, y):
+    """A layer [H, W, ...] looked up at places x, y [h, w] in pixels."""
+    return cv2.remap(layer, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _pack(picture, alpha):
@@ -167,17 +161,10 @@ def truth(p: Person, lips: dict, pose, eyes_open: float) -> dict:
     left, right, my, chin = 0.5 - p.eye_distance / 2, 0.5 + p.eye_distance / 2, p.mouth_y, p.chin + lips["drop"]
     marks = [(left, p.eye_y), (right, p.eye_y), (0.5, p.nose_y)]
     eyes_nose = project(p, pose, marks).ravel()
-    half = lips["half_width"]
-    top, bottom = my - lips["gap_top"], my + lips["gap_bottom"]
-    mouth = [
-        (0.5, top),
-        (0.5, bottom),
-        (0.5 - half, my),
-        (0.5 + half, my),
-        (0.5, top - lips["upper"]),
-        (0.5, bottom + lips["lower"]),
-    ]
-    mouth = project(p, pose, mouth)
+    top, bottom, half = my - lips["gap_top"], my + lips["gap_bottom"], lips["half_width"]
+    inner, corners = [(0.5, top), (0.5, bottom)], [(0.5 - half, my), (0.5 + half, my)]
+    outer = [(0.5, top - lips["upper"]), (0.5, bottom + lips["lower"])]
+    mouth = project(p, pose, [*inner, *corners, *outer])
     oval = [(0.5, p.top + 0.03), (0.5 - p.face_width, 0.45), (0.5 + p.face_width, 0.45), (0.5, chin)]
     oval = project(p, pose, oval)
     return {

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tsd.prepare.drawn.layers import mix, step
+from tsd.prepare.drawn.layers import bell, bump, mix, step
 from tsd.prepare.drawn.people import Person
 
 MAX_OPEN = 0.105
@@ -59,13 +59,11 @@ def paint_eye(p: Person, head, region, sign: int, eyes_open: float, gaze):
     ball = mix(ball, np.ones(3, np.float32), shine * 0.92)
     light = (0.80 + 0.25 * sign * p.light[0] + 0.15 * p.ambient) * (0.80 + 0.20 * float(p.skin.mean()))
     eye = mix(skin, ball * min(light, 1.0), inside)
-    fold = np.exp(-0.5 * ((v - top + 0.006 + 0.012 * eyes_open) / 0.0035) ** 2) * arch * (0.15 + 0.35 * p.lid_fold)
+    fold = bell(v - top + 0.006 + 0.012 * eyes_open, 0.0035) * arch * (0.15 + 0.35 * p.lid_fold)
     eye = eye * (1 - fold)[..., None]
-    lash = np.exp(-0.5 * ((v - top + 0.001) / (0.0042 if p.woman else 0.0034)) ** 2) * step(1.10, 0.9, np.abs(s))
-    lash = np.maximum(
-        lash * (0.95 if p.woman else 0.8),
-        0.35 * np.exp(-0.5 * ((v - bottom) / 0.0028) ** 2) * step(1.02, 0.85, np.abs(s)),
-    )
+    lash = bell(v - top + 0.001, 0.0042 if p.woman else 0.0034) * step(1.10, 0.9, np.abs(s))
+    below = 0.35 * bell(v - bottom, 0.0028) * step(1.02, 0.85, np.abs(s))
+    lash = np.maximum(lash * (0.95 if p.woman else 0.8), below)
     eye = mix(eye, 0.35 * p.brow_colour * p.skin, lash)
     head[rows, columns, :3] = np.clip(eye * 255, 0, 255)
 
@@ -81,9 +79,7 @@ def paint_mouth(p: Person, head, region, lips: dict, mouth):
     arch = np.clip(1 - s * s, 0, 1)
     v = y - p.mouth_y + 0.005 * s * s * (1 - puckered) - 0.002
     inner_top, inner_bottom = -gap_top * arch**0.8, gap_bottom * arch**0.75
-    bow = 1 + 0.22 * p.cupids_bow * (
-        np.exp(-0.5 * ((np.abs(s) - 0.22) / 0.13) ** 2) - 0.9 * np.exp(-0.5 * (s / 0.09) ** 2)
-    )
+    bow = 1 + 0.22 * p.cupids_bow * (bell(np.abs(s) - 0.22, 0.13) - 0.9 * bell(s, 0.09))
     outer_top = inner_top - lips["upper"] * arch**0.75 * bow
     outer_bottom = inner_bottom + lips["lower"] * arch**0.6
     soft = 0.0045
@@ -91,34 +87,20 @@ def paint_mouth(p: Person, head, region, lips: dict, mouth):
     upper_t = np.clip((v - outer_top) / np.maximum(inner_top - outer_top, 1e-4), 0, 1)
     lower_t = np.clip((v - inner_bottom) / np.maximum(outer_bottom - inner_bottom, 1e-4), 0, 1)
     is_upper = v < (inner_top + inner_bottom) / 2
-    light = np.where(
-        is_upper,
-        0.90 - 0.28 * upper_t,
-        0.82 + 0.42 * np.sin(np.clip(lower_t * 1.15, 0, 1) * np.pi) - 0.22 * lower_t,
-    )
+    lower_light = 0.82 + 0.42 * np.sin(np.clip(lower_t * 1.15, 0, 1) * np.pi) - 0.22 * lower_t
+    light = np.where(is_upper, 0.90 - 0.28 * upper_t, lower_light)
     light = light * (0.72 + 0.35 * p.ambient) * (1 + 0.35 * p.light[0] * s) + 0.06
-    light = (
-        light
-        + 0.10
-        * np.exp(-0.5 * ((s - 0.3 * np.sign(p.light[0])) / 0.35) ** 2 - 0.5 * ((lower_t - 0.38) / 0.16) ** 2)
-        * ~is_upper
-    )
+    light = light + 0.10 * bump(s, lower_t, 0.3 * np.sign(p.light[0]), 0.38, 0.35, 0.16) * ~is_upper
     light = light * (1 - 0.07 * np.cos(s * 55) * arch * (0.4 + 0.6 * puckered))
     face = mix(skin, p.lip_colour * light[..., None], lip * 0.93)
-    seam = np.exp(-0.5 * (np.where(is_upper, v - inner_top, v - inner_bottom) / 0.0036) ** 2) * step(
-        1.04, 0.9, np.abs(s)
-    )
+    seam = bell(np.where(is_upper, v - inner_top, v - inner_bottom), 0.0036) * step(1.04, 0.9, np.abs(s))
     face = face * (1 - 0.62 * seam)[..., None]
-    face = (
-        face * (1 - 0.22 * step(0.03, 0.0, v - outer_bottom) * step(-0.004, 0.006, v - outer_bottom) * arch)[..., None]
-    )
+    shadow = 0.22 * step(0.03, 0.0, v - outer_bottom) * step(-0.004, 0.006, v - outer_bottom) * arch
+    face = face * (1 - shadow)[..., None]
     inside = edge(np.minimum(v - inner_top, inner_bottom - v)) * (np.abs(s) < 1)
     if lips["gap"] > 0.001:
-        face = mix(
-            face,
-            _inner_mouth(p, x, v, s, inner_top, inner_bottom, lips, teeth, lower_teeth, tongue, tuck),
-            inside,
-        )
+        inner = _inner_mouth(p, x, v, s, inner_top, inner_bottom, lips, teeth, lower_teeth, tongue, tuck)
+        face = mix(face, inner, inside)
     head[rows, columns, :3] = np.clip(face * 255, 0, 255)
 
 
@@ -131,14 +113,11 @@ def _inner_mouth(p: Person, x, v, s, inner_top, inner_bottom, lips, teeth, lower
     rise = gap * (0.30 + 0.62 * tongue)
     hill = lips["gap_bottom"] - rise * np.sqrt(np.clip(1 - (x - 0.5) ** 2 / (0.70 * lips["half_width"]) ** 2, 0, 1))
     body = edge(v - hill) * (np.abs(s) < 0.7)
-    picture = mix(
-        cavity,
-        pink * (0.55 + 0.45 * step(0.0, 0.03, v - hill))[..., None],
-        body * (0.45 + 0.55 * min(1.0, tongue * 1.2)),
-    )
+    pink = pink * (0.55 + 0.45 * step(0.0, 0.03, v - hill))[..., None]
+    picture = mix(cavity, pink, body * (0.45 + 0.55 * min(1.0, tongue * 1.2)))
     bow = 1 - 0.35 * (x - 0.5) ** 2 / 0.09**2
     shade = np.clip(1.08 - 11.0 * np.abs(x - 0.5) ** 1.4, 0.3, 1) * (0.86 + 0.2 * p.ambient)
-    gaps = 1 - 0.16 * np.exp(-0.5 * ((np.abs(np.mod((x - 0.5) / 0.0205, 1) - 0.5) - 0.5) / 0.07) ** 2)
+    gaps = 1 - 0.16 * bell(np.abs(np.mod((x - 0.5) / 0.0205, 1) - 0.5) - 0.5, 0.07)
     row = lips["gap_bottom"] - min(0.020 * lower_teeth, 0.35 * gap) * bow
     low = edge(v - row) * (np.abs(x - 0.5) < 0.075)
     picture = mix(picture, p.teeth * (0.78 * shade * gaps)[..., None], low * min(1.0, lower_teeth * 2))

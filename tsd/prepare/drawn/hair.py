@@ -3,8 +3,15 @@
 import cv2
 import numpy as np
 
-from tsd.prepare.drawn.layers import CENTRE, Canvas, bump, head_radius, mix, step
+from tsd.prepare.drawn.layers import CENTRE, Canvas, bell, bump, head_radius, mix, step
 from tsd.prepare.drawn.people import Person, colour
+
+VOLUMES = {"shaved": 0.004, "crop": 0.022, "receding": 0.02, "back": 0.03, "bun": 0.018, "afro": 0.13, "curly": 0.075}
+"""How far the hair stands out from the head; other styles by the person's own volume."""
+
+LOW_ENDS = {"shaved": 0.40, "crop": 0.43, "receding": 0.43, "back": 0.44, "bun": 0.46, "side": 0.46, "fringe": 0.50}
+LOW_ENDS |= {"curly": 0.56, "afro": 0.55}
+"""Height at which the hair ends beside the face; other styles 0.60."""
 
 
 def strands(canvas: Canvas, rng, u, v, fineness: float):
@@ -31,38 +38,17 @@ def front_hair(p: Person, canvas: Canvas, rng):
     side = np.abs(x - CENTRE[0]) / p.face_width
     style = p.hair_style
     if style == "bald":
-        return np.zeros((*x.shape, 3), np.float32), np.zeros_like(x)
-    volume = {
-        "shaved": 0.004,
-        "crop": 0.022,
-        "receding": 0.02,
-        "back": 0.03,
-        "bun": 0.018,
-        "afro": 0.13,
-        "curly": 0.075,
-    }.get(style, p.hair_volume)
+        return canvas.nothing()
+    volume = VOLUMES.get(style, p.hair_volume)
     wobble = canvas.noise(rng, 9, 9, 3)
     rough = {"curly": 0.020, "afro": 0.010, "crop": 0.004}.get(style, 0.004)
-    low = {
-        "shaved": 0.40,
-        "crop": 0.43,
-        "receding": 0.43,
-        "back": 0.44,
-        "bun": 0.46,
-        "side": 0.46,
-        "fringe": 0.50,
-        "curly": 0.56,
-        "afro": 0.55,
-    }.get(style, 0.60)
+    low = LOW_ENDS.get(style, 0.60)
     stretched = CENTRE[1] + (y - CENTRE[1]) * (1 - volume * 0.9 * (y < CENTRE[1]))
     outer = 1.015 + volume * 2.3 * step(0.75, 0.25, y) + volume * 1.2 + rough * wobble * 3
     inside = canvas.edge((outer - head_radius(p, x, stretched)) * p.face_width * 0.9)
     temple = step(0.58, 1.0, side + 0.03 * wobble)
-    line = (
-        p.hairline
-        + (0.10 if style == "receding" else 0.0) * step(0.75, 0.2, np.abs(side - 0.5))
-        - 0.03 * (style == "receding")
-    )
+    receding = style == "receding"
+    line = p.hairline + (0.10 if receding else 0.0) * step(0.75, 0.2, np.abs(side - 0.5)) - 0.03 * receding
     line = line + 0.03 * side**2
     part = (x - 0.5) * np.sign(p.parting) + abs(p.parting) * 0.25
     if style in ("side", "long", "bob", "curly"):
@@ -75,20 +61,19 @@ def front_hair(p: Person, canvas: Canvas, rng):
     v = np.hypot((x - 0.5) * 0.9, y - p.top + 0.10)
     u = np.arctan2(x - 0.5 + p.parting * 0.15, y - p.top + 0.12)
     curls = style in ("curly", "afro")
-    texture = (
-        canvas.noise(rng, 75, 75, 2) * 0.6 + canvas.noise(rng, 14, 14, 1) * 0.25
-        if curls
-        else strands(canvas, rng, u, v, 0.16 if style != "shaved" else 0.5)
-    )
+    if curls:
+        texture = canvas.noise(rng, 75, 75, 2) * 0.6 + canvas.noise(rng, 14, 14, 1) * 0.25
+    else:
+        texture = strands(canvas, rng, u, v, 0.16 if style != "shaved" else 0.5)
     ragged = 0.004 if style in ("back", "bun", "shaved") else 0.012
     alpha = inside * step(-0.008, 0.010, line - y + ragged * texture)
     if style == "shaved":
         alpha = alpha * 0.62
-    gleam = np.exp(-0.5 * ((v - 0.17 - 0.02 * texture) / 0.035) ** 2) * (0.25 if curls else 0.8) * step(1.1, 0.5, side)
+    gleam = bell(v - 0.17 - 0.02 * texture, 0.035) * (0.25 if curls else 0.8) * step(1.1, 0.5, side)
     shade = lit_hair(p, canvas, texture, gleam)
     shade = shade * (1 - 0.35 * step(0.03, 0.0, np.abs(line - y)))[..., None]
     if style in ("side", "long", "bob"):
-        shade = shade * (1 - 0.5 * np.exp(-0.5 * ((part) / 0.006) ** 2) * step(0.26, 0.15, y))[..., None]
+        shade = shade * (1 - 0.5 * bell(part, 0.006) * step(0.26, 0.15, y))[..., None]
     return shade, alpha
 
 
@@ -107,19 +92,15 @@ def back_hair(p: Person, canvas: Canvas, rng):
     if p.hair_style in ("long", "bob", "curly"):
         end = {"long": 1.3, "bob": 0.80, "curly": 0.98}[p.hair_style]
         spread = p.face_width * 1.10 + p.hair_volume + (0.05 if p.hair_style == "curly" else 0.0)
-        width = spread * np.where(
-            y < 0.42, np.sqrt(np.clip(1 - ((0.42 - y) / 0.40) ** 2, 0, 1)), 1 + 0.10 * np.sin((y - 0.42) * 5)
-        )
+        above, below = np.sqrt(np.clip(1 - ((0.42 - y) / 0.40) ** 2, 0, 1)), 1 + 0.10 * np.sin((y - 0.42) * 5)
+        width = spread * np.where(y < 0.42, above, below)
         rough = 0.020 if p.hair_style == "curly" else 0.006
-        alpha = (
-            canvas.edge(width + rough * wobble - side)
-            * (y > 0.025)
-            * step(end + 0.012, end - 0.012, y + 0.012 * wobble)
-        )
+        alpha = canvas.edge(width + rough * wobble - side) * (y > 0.025)
+        alpha = alpha * step(end + 0.012, end - 0.012, y + 0.012 * wobble)
     elif p.hair_style == "bun":
         alpha = canvas.edge(0.085 + 0.006 * wobble - np.hypot((x - 0.5) * 0.9, y - p.top + 0.045))
     else:
-        return np.zeros((*x.shape, 3), np.float32), np.zeros_like(x)
+        return canvas.nothing()
     texture = canvas.noise(rng, 30, 30, 3) * 0.8 if p.hair_style == "curly" else strands(canvas, rng, x * 0.6, y, 0.5)
     dark = 0.62 + 0.38 * step(p.face_width * 0.85, p.face_width * 1.2, side)
     return lit_hair(p, canvas, texture, np.zeros_like(x)) * dark[..., None], alpha
@@ -131,12 +112,8 @@ def body(p: Person, canvas: Canvas, rng):
     side = np.abs(x - 0.5)
     neck_width = (0.165 if p.woman else 0.205) + 0.25 * np.clip(y - 0.93, 0, 0.2) ** 1.2
     neck = canvas.edge(neck_width - side) * (y > 0.6)
-    light = (
-        0.86
-        + 0.5 * p.light[0] * (x - 0.5) * 2.5
-        - 0.24 * step(0.985, 0.90, y)
-        - 0.14 * step(0.4, 1.0, side / neck_width)
-    )
+    light = 0.86 + 0.5 * p.light[0] * (x - 0.5) * 2.5
+    light = light - 0.24 * step(0.985, 0.90, y) - 0.14 * step(0.4, 1.0, side / neck_width)
     picture = p.skin * np.array([1.0, 0.95, 0.93], np.float32) * np.clip(light, 0.18, 1)[..., None]
     slope = 0.985 + 0.42 * np.clip(side - 0.16, 0, 1) ** 1.25
     opening = np.clip(0.10 - side * 0.6, 0, 1) if p.collar == "vee" else -0.012 * (side < 0.2)
@@ -146,11 +123,8 @@ def body(p: Person, canvas: Canvas, rng):
     shade = 0.72 + 0.45 * p.light[0] * (x - 0.5) * 1.5 + 0.09 * folds - 0.2 * step(0.03, 0.0, y - cut)
     picture = mix(picture, p.clothes * np.clip(shade, 0.2, 1.2)[..., None], cloth)
     if p.collar in ("shirt", "polo"):
-        flap = (
-            canvas.edge(0.035 - np.abs(y - slope - 0.012 - 0.30 * np.clip(0.19 - side, 0, 1)))
-            * (side > 0.03)
-            * (side < 0.23)
-        )
+        flap = canvas.edge(0.035 - np.abs(y - slope - 0.012 - 0.30 * np.clip(0.19 - side, 0, 1)))
+        flap = flap * (side > 0.03) * (side < 0.23)
         tint = p.clothes * 1.12 if p.collar == "polo" else np.clip(p.clothes * 0.4 + 0.55, 0, 1)
         picture = mix(picture, np.clip(tint * (0.86 + 0.05 * folds[..., None]), 0, 1), flap)
         cloth = np.maximum(cloth, flap)
@@ -161,12 +135,10 @@ def background(p: Person, canvas: Canvas, rng):
     """Out-of-focus backdrop [H, W, 3]."""
     x, y = canvas.x, canvas.y
     a, b, *others = p.background_colours
-    slope = (
-        step(-0.2, 1.2, 0.5 * (y + x * np.sign(p.light[0])))
-        if p.background != "plain"
-        else step(0.0, 1.4, np.hypot(x - 0.5, y - 0.4))
-    )
-    picture = mix(a, b if p.background != "plain" else a * 0.7, slope)
+    if p.background == "plain":
+        picture = mix(a, a * 0.7, step(0.0, 1.4, np.hypot(x - 0.5, y - 0.4)))
+    else:
+        picture = mix(a, b, step(-0.2, 1.2, 0.5 * (y + x * np.sign(p.light[0]))))
     if p.background == "shapes":
         for tint in others:
             cx, cy, size = rng.uniform(-0.1, 1.1), rng.uniform(-0.1, 0.9), rng.uniform(0.08, 0.25)
@@ -184,7 +156,7 @@ def glasses(p: Person, canvas: Canvas):
     """(colour, alpha) of the spectacles, or alpha 0."""
     x, y = canvas.x, canvas.y
     if p.glasses == "none":
-        return np.zeros((*x.shape, 3), np.float32), np.zeros_like(x)
+        return canvas.nothing()
     power, rx, ry, thick = {
         "round": (2.0, 0.098, 0.085, 0.0065),
         "square": (4.0, 0.104, 0.070, 0.0085),
@@ -197,20 +169,13 @@ def glasses(p: Person, canvas: Canvas):
         d = ((np.abs(x - cx) / rx) ** power + (np.abs(y - cy) / ry) ** power) ** (1 / power) - 1
         frame = np.maximum(frame, canvas.edge(thick - np.abs(d) * (rx + ry) / 2))
         glass = np.maximum(glass, canvas.edge(-d * ry))
-        arm = (
-            canvas.edge(thick - np.abs(y - cy + 0.022))
-            * ((x - cx) * sign > rx * 0.97)
-            * ((x - 0.5) * sign < p.face_width * 0.90)
-        )
-        frame = np.maximum(frame, arm)
-    bridge = canvas.edge(thick - np.abs(y - cy + 0.020 - 0.25 * (x - 0.5) ** 2 * 10)) * (
-        np.abs(x - 0.5) < p.eye_distance * 0.51 - rx * 0.96
-    )
-    frame = np.maximum(frame, bridge)
+        arm = canvas.edge(thick - np.abs(y - cy + 0.022))
+        frame = np.maximum(frame, arm * ((x - cx) * sign > rx * 0.97) * ((x - 0.5) * sign < p.face_width * 0.90))
+    bridge = canvas.edge(thick - np.abs(y - cy + 0.020 - 0.25 * (x - 0.5) ** 2 * 10))
+    frame = np.maximum(frame, bridge * (np.abs(x - 0.5) < p.eye_distance * 0.51 - rx * 0.96))
     shine = np.clip(1.0 - np.abs((x - 0.5) * 0.9 + (y - cy) * 0.6 - 0.02 * np.sign(x - 0.5)) * 26, 0, 1) * 0.10
     alpha = np.maximum(frame, glass * (0.04 + shine))
     gleam = bump(x, y, 0.5 - 0.2 * np.sign(p.light[0]), cy - ry, 0.06, 0.01)
-    tint = mix(
-        colour("e8eef2") * np.ones((*x.shape, 3), np.float32), p.glasses_colour * (0.9 + 0.5 * gleam[..., None]), frame
-    )
+    clear = colour("e8eef2") * np.ones((*x.shape, 3), np.float32)
+    tint = mix(clear, p.glasses_colour * (0.9 + 0.5 * gleam[..., None]), frame)
     return np.clip(tint, 0, 1), alpha

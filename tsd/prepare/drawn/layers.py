@@ -24,6 +24,11 @@ def step(low: float, high: float, x):
     return t * t * (3 - 2 * t)
 
 
+def bell(distance, width: float):
+    """Gaussian of height 1 at distance 0."""
+    return np.exp(-0.5 * (distance / width) ** 2)
+
+
 def bump(x, y, cx: float, cy: float, sx: float, sy: float):
     """Gaussian of height 1 around (cx, cy)."""
     return np.exp(-0.5 * (((x - cx) / sx) ** 2 + ((y - cy) / sy) ** 2))
@@ -49,6 +54,10 @@ class Canvas:
     def edge(self, distance):
         """Antialiased mask: 1 where ``distance`` (picture sides) is positive."""
         return np.clip(distance / (2 * self.soft) + 0.5, 0, 1)
+
+    def nothing(self):
+        """(colour [H, W, 3], alpha [H, W]) of a layer in which nothing is drawn."""
+        return np.zeros((*self.x.shape, 3), np.float32), np.zeros_like(self.x)
 
     def noise(self, rng, cells_x: int, cells_y: int, octaves: int = 3):
         """Smooth noise of about zero mean and unit spread over the canvas."""
@@ -76,7 +85,7 @@ def nose_relief(p: Person, x, y):
     below = 1 - step(p.nose_y + 0.004, p.nose_y + 0.036, y)
     ridge = (0.15 + 0.85 * along**1.4) * below * step(p.eye_y - 0.05, p.eye_y + 0.03, y)
     spread = 0.016 + (0.36 * p.nose_width - 0.008) * along**1.5
-    relief = p.nose_height * ridge * np.exp(-0.5 * ((x - 0.5) / spread) ** 2)
+    relief = p.nose_height * ridge * bell(x - 0.5, spread)
     for sign in (-1, 1):
         relief += 0.030 * bump(x, y, 0.5 + sign * p.nose_width * 0.78, p.nose_y + 0.010, 0.016, 0.017)
     return relief
@@ -86,10 +95,6 @@ def head_depth(p: Person, x, y):
     """Height of the head towards the viewer, in picture sides; negative beyond the outline."""
     r = head_radius(p, x, y)
     return DEPTH * (1 - np.clip(r, 0, 1.5) ** 2) + 0.8 * nose_relief(p, x, y)
-
-
-def _blur(picture, sigma_pixels: float):
-    return cv2.GaussianBlur(picture, (0, 0), max(sigma_pixels, 0.3))
 
 
 def shade_skin(p: Person, canvas: Canvas, rng):
@@ -104,12 +109,7 @@ def shade_skin(p: Person, canvas: Canvas, rng):
         height += 0.014 * bump(x, y, eye, p.eye_y - p.brow_height - 0.006, 0.065, 0.018)
         height += (0.006 + 0.014 * p.cheekbones) * bump(x, y, 0.5 + sign * 0.17, 0.575, 0.06, 0.045)
         fold = 0.5 + sign * (0.085 + 0.35 * np.clip(y - 0.60, 0, 0.2))
-        height -= (
-            (0.003 + 0.007 * p.age)
-            * np.exp(-0.5 * ((x - fold) / 0.010) ** 2)
-            * step(0.595, 0.63, y)
-            * step(0.74, 0.68, y)
-        )
+        height -= (0.003 + 0.007 * p.age) * bell(x - fold, 0.010) * step(0.595, 0.63, y) * step(0.74, 0.68, y)
         height -= (0.002 + 0.004 * p.age) * bump(x, y, eye - sign * 0.01, p.eye_y + 0.042, 0.035, 0.006)
     height += 0.020 * bump(x, y, 0.5, p.mouth_y, 0.075, 0.040)
     height += 0.016 * bump(x, y, 0.5, p.chin - 0.045, 0.05, 0.030)
@@ -117,13 +117,9 @@ def shade_skin(p: Person, canvas: Canvas, rng):
     height -= 0.003 * bump(x, y, 0.5, p.mouth_y - 0.055, 0.008, 0.018)
     if p.age > 0.6:
         for line in (0.29, 0.315, 0.34):
-            height -= (
-                0.0016
-                * p.age
-                * np.exp(-0.5 * ((y - line - 0.01 * np.cos(14 * (x - 0.5))) / 0.004) ** 2)
-                * step(0.2, 0.1, np.abs(x - 0.5))
-            )
-    height = _blur(height.astype(np.float32), 0.0035 * n)
+            wrinkle = bell(y - line - 0.01 * np.cos(14 * (x - 0.5)), 0.004)
+            height -= 0.0016 * p.age * wrinkle * step(0.2, 0.1, np.abs(x - 0.5))
+    height = cv2.GaussianBlur(height.astype(np.float32), (0, 0), max(0.0035 * n, 0.3))
     gy, gx = np.gradient(height, 1 / n)
     normal = np.stack([-gx, -gy, np.ones_like(gx)], -1)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
@@ -136,9 +132,8 @@ def shade_skin(p: Person, canvas: Canvas, rng):
     albedo = np.ones_like(normal) * p.skin**2.2
     spots = canvas.noise(rng, 7, 7) * 0.03 + canvas.noise(rng, 60, 60, 2) * 0.018
     albedo *= 1 + spots[..., None]
-    flush = sum(bump(x, y, 0.5 + s * 0.17, 0.60, 0.07, 0.05) for s in (-1, 1)) + 0.7 * bump(
-        x, y, 0.5, p.nose_y, 0.04, 0.03
-    )
+    flush = sum(bump(x, y, 0.5 + s * 0.17, 0.60, 0.07, 0.05) for s in (-1, 1))
+    flush = flush + 0.7 * bump(x, y, 0.5, p.nose_y, 0.04, 0.03)
     albedo = mix(albedo, albedo * np.array([1.06, 0.72, 0.70]), np.clip(flush * p.blush * 0.6, 0, 1))
     tired = sum(bump(x, y, 0.5 + s * p.eye_distance * 0.48, p.eye_y + 0.028, 0.045, 0.016) for s in (-1, 1))
     albedo = mix(albedo, albedo * np.array([0.80, 0.70, 0.74]), np.clip(tired * (0.35 + 0.4 * p.age), 0, 1))
@@ -156,9 +151,8 @@ def shade_skin(p: Person, canvas: Canvas, rng):
         occlusion *= 1 - 0.75 * bump(x, y, 0.5 + sign * p.nose_width * 0.42, p.nose_y + 0.022, 0.011, 0.0055)
         occlusion *= 1 - 0.16 * bump(x, y, 0.5 + sign * (p.mouth_width + 0.012), p.mouth_y + 0.004, 0.012, 0.014)
         occlusion *= 1 - 0.35 * bump(x, y, 0.5 + sign * p.nose_width * 1.05, p.nose_y + 0.008, 0.006, 0.016)
-    lit = albedo * (p.ambient * 0.8 + (1.0 - p.ambient * 0.58) * diffuse) * occlusion[..., None] * p.warmth + shine[
-        ..., None
-    ] * 0.5 * (1 - p.ambient * 0.5)
+    lit = albedo * (p.ambient * 0.8 + (1.0 - p.ambient * 0.58) * diffuse) * occlusion[..., None] * p.warmth
+    lit = lit + shine[..., None] * 0.5 * (1 - p.ambient * 0.5)
     return np.clip(lit, 0, 1).astype(np.float32) ** (1 / 2.2), height
 
 
@@ -188,18 +182,10 @@ def paint_brows(p: Person, canvas: Canvas, picture, rng):
     for sign in (-1, 1):
         s = (x - 0.5) * sign
         t = (s - p.eye_distance * 0.20) / (p.eye_width * 2.25)
-        line = (
-            p.eye_y
-            - p.brow_height
-            - p.brow_arch * 0.022 * np.sin(np.clip(t, 0, 1.1) * 2.4)
-            + 0.008 * np.clip(t, 0, 1) ** 2
-        )
-        thick = (
-            p.brow_thickness
-            * np.clip(1.08 - 0.75 * np.clip(t, 0, 1.2) ** 1.5, 0, 1)
-            * step(-0.06, 0.14, t)
-            * step(1.12, 0.9, t)
-        )
+        line = p.eye_y - p.brow_height - p.brow_arch * 0.022 * np.sin(np.clip(t, 0, 1.1) * 2.4)
+        line = line + 0.008 * np.clip(t, 0, 1) ** 2
+        thick = p.brow_thickness * np.clip(1.08 - 0.75 * np.clip(t, 0, 1.2) ** 1.5, 0, 1)
+        thick = thick * step(-0.06, 0.14, t) * step(1.12, 0.9, t)
         mask = np.clip((thick - np.abs(y - line)) / 0.006 + 0.25 + 0.35 * hairs, 0, 1) * (thick > 0.001)
         picture[:] = mix(picture, p.brow_colour * (0.9 + 0.15 * hairs[..., None]), mask * 0.85)
 
@@ -214,22 +200,18 @@ def paint_beard(p: Person, canvas: Canvas, picture, rng):
     upper_edge = p.mouth_y + 0.015 - 0.10 * step(0.10, 0.30, side)
     cheeks = step(-0.02, 0.03, y - upper_edge + 0.012 * hairs) * step(0.30, 0.55, r)
     lip_top = p.mouth_y - p.upper_lip - 0.004
-    moustache = (
-        step(0.0, 0.012, lip_top - y + 0.004 * hairs)
-        * step(0.052, 0.036, lip_top - y)
-        * step(p.mouth_width * 1.25, p.mouth_width * 0.95, side + 0.4 * (lip_top - y))
-    )
+    moustache = step(0.0, 0.012, lip_top - y + 0.004 * hairs) * step(0.052, 0.036, lip_top - y)
+    moustache = moustache * step(p.mouth_width * 1.25, p.mouth_width * 0.95, side + 0.4 * (lip_top - y))
     moustache = np.maximum(moustache, bump(side, y, p.mouth_width + 0.016, p.mouth_y, 0.010, 0.026) * 0.9)
     soul = bump(x, y, 0.5, p.mouth_y + 0.058, 0.018, 0.014)
     mouth_gap = 1 - bump(x, y, 0.5, p.mouth_y + 0.022, p.mouth_width * 0.72, 0.022)
     goatee = bump(x, y, 0.5, p.chin - 0.035, 0.062, 0.045) * 1.4
-    shape, strength = {
-        "stubble": (np.maximum(cheeks * mouth_gap, moustache), 0.30),
-        "short": (np.maximum(cheeks * mouth_gap, moustache), 0.62),
-        "full": (np.maximum(cheeks * mouth_gap, moustache), 0.90),
-        "goatee": (np.maximum(np.clip(goatee, 0, 1) * mouth_gap, np.maximum(moustache, soul)), 0.80),
-        "moustache": (moustache, 0.88),
-    }[p.beard]
+    strength = {"stubble": 0.30, "short": 0.62, "full": 0.90, "goatee": 0.80, "moustache": 0.88}[p.beard]
+    shape = moustache
+    if p.beard == "goatee":
+        shape = np.maximum(np.clip(goatee, 0, 1) * mouth_gap, np.maximum(moustache, soul))
+    elif p.beard != "moustache":
+        shape = np.maximum(cheeks * mouth_gap, moustache)
     mask = np.clip(np.clip(shape, 0, 1) * (0.9 + 0.16 * hairs), 0, 1) * strength
     shade = 0.55 + 0.35 * np.clip((r < 1) * (1 - r), 0, 1) + 0.16 * hairs + 0.15 * (x - 0.5) * p.light[0] * 4
     picture[:] = mix(picture, p.hair * 0.85 * np.clip(shade, 0.2, 1.4)[..., None], mask)

@@ -1,6 +1,6 @@
 """Who is drawn: one person's looks, all from a seeded generator. Lengths in units of the picture's side."""
 
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -19,61 +19,9 @@ def colour(code: str) -> np.ndarray:
     return np.array([int(code[i : i + 2], 16) for i in (0, 2, 4)], np.float32) / 255
 
 
-@dataclass
-class Person:
-    """One face. Colours are float32 [3] RGB in 0..1; sizes in picture sides; ``left`` is the picture's left."""
-
-    woman: bool
-    age: float
-    skin: np.ndarray
-    blush: float
-    freckles: float
-    face_width: float
-    top: float
-    chin: float
-    jaw_taper: float
-    squareness: float
-    cheekbones: float
-    eye_distance: float
-    eye_y: float
-    eye_width: float
-    eye_height: float
-    eye_slant: float
-    lid_fold: float
-    iris: np.ndarray
-    iris_radius: float
-    brow_height: float
-    brow_thickness: float
-    brow_arch: float
-    brow_colour: np.ndarray
-    nose_y: float
-    nose_width: float
-    nose_height: float
-    mouth_y: float
-    mouth_width: float
-    upper_lip: float
-    lower_lip: float
-    lip_colour: np.ndarray
-    cupids_bow: float
-    articulation: float
-    teeth: np.ndarray
-    hair_style: str
-    hair: np.ndarray
-    hairline: float
-    hair_volume: float
-    parting: float
-    beard: str
-    glasses: str
-    glasses_colour: np.ndarray
-    light: np.ndarray
-    ambient: float
-    warmth: np.ndarray
-    background: str
-    background_colours: np.ndarray
-    clothes: np.ndarray
-    collar: str
-    earrings: bool
-    seed: int
+class Person(SimpleNamespace):
+    """One face, as ``draw_person`` makes it. Colours are float32 [3] RGB in 0..1; sizes in picture sides; left is that
+    of the picture."""
 
 
 def draw_person(rng: np.random.Generator, woman: bool) -> Person:
@@ -146,9 +94,7 @@ def draw_person(rng: np.random.Generator, woman: bool) -> Person:
         ambient=u(0.22, 0.55),
         warmth=np.array([u(0.97, 1.06), 1.0, u(0.90, 1.04)], np.float32),
         background=pick(("plain", "gradient", "gradient", "shapes", "shapes", "bars")),
-        background_colours=np.stack([np.clip(u(0.12, 0.85) + u(-0.16, 0.16, 3), 0, 1) for _ in range(5)]).astype(
-            np.float32
-        ),
+        background_colours=np.float32([np.clip(u(0.12, 0.85) + u(-0.16, 0.16, 3), 0, 1) for _ in range(5)]),
         clothes=near(CLOTHES, 0.04),
         collar=pick(("crew", "vee", "shirt", "polo")),
         earrings=bool(woman and u() < 0.4),

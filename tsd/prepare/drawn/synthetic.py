@@ -95,11 +95,8 @@ def make_corpus(
 
 
 def _check(num_identities: int, clips_per_identity: int, seconds: float, size: int):
-    wrong = []
-    if num_identities < 1:
-        wrong.append(f"num_identities must be 1 or more, got {num_identities}")
-    if clips_per_identity < 1:
-        wrong.append(f"clips_per_identity must be 1 or more, got {clips_per_identity}")
+    counts = {"num_identities": num_identities, "clips_per_identity": clips_per_identity}
+    wrong = [f"{name} must be 1 or more, got {count}" for name, count in counts.items() if count < 1]
     if not 1 <= seconds <= 60:
         wrong.append(f"seconds must lie in 1..60, got {seconds}")
     if size < 32 or size % 2:
