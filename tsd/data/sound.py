@@ -47,7 +47,7 @@ class SoundDataset(ClipDataset):
         seed: int = 0,
     ):
         self.entries, self.window, self.windows_per_clip, self.train = entries, window, windows_per_clip, train
-        self.seed, self.distort, self.viseme_dir = seed, distort, None
+        self.seed, self.distort = seed, distort
         self.memory = memory if memory is not None else Memory(500 * 2**20)
         self.people, self.person = entries.people, entries.person
         self.num_bytes = int(entries.frames.sum(dtype=np.int64)) * 2 * SAMPLES_PER_FRAME

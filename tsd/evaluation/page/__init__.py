@@ -114,11 +114,7 @@ def wild_page(report: dict, sheet: Image.Image | None) -> str:
         f"{report['clips']} clips judged; left out: {counted(report['left_out'])}. Grey rows are controls. Intervals "
         "of 95 % by clip; a broken line marks the ideal of a ratio.",
         section("Contact sheet", picture(sheet, "real above, generated below")),
-        section(
-            "Lips",
-            html_table(report, titles, wild.COLUMNS, controls),
-            charts(report, wild.COLUMNS, titles, controls),
-        ),
+        measured(report, "Lips", wild.COLUMNS, titles, controls),
         section("Lip gap over time", over_time(report, (("lips", "lip gap"),))),
         section("Clips", listed(heads, rows)),
         section("Left out", listed(["file", "reason"], left_out)),
