@@ -6,6 +6,8 @@ outputs/recogniser), measures --weights beside the controls, and writes report.j
 
 import argparse
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,6 @@ import torch
 
 from tsd.bench.counting import gflop
 from tsd.clip import FPS, MELS, MELS_PER_FRAME, VISEMES
-from tsd.commands.compose import call, override
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.data.tracks import load_tracks
 from tsd.evaluation.report import filled
@@ -183,8 +184,10 @@ def ages(speech: Path) -> dict[str, int]:
 def prepared(speech: Path) -> Path:
     """The held-out speech as a corpus; what is there is kept."""
     root = REPO / "outputs" / "recogniser" / "held_out"
-    given = ["source=speech", override("videos", speech), override("root", root), override("source.only", HELD_OUT)]
-    call("prepare", [*given, "val_ratio=0.0", "test_ratio=0.9"])
+    given = {"source": "speech", "videos": f"'{speech}'", "root": f"'{root}'", "source.only": f"'{HELD_OUT}'"}
+    given |= {"val_ratio": "0.0", "test_ratio": "0.9"}
+    arguments = [f"{key}={value}" for key, value in given.items()]
+    subprocess.run([sys.executable, "-m", "tsd.commands.prepare", *arguments], cwd=REPO, check=True)
     return root
 
 

@@ -4,8 +4,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-SHARED = ("__init__", "compose", "errors")
-COMMANDS = sorted({path.stem for path in (Path(__file__).parent / "commands").glob("*.py")} - set(SHARED))
+SHARED = ("__init__", "__main__", "compose", "errors")
+COMMANDS = sorted({path.stem for path in Path(__file__).parent.glob("*.py")} - set(SHARED))
 
 
 def main() -> None:
