@@ -1,7 +1,6 @@
 """Lips on real clips: ``python experiments/wild/wild.py <report.json> ...`` after ``make evaluate ARGS="wild=…"``.
 
-Each report is one row of the study, named by its file. Writes report.json (numbers alone) and the table in README.md.
-No
+Each report is a row of the study, named by its file. Writes report.json (numbers alone) and the table in README.md. No
 picture of a clip is kept here.
 """
 
