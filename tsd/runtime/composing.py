@@ -47,6 +47,7 @@ class Composer:
         self.corner, self.size = (left, top), (right - left, bottom - top)
         self.to_grid = to_grid.copy()
         self.to_grid[:, 2] += to_grid[:, :2] @ self.corner
+        self.cells = whole_cells(self.to_grid, self.size)
         self.to_pixels = np.linalg.inv(canvas.to_unit[:, :2]).T.astype(np.float32)
         """From offsets in units of the square to those in pixels of the canvas."""
         self.here = np.stack(np.meshgrid(np.arange(left, right), np.arange(top, bottom)), -1).astype(np.float32)
@@ -93,7 +94,23 @@ class Composer:
 
     def on_canvas(self, field: np.ndarray) -> np.ndarray:
         """A field on the square's grid with its margin -> the region of the canvas."""
+        if self.cells is not None:  # a quarter of the time
+            return cv2.resize(field[self.cells], self.size, interpolation=cv2.INTER_LINEAR)
         return cv2.warpAffine(field, self.to_grid, self.size, flags=HOW, borderMode=cv2.BORDER_CONSTANT)
+
+
+def whole_cells(to_grid: np.ndarray, size: tuple[int, int]) -> tuple[slice, slice] | None:
+    """Rows and columns of the grid that a region of ``size`` (width, height) covers exactly, by ``to_grid`` [2, 3] from
+    its pixels; None where it is turned or begins or ends inside a cell."""
+    if abs(to_grid[0, 1]) > 1e-9 or abs(to_grid[1, 0]) > 1e-9:
+        return None
+    scale = to_grid.diagonal()
+    begin = to_grid[:, 2] - scale / 2 + 0.5
+    end = begin + scale * size
+    if np.abs([begin - np.rint(begin), end - np.rint(end)]).max() > 1e-6:
+        return None
+    (left, top), (right, bottom) = np.rint([begin, end]).astype(int)
+    return slice(top, bottom), slice(left, right)
 
 
 def rise(x: np.ndarray) -> np.ndarray:
