@@ -33,6 +33,7 @@ EVERYTHING = LossWeights(
     picture=1.0,
     sync=0.02,
     mouth_motion=0.5,
+    lips=0.5,
     consistency=0.5,
     energy=0.5,
     denoised=1.0,

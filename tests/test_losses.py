@@ -32,6 +32,7 @@ def test_equal_inputs_lose_nothing():
         "sync": losses.sync(torch.eye(1, 2), torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.zeros(1, dtype=torch.long)),
         "mouth_motion": losses.mouth_motion(z, z, ones),
         "energy": losses.energy(z, z, ones, weight),
+        "lips": losses.lips(torch.ones(2, 3), torch.ones(2, 3), torch.ones(2)),
         "consistency": losses.consistency(z, z, weight),
         "reconstruction": losses.reconstruction(frame, frame),
         "edges": losses.edges(frame, frame),

@@ -64,7 +64,7 @@ def test_a_bad_line_is_named_with_its_number(tmp_path, line, words):
 
 
 def test_a_missing_or_empty_manifest_says_which_command_makes_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"python -m tsd\.prepare"):
+    with pytest.raises(FileNotFoundError, match=r"python -m tsd\.commands\.prepare"):
         _read(tmp_path)
     _write(tmp_path, "")
     with pytest.raises(ValueError, match="holds no clips"):

@@ -60,8 +60,6 @@ class Instruments:
 
     mouth: nn.Module | None = None
     """Faces [N, 3, H, W] -> mouth opening [N]."""
-    landmarks: FaceMesh | None = None
-    """Reads lip gap and mouth width of people; ``mouth`` then is this, too."""
     identity: nn.Module | None = None
     """Faces [N, 3, H, W] -> embeddings [N, D]."""
     sync: nn.Module | None = None
@@ -77,6 +75,8 @@ class Instruments:
     """The embedder looks at every third frame: a person changes slowly."""
     unavailable: dict[str, str] = field(default_factory=dict)
     """{metric: "unavailable: why, and how to get it"}."""
+    landmarks: FaceMesh | None = None
+    """Reads lip gap and mouth width of people; ``mouth`` then is this, too."""
 
 
 @dataclass
