@@ -1,4 +1,4 @@
-"""The weights that are released, from a finished chain: ``python -m tsd.commands.publish chain=outputs/release``."""
+"""The weights that are released, from a finished chain: ``python -m tsd.commands.publish finished=outputs/release``."""
 
 import hashlib
 import json
@@ -163,7 +163,7 @@ def make_card(chain: Finished, chosen: list[str], shared: dict[str, str], cfg: D
 def run(cfg: DictConfig) -> Path:
     """Write the folder ``cfg.out``, all of it or nothing, and return it."""
     check(cfg)
-    chain = read_finished(cfg.chain)
+    chain = read_finished(cfg.finished)
     out = Path(cfg.out)
     shared = of_release(out.parent / cfg.beside, chain.weights) if cfg.beside else {}
     sizes = {stage: file.stat().st_size for stage, file in chain.weights.items() if stage not in shared}

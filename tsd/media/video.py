@@ -62,6 +62,7 @@ def read_frames(
     resampled. ``decoder``: one of ``backends.DECODERS``. Raises FileNotFoundError, or ValueError for no video, a frame
     that does not exist, a stream that cannot be decoded or a decoder that is not installed.
     """
+    read = backends.backend(decoder)
     if indices is None:  # by PyAV, which gives what an edit list shows and what is there of a growing file
         with open_media(path) as container:
             frames = np.stack([upright(frame) for frame in decode_pictures(container, path)])
@@ -70,7 +71,7 @@ def read_frames(
         if wrong := [i for i in numbers if not 0 <= i < count]:
             raise ValueError(f"{path}: has {count} frames, so frame {wrong[0]} does not exist")
         try:
-            frames = backends.backend(decoder)(Path(path), numbers)
+            frames = read(Path(path), numbers)
         except ValueError as error:
             raise broken(path, f": {error}") from error
     return frames if size is None else resize_square(frames, size)
