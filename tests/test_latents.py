@@ -112,7 +112,9 @@ def test_training_on_latents_decodes_references_only(root, tmp_path, monkeypatch
     data, plain = _dataset(root, latents=str(tmp_path), cache_mb=0), _dataset(root)
     asked = []
     monkeypatch.setattr(
-        dataset_module, "read_frames", lambda v, n=None, size=None: asked.append(n) or read_frames(v, n, size)
+        dataset_module,
+        "read_frames",
+        lambda v, n=None, *more, **options: asked.append(n) or read_frames(v, n, *more, **options),
     )
     clip, expected = next(iter(data.train_dataloader())), next(iter(plain.train_dataloader()))
     assert [len(numbers) for numbers in asked[:4]] == [1, 1, 1, 1]
@@ -126,7 +128,7 @@ def test_what_is_decoded_before_is_shared_and_not_decoded_again(root, tmp_path, 
     """A GPU's loader: workers find all clips decoded, and give what one that decodes for itself gives."""
     asked = []
     monkeypatch.setattr(
-        dataset_module, "read_frames", lambda v, n=None, size=None: asked.append(v) or read_frames(v, n, size)
+        dataset_module, "read_frames", lambda v, *more, **options: asked.append(v) or read_frames(v, *more, **options)
     )
     data = _dataset(root, preload=True, num_workers=2)
     clips = [clip for clip, _ in zip(data.train_dataloader(), range(3), strict=False)]

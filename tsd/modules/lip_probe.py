@@ -41,7 +41,9 @@ class LipProbe(nn.Module):
     def learn(self, z: Tensor, clip: Clip) -> None:
         """The clip's own latents [B, T, C, h, w]."""
         known = clip.mouth_open.isfinite() & clip.motion_known[:, None]
-        features, opening = self.features(z, clip)[known], clip.mouth_open[known]
+        # Unknown frames become zeros, which add nothing: shapes stay the same, for compilers.
+        features = (self.features(z, clip) * known[..., None]).flatten(0, 1)
+        opening = torch.where(known, clip.mouth_open, 0.0).flatten()
         self.squares += devices.mean(features.T @ features)
         self.products += devices.mean(features.T @ opening)
 
