@@ -29,11 +29,11 @@ class Stage(L.LightningModule):
 
     pictures = False
     added: set[str] = frozenset()
-    helper: nn.Module | None = None
 
     def __init__(self, net: nn.Module, loss, optimizer: Callable[[Iterable], torch.optim.Optimizer]):
         super().__init__()
         self.net, self.loss, self.make_optimizer = net, loss, optimizer
+        self.helper: nn.Module | None = None
         object.__setattr__(self, "frozen", {})
 
     def hold_frozen(self, **nets: nn.Module | None) -> None:

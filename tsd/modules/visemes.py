@@ -33,7 +33,8 @@ class VisemeModule(Stage):
         if lips <= 0 or phonemes < 0:
             raise ValueError(f"stage.module: lips must be above 0 and phonemes 0 or more, got {lips} and {phonemes}")
         self.phonemes = phonemes
-        self.helper = nn.Conv1d(net.to_visemes.in_channels, len(PHONEMES), 1) if phonemes else None
+        if phonemes:
+            self.helper = nn.Conv1d(net.to_visemes.in_channels, len(PHONEMES), 1)
         weights = torch.tensor([lips if name in LIPS else 1.0 for name in VISEMES])
         self.register_buffer("weights", weights, persistent=False)
 
