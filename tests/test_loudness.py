@@ -14,7 +14,9 @@ from tsd.media.loudness import MEMORY, QUIET, RANGE, band_levels, relative_loudn
 from tsd.modules.lip_probe import LipProbe
 from tsd.nets.denoiser import Denoiser
 from tsd.nets.visemes import VisemeNet
+from tsd.prepare import work
 from tsd.prepare.drawn.acting import MOUTH, USUAL, mouth_track
+from tsd.prepare.settings import Settings
 from tsd.runtime.hearing import Hearing, hear
 
 
@@ -149,6 +151,17 @@ def test_recorded_openings_are_stored_where_landmarks_were_read():
     points, boxes, lids = np.random.rand(4, 5, 2), np.random.rand(4, 4), np.ones(4)
     assert "mouth_open" not in face_arrays(points, boxes, lids)
     assert np.allclose(face_arrays(points, boxes, lids, np.arange(4.0))["mouth_open"], np.arange(4))
+
+
+def test_preparation_reads_openings_only_when_it_is_given_landmarks(monkeypatch, tmp_path):
+    class Mesh:
+        def opening(self, picture):
+            return picture.mean() / 255
+
+    monkeypatch.setattr(work, "_face_mesh", lambda path: Mesh())
+    pictures = np.stack([np.full((8, 8, 3), level, np.uint8) for level in (0, 51, 255)])
+    assert work.mouths(pictures, Settings(tmp_path)) is None
+    assert np.allclose(work.mouths(pictures, Settings(tmp_path, landmarks="mesh.tflite")), [0, 0.2, 1])
 
 
 def test_bands_are_means_of_the_log_mel():
