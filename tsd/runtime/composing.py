@@ -8,7 +8,7 @@ photograph. PyTorch, ONNX Runtime, OpenVINO and dubbing share this place; it nee
 import cv2
 import numpy as np
 
-from tsd.media.faces import cut_out, to_pixels
+from tsd.media.faces import to_pixels
 from tsd.media.light import Light
 from tsd.media.mouth_mask import mouth_masks
 from tsd.runtime.canvas import REACH, Canvas
@@ -26,14 +26,13 @@ HOW = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 class Composer:
     """Frames of one canvas. What does not change from frame to frame is computed once.
 
-    resolution: of the decoder. still: only the lower face is made anew, and everything outside it stays as it is in the
-    picture, level for level; else the head moves and takes neck and hair along beyond the square, less and less of
-    them: at REACH from the square nothing moves.
+    resolution: of the decoder. light: the picture's, which the nets saw in usual light. still: only the lower face is
+    made anew, and everything outside it stays as it is in the picture, level for level; else the head moves and takes
+    neck and hair along beyond the square, less and less of them: at REACH from the square nothing moves.
     """
 
-    def __init__(self, canvas: Canvas, resolution: int, still: bool = False):
-        self.canvas, self.margin = canvas, round(REACH * resolution)
-        self.light = Light.of(cut_out(canvas.picture, canvas.to_unit, resolution))
+    def __init__(self, canvas: Canvas, resolution: int, light: Light, still: bool = False):
+        self.canvas, self.light, self.margin = canvas, light, round(REACH * resolution)
         to_grid = to_pixels(canvas.to_unit, resolution)
         to_grid[:, 2] += self.margin
         if still:
