@@ -1,5 +1,6 @@
 """Frames at the photograph's own size: what moves, what stays as it is, and that every way there gives the same."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -192,3 +193,18 @@ def test_dubbed_pictures_are_composed_on_the_videos_own():
     to_unit = np.array([[1 / 80, 0, -0.25], [0, 1 / 80, -0.25]])
     made = Composer(picture_canvas(picture, to_unit, POINTS), SIDE, Light(), still=True)(*parts(1))[0]
     assert made.shape == (120, 120, 3) and np.array_equal(made[:30], picture[:30, :120])
+
+
+@pytest.mark.parametrize("size", [64, 200])
+def test_a_square_that_begins_with_a_cell_is_enlarged_as_any_other(size):
+    """By resizing instead of a warp: the same frames, but for the square's rim."""
+    canvas = canvas_of(photograph(), in_pixels(), size, "face", SIDE)
+    quick = Composer(canvas, SIDE, Light())
+    assert quick.cells == (slice(8, 8 + SIDE), slice(8, 8 + SIDE))
+    slow = Composer(canvas, SIDE, Light())
+    slow.cells = None
+    change, offsets = (cv2.GaussianBlur(part[0], (0, 0), 2)[None] for part in parts(1))
+    a, b = (composer(change, offsets)[0, 8:-8, 8:-8].astype(int) for composer in (quick, slow))
+    assert np.abs(a - b).mean() < 1 and np.abs(a - b).max() <= 6
+    turned = canvas_of(photograph(), in_pixels(roll=0.7), "native", "picture", SIDE)
+    assert Composer(turned, SIDE, Light()).cells is None

@@ -46,7 +46,7 @@ class Composer:
         self.corner, self.size = (left, top), (right - left, bottom - top)
         self.to_grid = to_grid.copy()
         self.to_grid[:, 2] += to_grid[:, :2] @ self.corner
-        self.cells = whole_cells(self.to_grid, self.size)
+        self.cells = whole_cells(self.to_grid, self.size, len(moved))
         self.to_pixels = np.linalg.inv(canvas.to_unit[:, :2]).T.astype(np.float32)
         """From offsets in units of the square to those in pixels of the canvas."""
         self.here = np.stack(np.meshgrid(np.arange(left, right), np.arange(top, bottom)), -1).astype(np.float32)
@@ -98,9 +98,9 @@ class Composer:
         return cv2.warpAffine(field, self.to_grid, self.size, flags=HOW, borderMode=cv2.BORDER_CONSTANT)
 
 
-def whole_cells(to_grid: np.ndarray, size: tuple[int, int]) -> tuple[slice, slice] | None:
-    """Rows and columns of the grid that a region of ``size`` (width, height) covers exactly, by ``to_grid`` [2, 3] from
-    its pixels; None where it is turned or begins or ends inside a cell."""
+def whole_cells(to_grid: np.ndarray, size: tuple[int, int], side: int) -> tuple[slice, slice] | None:
+    """Rows and columns of a grid of ``side`` x ``side`` cells that a region of ``size`` (width, height) covers exactly,
+    by ``to_grid`` [2, 3] from its pixels; None where it is turned, or begins or ends inside a cell or outside."""
     if abs(to_grid[0, 1]) > 1e-9 or abs(to_grid[1, 0]) > 1e-9:
         return None
     scale = to_grid.diagonal()
@@ -109,6 +109,8 @@ def whole_cells(to_grid: np.ndarray, size: tuple[int, int]) -> tuple[slice, slic
     if np.abs([begin - np.rint(begin), end - np.rint(end)]).max() > 1e-6:
         return None
     (left, top), (right, bottom) = np.rint([begin, end]).astype(int)
+    if min(left, top) < 0 or max(right, bottom) > side:
+        return None
     return slice(top, bottom), slice(left, right)
 
 
