@@ -1,5 +1,6 @@
 """Frames at the photograph's own size: what moves, what stays as it is, and that every way there gives the same."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -37,7 +38,7 @@ def parts(frames: int = 2, side: int = SIDE, size: float = 0.3) -> tuple[np.ndar
 @pytest.mark.parametrize("frame", ["picture", "face"])
 def test_where_nothing_is_said_nothing_changes(frame, still, roll):
     canvas = canvas_of(photograph(), in_pixels(roll=roll), "native", frame, SIDE)
-    frames = Composer(canvas, SIDE, still)(*(0 * part for part in parts()))
+    frames = Composer(canvas, SIDE, Light(), still)(*(0 * part for part in parts()))
     left, top, right, bottom = canvas.shown
     assert frames.shape == (2, *canvas.size, 3)
     assert np.array_equal(frames[1], canvas.picture[top:bottom, left:right])
@@ -47,7 +48,7 @@ def test_where_nothing_is_said_nothing_changes(frame, still, roll):
 def test_a_still_head_leaves_everything_outside_the_lower_face_as_it_is(roll):
     picture = photograph()[:, :200]
     points = in_pixels(roll=roll)
-    made = Composer(canvas_of(picture, points, "native", "picture", SIDE), SIDE, still=True)(*parts())[0]
+    made = Composer(canvas_of(picture, points, "native", "picture", SIDE), SIDE, Light(), still=True)(*parts())[0]
     eyes, mouth = points[:2].mean(0), points[3:].mean(0)
     unit, down = np.linalg.norm(mouth - eyes), (mouth - eyes) / np.linalg.norm(mouth - eyes)
     y, x = np.mgrid[:230, :200]
@@ -61,14 +62,14 @@ def test_a_still_head_leaves_everything_outside_the_lower_face_as_it_is(roll):
 
 def test_a_moving_head_leaves_the_background_and_the_edges():
     picture, (change, offsets) = photograph(400, 400), parts()
-    made = Composer(canvas_of(picture, in_pixels(120, (140, 140)), "native", "picture", SIDE), SIDE)(
+    made = Composer(canvas_of(picture, in_pixels(120, (140, 140)), "native", "picture", SIDE), SIDE, Light())(
         change, offsets + 0.05
     )[0]
     changed = (made != picture).any(-1)
     assert not changed[:100].any() and not changed[:, :100].any() and not changed[300:].any()
     assert changed[140:260, 140:260].mean() > 0.9 and changed[120:138, 140:260].mean() > 0.5  # beyond the square, too
     tight = canvas_of(picture[140:260, 140:260], in_pixels(120, (0, 0)), "native", "picture", SIDE)
-    edge = Composer(tight, SIDE)(0 * change, 0 * offsets + 0.06)[0].astype(int)
+    edge = Composer(tight, SIDE, Light())(0 * change, 0 * offsets + 0.06)[0].astype(int)
     assert np.abs(edge[0] - tight.picture[0]).mean() < 12 > np.abs(edge[:, 0] - tight.picture[:, 0]).mean()
     assert np.abs(edge[40:80, 40:80] - tight.picture[40:80, 40:80]).mean() > 30
 
@@ -82,7 +83,7 @@ def test_offsets_are_units_of_the_square_at_every_size_and_turn():
     for roll in (0.0, 0.7):
         points = in_pixels(120, (140, 140), roll)
         canvas = canvas_of(picture.astype(np.uint8), points, "native", "picture", SIDE)
-        made = Composer(canvas, SIDE)(change, offsets)
+        made = Composer(canvas, SIDE, Light())(change, offsets)
         step = np.linalg.inv(framing(points)[:, :2]) @ [0.1, 0]
         found = (made[0, 190:210, 190:210].astype(float) - picture[190:210, 190:210]).mean((0, 1))
         np.testing.assert_allclose(found[:2], step * 0.5, atol=0.7)
@@ -95,7 +96,7 @@ def test_at_the_decoders_size_frames_are_the_decoders():
     seen = vae.appearance(to_frames(picture)[None])
     change, offsets = vae.changes(z, seen)
     canvas = face_canvas(picture, np.array([[1 / SIDE, 0, 0], [0, 1 / SIDE, 0]]), POINTS, SIDE)
-    composer = Composer(canvas, SIDE)
+    composer = Composer(canvas, SIDE, Light())
     composer.moved[:], composer.painted[:] = 1, np.pad(np.ones((SIDE, SIDE, 1)), ((8, 8), (8, 8), (0, 0)))
     ours = composer(change.movedim(1, -1).numpy(), offsets.numpy()).astype(int)
     theirs = (vae.decode(z, seen).movedim(1, -1).numpy() + 1) * 127.5
@@ -129,7 +130,7 @@ def test_a_canvas_is_read_as_it_was_written():
     read = Canvas.of_arrays(canvas.arrays())
     assert read.shown == canvas.shown and np.array_equal(read.picture, canvas.picture)
     np.testing.assert_allclose(read.photograph, canvas.photograph)
-    assert np.array_equal(Composer(read, SIDE)(*parts()), Composer(canvas, SIDE)(*parts()))
+    assert np.array_equal(Composer(read, SIDE, Light())(*parts()), Composer(canvas, SIDE, Light())(*parts()))
 
 
 @pytest.mark.parametrize(
@@ -179,8 +180,31 @@ def test_dark_and_colourless_photographs_get_a_mouth_in_their_own_light():
     assert grey.colour == 0 and np.ptp(grey.own(change), axis=-1).max() < 1e-6
 
 
+def test_what_is_painted_keeps_to_the_light_of_its_picture():
+    canvas = canvas_of(photograph(), in_pixels(), "native", "picture", SIDE)
+    change, offsets = parts(1)
+    made = [Composer(canvas, SIDE, light, still=True)(change, 0 * offsets)[0] for light in (Light(), Light(gain=4.0))]
+    full, dark = (np.abs(frame.astype(float) - canvas.picture).sum() for frame in made)
+    assert dark / full == pytest.approx(0.25, abs=0.05)
+
+
 def test_dubbed_pictures_are_composed_on_the_videos_own():
     picture = photograph(120, 121)
     to_unit = np.array([[1 / 80, 0, -0.25], [0, 1 / 80, -0.25]])
-    made = Composer(picture_canvas(picture, to_unit, POINTS), SIDE, still=True)(*parts(1))[0]
+    made = Composer(picture_canvas(picture, to_unit, POINTS), SIDE, Light(), still=True)(*parts(1))[0]
     assert made.shape == (120, 120, 3) and np.array_equal(made[:30], picture[:30, :120])
+
+
+@pytest.mark.parametrize("size", [64, 200])
+def test_a_square_that_begins_with_a_cell_is_enlarged_as_any_other(size):
+    """By resizing instead of a warp: the same frames, but for the square's rim."""
+    canvas = canvas_of(photograph(), in_pixels(), size, "face", SIDE)
+    quick = Composer(canvas, SIDE, Light())
+    assert quick.cells == (slice(8, 8 + SIDE), slice(8, 8 + SIDE))
+    slow = Composer(canvas, SIDE, Light())
+    slow.cells = None
+    change, offsets = (cv2.GaussianBlur(part[0], (0, 0), 2)[None] for part in parts(1))
+    a, b = (composer(change, offsets)[0, 8:-8, 8:-8].astype(int) for composer in (quick, slow))
+    assert np.abs(a - b).mean() < 1 and np.abs(a - b).max() <= 6
+    turned = canvas_of(photograph(), in_pixels(roll=0.7), "native", "picture", SIDE)
+    assert Composer(turned, SIDE, Light()).cells is None

@@ -22,12 +22,14 @@ from tqdm import tqdm
 from tsd.clip import to_frames
 from tsd.media.audio import load_audio
 from tsd.media.faces import Landmarks, crop_face, cut_out, find_face, framing, load_picture
+from tsd.media.light import Light
 from tsd.media.mouth_mask import mouth_masks
 from tsd.metrics.facenet import FaceNet
 from tsd.metrics.lpips import lpips_distance, lpips_net
 from tsd.nets.affine import frame_to_reference
 from tsd.runtime.backends import available
 from tsd.runtime.canvas import canvas_of
+from tsd.runtime.composing import Composer
 from tsd.runtime.talker import Talker
 
 STUDY = Path(__file__).resolve().parent
@@ -142,7 +144,10 @@ def smile(talker: Talker, reference: Photograph, target: Photograph, nets: dict)
     z, seen = talker.vae.encode(to_frames(shown)[None]), speaker.appearance.along(maps)
     canvas = canvas_of(reference.picture, reference.points, SIZE, "face", size)
     truth = square(target)
-    made = {"enlarged": enlarge(talker.decode(z, seen))[0], "": talker.compose(z, seen, talker.composer(canvas))[0]}
+    made = {
+        "enlarged": enlarge(talker.decode(z, seen))[0],
+        "": talker.compose(z, seen, Composer(canvas, size, Light()))[0],
+    }
     figures = {}
     left, top = (canvas.points[3:].mean(0) * SIZE - [115, 90]).astype(int)
     region = slice(top, top + 180), slice(left, left + 230)
@@ -164,7 +169,7 @@ def borders(talker: Talker, shot: Photograph, wave: np.ndarray) -> dict[str, flo
     talker.reference = replace(talker.speaker(crop, motion), canvas=canvas)
     found: dict[str, float] = {}
     for name in ("natural", "still"):
-        composer = talker.composer(canvas, still=name == "still")
+        composer = Composer(canvas, talker.vae.resolution, Light(), still=name == "still")
         height, width = canvas.size
         mask = np.maximum(composer.moved, composer.painted)[..., 0]
         grid = composer.to_grid.copy()

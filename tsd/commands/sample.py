@@ -21,6 +21,7 @@ from tsd.media.audio import SAMPLES_PER_FRAME, load_audio
 from tsd.media.sound import Sound
 from tsd.media.video import video_info, write_video
 from tsd.runtime.canvas import FRAMES
+from tsd.runtime.composing import Composer
 from tsd.runtime.dubbing import LENGTHS, Dubbing
 from tsd.runtime.latents_file import Latents
 from tsd.runtime.talker import Talker, check_size
@@ -109,7 +110,7 @@ def decode(talker: Talker, latents: Latents) -> Iterator[np.ndarray]:
     """Frames uint8 [n, H, W, 3] of the latents of an earlier run."""
     with torch.inference_mode():
         appearance = talker.vae.appearance(to_frames(latents.reference)[None])
-    composer = talker.composer(latents.canvas, latents.still)
+    composer = Composer(latents.canvas, talker.vae.resolution, latents.light, latents.still)
     blocks = zip(*(torch.from_numpy(x).split(CHUNK) for x in (latents.z, latents.maps)), strict=True)
     for block, places in tqdm(list(blocks), unit="block", desc="decoding", delay=2):
         yield talker.compose(block, appearance.along(places), composer)
@@ -120,7 +121,9 @@ def kept(talker: Talker, z: np.ndarray, cfg: DictConfig) -> Latents:
     speaker = talker.reference
     cycle = talker.motion_cycle(speaker, cfg.seed, cfg.motion)
     maps = speaker.along(cycle[torch.arange(len(z)) % len(cycle)]).maps.numpy()
-    return Latents(z, to_uint8(speaker.appearance.picture[0]), maps, speaker.canvas, cfg.motion == "still")
+    return Latents(
+        z, to_uint8(speaker.appearance.picture[0]), maps, speaker.canvas, speaker.light, cfg.motion == "still"
+    )
 
 
 def write_face(work: Path, cfg: DictConfig, talker: Talker) -> dict:
@@ -170,10 +173,11 @@ def write_dubbed(work: Path, cfg: DictConfig, talker: Talker) -> dict:
 
 
 def watched(dubbing: Dubbing) -> Iterator[np.ndarray]:
-    """Its pictures, while progress is shown."""
+    """Its pictures, less the last row and column where their number is odd: H.264 knows none such. Shows progress."""
     with tqdm(total=dubbing.num_frames, unit="frame", desc=f"dubbing, {dubbing.steps}", delay=2) as bar:
         for piece in dubbing:
-            yield piece
+            height, width = (size // 2 * 2 for size in piece.shape[1:3])
+            yield piece[:, :height, :width]
             bar.update(len(piece))
 
 

@@ -26,6 +26,10 @@ class Light:
     gain: float = 1.0
     colour: float = 1.0
 
+    def __post_init__(self):
+        if not (1 <= self.gain <= LARGEST_GAIN and 0 <= self.colour <= 1):
+            raise ValueError(f"gain is 1 to {LARGEST_GAIN} and colour 0 to 1, got {self.gain}, {self.colour}")
+
     @classmethod
     def of(cls, face: np.ndarray) -> "Light":
         """Of a framed face uint8 [R, R, 3]."""

@@ -8,7 +8,7 @@ photograph. PyTorch, ONNX Runtime, OpenVINO and dubbing share this place; it nee
 import cv2
 import numpy as np
 
-from tsd.media.faces import cut_out, to_pixels
+from tsd.media.faces import to_pixels
 from tsd.media.light import Light
 from tsd.media.mouth_mask import mouth_masks
 from tsd.runtime.canvas import REACH, Canvas
@@ -26,14 +26,13 @@ HOW = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 class Composer:
     """Frames of one canvas. What does not change from frame to frame is computed once.
 
-    resolution: of the decoder. still: only the lower face is made anew, and everything outside it stays as it is in the
-    picture, level for level; else the head moves and takes neck and hair along beyond the square, less and less of
-    them: at REACH from the square nothing moves.
+    resolution: of the decoder. light: the picture's, which the nets saw in usual light. still: only the lower face is
+    made anew, and everything outside it stays as it is in the picture, level for level; else the head moves and takes
+    neck and hair along beyond the square, less and less of them: at REACH from the square nothing moves.
     """
 
-    def __init__(self, canvas: Canvas, resolution: int, still: bool = False):
-        self.canvas, self.margin = canvas, round(REACH * resolution)
-        self.light = Light.of(cut_out(canvas.picture, canvas.to_unit, resolution))
+    def __init__(self, canvas: Canvas, resolution: int, light: Light, still: bool = False):
+        self.canvas, self.light, self.margin = canvas, light, round(REACH * resolution)
         to_grid = to_pixels(canvas.to_unit, resolution)
         to_grid[:, 2] += self.margin
         if still:
@@ -47,7 +46,7 @@ class Composer:
         self.corner, self.size = (left, top), (right - left, bottom - top)
         self.to_grid = to_grid.copy()
         self.to_grid[:, 2] += to_grid[:, :2] @ self.corner
-        self.cells = whole_cells(self.to_grid, self.size)
+        self.cells = whole_cells(self.to_grid, self.size, len(moved))
         self.to_pixels = np.linalg.inv(canvas.to_unit[:, :2]).T.astype(np.float32)
         """From offsets in units of the square to those in pixels of the canvas."""
         self.here = np.stack(np.meshgrid(np.arange(left, right), np.arange(top, bottom)), -1).astype(np.float32)
@@ -99,9 +98,9 @@ class Composer:
         return cv2.warpAffine(field, self.to_grid, self.size, flags=HOW, borderMode=cv2.BORDER_CONSTANT)
 
 
-def whole_cells(to_grid: np.ndarray, size: tuple[int, int]) -> tuple[slice, slice] | None:
-    """Rows and columns of the grid that a region of ``size`` (width, height) covers exactly, by ``to_grid`` [2, 3] from
-    its pixels; None where it is turned or begins or ends inside a cell."""
+def whole_cells(to_grid: np.ndarray, size: tuple[int, int], side: int) -> tuple[slice, slice] | None:
+    """Rows and columns of a grid of ``side`` x ``side`` cells that a region of ``size`` (width, height) covers exactly,
+    by ``to_grid`` [2, 3] from its pixels; None where it is turned, or begins or ends inside a cell or outside."""
     if abs(to_grid[0, 1]) > 1e-9 or abs(to_grid[1, 0]) > 1e-9:
         return None
     scale = to_grid.diagonal()
@@ -110,6 +109,8 @@ def whole_cells(to_grid: np.ndarray, size: tuple[int, int]) -> tuple[slice, slic
     if np.abs([begin - np.rint(begin), end - np.rint(end)]).max() > 1e-6:
         return None
     (left, top), (right, bottom) = np.rint([begin, end]).astype(int)
+    if min(left, top) < 0 or max(right, bottom) > side:
+        return None
     return slice(top, bottom), slice(left, right)
 
 

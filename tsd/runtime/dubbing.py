@@ -11,9 +11,11 @@ from torch import Tensor
 from tsd.clip import to_frames
 from tsd.media.audio import SAMPLES_PER_FRAME
 from tsd.media.crops import crop, to_units
+from tsd.media.light import Light
 from tsd.media.mouth_mask import mouth_masks
 from tsd.media.timeline import there_and_back_order
 from tsd.runtime.canvas import picture_canvas
+from tsd.runtime.composing import Composer
 from tsd.runtime.driving import DrivingVideo
 from tsd.runtime.hearing import Hearing, heard
 from tsd.runtime.speaking import Known, Speaker, Speaking
@@ -49,6 +51,7 @@ class Dubbing:
 
     def __post_init__(self):
         self.speakers: dict[int, Speaker] = {}
+        self.lights: dict[int, Light] = {}
 
     @property
     def num_left(self) -> int:
@@ -66,9 +69,16 @@ class Dubbing:
             return self.reference
         if span not in self.speakers:
             frame = self.video.best_frame(span)
-            crop = self.video.crop(frame, self.talker.vae.resolution)
+            crop = self.light(span).usual(self.video.crop(frame, self.talker.vae.resolution))
             self.speakers[span] = self.talker.speaker(crop, self.video.motion[frame])
         return self.speakers[span]
+
+    def light(self, span: int) -> Light:
+        """One for all frames of a span, so that it does not flicker."""
+        if span not in self.lights:
+            frame = self.video.best_frame(span)
+            self.lights[span] = Light.of(self.video.crop(frame, self.talker.vae.resolution))
+        return self.lights[span]
 
     def __iter__(self) -> Iterator[np.ndarray]:
         talker, video = self.talker, self.video
@@ -94,19 +104,24 @@ class Dubbing:
         """The pictures ``shown``, which are the frames ``numbers`` of the video, with the mouth of windows ``part``."""
         talker, video, size = self.talker, self.video, self.talker.vae.resolution
         faces = np.stack([crop(p, video.squares[i], size) for p, i in zip(shown, numbers, strict=True)])
-        masks = mouth_masks(video.points[numbers], size)
+        masks, light = mouth_masks(video.points[numbers], size), self.light(int(video.spans[numbers[0]]))
         with torch.inference_mode():
-            seen = talker.vae.appearance(to_frames(faces))
+            seen = talker.vae.appearance(to_frames(light.usual(faces)))
         known = Known(seen.latent, latent_masks(masks, talker.vae.latent_size))
         # Each frame is its own reference for the decoder: everything but the mouth is already in place.
         parts = talker.changes(speaking(part, motion, known=known), seen)
-        return np.stack([self.composed(*given) for given in zip(shown, numbers, *parts, strict=True)])
+        return np.stack([self.composed(light, *given) for given in zip(shown, numbers, *parts, strict=True)])
 
-    def composed(self, picture: np.ndarray, number: int, change: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    def composed(
+        self, light: Light, picture: np.ndarray, number: int, change: np.ndarray, offsets: np.ndarray
+    ) -> np.ndarray:
         """A frame uint8 [H, W, 3] of the video with a new lower face."""
         to_unit, points = to_units(self.video.squares[number]), self.video.points[number]
-        composer = self.talker.composer(picture_canvas(picture, to_unit, points), still=True)
-        return composer(change[None], offsets[None])[0]
+        canvas, frame = picture_canvas(picture, to_unit, points), picture.copy()
+        height, width = canvas.size  # even numbers, which a video's need not be
+        composer = Composer(canvas, self.talker.vae.resolution, light, still=True)
+        frame[:height, :width] = composer(change[None], offsets[None])[0]
+        return frame
 
 
 def latent_masks(masks: np.ndarray, size: int) -> Tensor:

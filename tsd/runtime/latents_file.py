@@ -1,28 +1,31 @@
 """Latents on disk (mode e2), with everything that decodes them later to the frames they would have been."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
+from tsd.media.light import Light
 from tsd.runtime.canvas import Canvas
 
 
 @dataclass
 class Latents:
     """``z`` float32 [T, C, h, w], the reference uint8 [R, R, 3] as the nets saw it, where it is in every frame
-    [T, 2, 3], the canvas, and whether the head is still."""
+    [T, 2, 3], the canvas, its light, and whether the head is still."""
 
     z: np.ndarray
     reference: np.ndarray
     maps: np.ndarray
     canvas: Canvas
+    light: Light
     still: bool
 
     def save(self, path: Path) -> None:
         of_canvas = {f"canvas_{name}": value for name, value in self.canvas.arrays().items()}
-        np.savez(path, latents=self.z, reference=self.reference, maps=self.maps, still=self.still, **of_canvas)
+        of_frames = {"latents": self.z, "maps": self.maps, "still": self.still}
+        np.savez(path, reference=self.reference, light=astuple(self.light), **of_frames, **of_canvas)
 
     @classmethod
     def read(cls, path: str, vae) -> "Latents":
@@ -31,6 +34,7 @@ class Latents:
             with np.load(path, allow_pickle=False) as file:
                 arrays = dict(file)
             z, crop, maps, still = (arrays[name] for name in ("latents", "reference", "maps", "still"))
+            light = Light(*arrays["light"].tolist())
             of_canvas = {name.removeprefix("canvas_"): value for name, value in arrays.items()}
             canvas = Canvas.of_arrays(of_canvas)
         except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, BadZipFile) as error:
@@ -50,4 +54,4 @@ class Latents:
             raise ValueError(
                 f"latents={path}: its maps must be finite float32 [{len(z)}, 2, 3], got {maps.dtype} {list(maps.shape)}"
             )
-        return cls(z, crop, maps, canvas, bool(still.any()))
+        return cls(z, crop, maps, canvas, light, bool(still.any()))

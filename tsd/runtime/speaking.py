@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from tsd.diffusion import Schedule, advance
+from tsd.media.light import Light
 from tsd.nets.affine import frame_to_reference
 from tsd.nets.denoiser import Condition, FrameFeatures, Reference
 from tsd.nets.vae import Appearance
@@ -22,6 +23,8 @@ class Speaker:
     known: bool
     reference: Reference
     canvas: Canvas | None = None
+    light: Light = Light()
+    """Of the picture; the nets see it in usual light."""
 
     @property
     def latent(self) -> Tensor:

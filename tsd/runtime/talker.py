@@ -21,7 +21,7 @@ from tsd.media.suitability import concerns
 from tsd.nets.denoiser import Condition
 from tsd.nets.vae import Appearance
 from tsd.runtime import loading
-from tsd.runtime.canvas import FRAMES, LARGEST_FACE, Canvas, canvas_of
+from tsd.runtime.canvas import FRAMES, LARGEST_FACE, canvas_of
 from tsd.runtime.composing import Composer
 from tsd.runtime.driving import DrivingVideo
 from tsd.runtime.dubbing import LENGTHS, Dubbing, common_length, speech_of
@@ -102,8 +102,10 @@ class Talker:
         for concern in concerns(picture, found):
             log.warning("%s: %s", name, concern)
         crop, motion = crop_face(picture, found, self.vae.resolution)
-        speaker = self.speaker(Light.of(crop).usual(crop), motion)
-        return replace(speaker, canvas=canvas_of(picture, found.points, size, frame, self.vae.resolution))
+        light = Light.of(crop)
+        speaker = self.speaker(light.usual(crop), motion)
+        canvas = canvas_of(picture, found.points, size, frame, self.vae.resolution)
+        return replace(speaker, canvas=canvas, light=light)
 
     @property
     def look_ahead_ms(self) -> float:
@@ -287,12 +289,8 @@ class Talker:
         """Latents [T, C, h, w] and maps [T, 2, 3] -> the frames uint8 [T, H, W, 3] of a stream of this speaker."""
         if speaker.canvas is None:
             return lambda z, maps: self.decode(z, speaker.appearance.along(maps))
-        composer = self.composer(speaker.canvas, still=motion == "still")
+        composer = Composer(speaker.canvas, self.vae.resolution, speaker.light, still=motion == "still")
         return lambda z, maps: self.compose(z, speaker.appearance.along(maps), composer)
-
-    def composer(self, canvas: Canvas, still: bool = False) -> Composer:
-        """Of frames on a canvas, by these nets."""
-        return Composer(canvas, self.vae.resolution, still)
 
     def compose(self, z: Tensor, appearance: Appearance, composer: Composer) -> np.ndarray:
         """Latents [T, C, h, w] of a speaker of this appearance -> frames uint8 [T, H, W, 3] of the canvas."""
