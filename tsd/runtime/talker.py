@@ -24,7 +24,7 @@ from tsd.media.suitability import concerns
 from tsd.nets.denoiser import Condition
 from tsd.nets.vae import Appearance
 from tsd.runtime import loading
-from tsd.runtime.canvas import FRAMES, LARGEST_FACE, canvas_of
+from tsd.runtime.canvas import FRAMES, LARGEST_FACE, Canvas, canvas_of
 from tsd.runtime.composing import Composer
 from tsd.runtime.driving import DrivingVideo
 from tsd.runtime.dubbing import LENGTHS, Dubbing, common_length, speech_of
