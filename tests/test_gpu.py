@@ -70,6 +70,7 @@ def test_a_teacher_and_its_validation(pretended):
     parts = nets()
     common = {name: parts[name] for name in ("vae", "identity", "sync_loss")}
     module = TeacherModule(parts["teacher"], EVERY_TERM, None, schedule=SCHEDULES["k2"], **common)
+    module.lip_probe.to("cuda")  # Lightning moves the whole module
     assert_on_gpu(module.step_losses(bytes_on_gpu()))
     module.log = lambda *_, **__: None
     module.eval()
@@ -85,6 +86,7 @@ def test_a_student_in_both_phases(pretended, phase):
     parts = nets()
     common = {name: parts[name] for name in ("vae", "identity", "sync_loss", "teacher")}
     module = StudentModule(parts["student"], EVERY_TERM, None, schedule=SCHEDULES["k2"], schedules=SCHEDULES, **common)
+    module.lip_probe.to("cuda")
     assert_on_gpu(getattr(module, phase)(bytes_on_gpu()))
 
 

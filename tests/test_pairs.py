@@ -262,7 +262,8 @@ def test_a_folder_against_itself_is_perfect_in_plain_numbers(folders, tmp_path):
     assert row["psnr_db"] == 100 and row["ssim"] == pytest.approx(1) and row["mouth_r"] == pytest.approx(1)
     assert all(value == 1 for name, value in row.items() if name.endswith("_ratio"))
     assert row["fvd"] == pytest.approx(0, abs=1e-9) and any("100 dB" in note for note in found["notes"])
-    assert all(np.isfinite(value) for value in row.values())
+    unknown = {name for name, value in row.items() if not np.isfinite(value)}
+    assert all(name.startswith("lips") for name in unknown), "only people's lips are unknown: these are discs"
 
 
 def test_a_single_pair_has_no_control_of_another_video(folders, tmp_path):

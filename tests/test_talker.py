@@ -149,7 +149,8 @@ def test_samples_that_are_no_numbers_are_silence(wrong):
     hurt, silent = wave.copy(), wave.copy()
     hurt[3000:3100], silent[3000:3100] = wrong, 0
     made = np.concatenate(list(t.stream(np.split(hurt, [2500, 3050, 7000]))))
-    assert np.array_equal(made, np.concatenate(list(t.stream([silent]))))
+    expected = np.concatenate(list(t.stream([silent])))
+    assert made.shape == expected.shape and np.abs(made.astype(int) - expected).max() <= 1
 
 
 def test_motion_is_natural_from_the_speakers_own_or_still():

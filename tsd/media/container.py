@@ -72,7 +72,9 @@ def decode_pictures(container, path: str | Path) -> Iterator[av.VideoFrame]:
                 yield frame
     except av.error.FFmpegError as error:
         if whole:
-            raise ValueError(f"{path}: the video is broken at {time:.2f} s; write or copy it again") from error
+            raise ValueError(
+                f"{path}: the video is broken at {time:.2f} s; copy it again, or remove it and prepare again"
+            ) from error
     if not made:
         raise ValueError(f"{path}: the video holds no picture that can be decoded; write or copy it again")
     # Only containers that count their pictures have one in each packet; some codecs send packets that show none.

@@ -11,8 +11,8 @@ SMALL = 96
 """Pixels across the face's square below which a picture counts as small: three quarters of what nets work with."""
 
 FLAT = 0.025
-"""Std of a mouth's luminance from top to bottom, over its mean, below which no lips are seen. Our choice: the lowest of
-134 photographs of people is 0.05."""
+"""Std of a mouth's luminance from top to bottom, over its mean, below which no lips are seen. Our choice, not
+calibrated on photographs."""
 
 
 def concerns(image: np.ndarray, face: Landmarks) -> list[str]:
