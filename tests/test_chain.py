@@ -79,7 +79,7 @@ def calls(monkeypatch):
 
 def miniature(out: Path, *more: str) -> DictConfig:
     """The demo with 8 people who speak for 2 seconds, and nets that fit a thimble."""
-    cfg = composed("chain/demo", [f"out={out}", *more])
+    cfg = composed("chain/demo", [f"out={out}", "threads=1", *more])
     people = ["source.num_identities=8", "source.clips_per_identity=1", "source.seconds=2.0"]
     cfg.corpora.corpus = ["source=synthetic", *people, "val_ratio=0.25", "test_ratio=0.25"]
     cfg.overrides = SMALL
@@ -153,7 +153,8 @@ def test_the_sample_is_in_step_with_the_speech(chain, tmp_path):
     video, sound = chain.out / "sample.mp4", load_audio(chain.out / "speech.wav")
     info = video_info(video)
     assert info.num_frames == -(-len(sound) // 640) and info.fps == 25 and info.has_audio
-    assert np.array(Image.open(chain.out / "reference.png")).shape == (info.height, info.width, 3) == (32, 32, 3)
+    # A reference that is smaller than what nets and codecs work with is enlarged, whole.
+    assert Image.open(chain.out / "reference.png").size == (32, 32) and info.height == info.width >= 32
     heard = load_audio(video)[: len(sound)]
     assert np.corrcoef(heard, sound[: len(heard)])[0, 1] > 0.9
 
@@ -299,6 +300,10 @@ def test_the_same_seed_trains_the_same_weights(chain, tmp_path, stage):
     again = checkpoint.load(train.run(stage_config(chain, stage, tmp_path / "again", *cached)), stage).state_dict()
     other_seed = stage_config(chain, stage, tmp_path / "other", "seed=1", *cached)
     other = checkpoint.load(train.run(other_seed), stage).state_dict()
+    made = [
+        json.loads((folder / "run.json").read_text())["values"] for folder in (chain.out / stage, tmp_path / "again")
+    ]
+    assert made[0] == made[1]
     assert all(torch.equal(again[name], value) for name, value in first.items())
     assert any(not torch.equal(other[name], value) for name, value in first.items())
 

@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -343,7 +344,7 @@ def test_repeated_frames_are_no_cuts(people, tmp_path, every):
     scene = [np.roll(frame, round(24 * np.sin(i / 4)), 1) for i, frame in enumerate(people.scene()[:36])]
     video = DrivingVideo.read(encode(tmp_path / "low.mp4", [scene[i // every * every] for i in range(36)]))
     assert (video.spans == 0).all()
-    low = DrivingVideo.read(encode(tmp_path / "rate.mp4", scene[::every], None, 25 / every))
+    low = DrivingVideo.read(encode(tmp_path / "rate.mp4", scene[::every], None, Fraction(25, every)))
     assert (low.spans == 0).all() and len(low) == 36
 
 
