@@ -21,7 +21,7 @@ def portraits(tmp_path_factory):
     """Frames of two drawn people, uint8 [160, 160, 3]: framed as every model here is trained on."""
     root = tmp_path_factory.mktemp("people")
     make_corpus(root, num_identities=2, clips_per_identity=1, seconds=1.0, size=160, seed=0, workers=1)
-    return [read_frames(video, [6])[0] for video in sorted(root.rglob("*.mp4"))]
+    return [read_frames(video, [9])[0] for video in sorted(root.rglob("*.mp4"))]
 
 
 def _middles(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
