@@ -7,10 +7,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DELETE_ON_ERROR:
 STAGES := $(patsubst conf/stage/%.yaml,%,$(wildcard conf/stage/*.yaml))
 CHAINS := $(patsubst conf/chain/%.yaml,%,$(wildcard conf/chain/*.yaml))
-.PHONY: help setup demo release chain schedules test test-all lint prepare sweep experiment wandb-sync notebooks evaluate sample talk bench bench-data \
+.PHONY: help setup demo release chain schedules test test-all lint prepare sweep experiment wandb-sync notebooks evaluate sample talk verify bench bench-data \
 	export publish quality paper readme clean
 # Programs read what a user types here from the environment: neither make nor a shell takes it for code.
-$(foreach name,REF AUDIO VIDEOS NAME WEIGHTS,$(eval override export $(name) := $$(value $(name))))
+$(foreach name,REF AUDIO VIDEO VIDEOS NAME WEIGHTS CONSENT,$(eval override export $(name) := $$(value $(name))))
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z%_-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -76,9 +76,13 @@ sample: $(INSTALLED)  ## make a face speak: REF=face.png AUDIO=speech.wav
 	@test -n "$$REF" && test -n "$$AUDIO" || { echo "error: make sample REF=face.png AUDIO=speech.wav ARGS=..."; exit 2; }
 	$(PY) -m tsd.commands.sample 'reference=$${oc.env:REF}' 'audio=$${oc.env:AUDIO}' $(ARGS)
 
-talk: $(INSTALLED)  ## the same with the weights that the repository carries: REF=photo.jpg AUDIO=voice.wav [WEIGHTS=drawn]
+talk: $(INSTALLED)  ## the same with the weights that the repository carries: REF=photo.jpg AUDIO=voice.wav [WEIGHTS=drawn] [CONSENT='She agreed.']
 	@test -n "$$REF" && test -n "$$AUDIO" || { echo "error: make talk REF=photo.jpg AUDIO=voice.wav"; exit 2; }
-	$(PY) -m tsd.commands.sample "weights=$${WEIGHTS:-people}" 'reference=$${oc.env:REF}' 'audio=$${oc.env:AUDIO}' $(ARGS)
+	$(PY) -m tsd.commands.sample "weights=$${WEIGHTS:-people}" 'reference=$${oc.env:REF}' 'audio=$${oc.env:AUDIO}' 'consent=$${oc.env:CONSENT,null}' $(ARGS)
+
+verify: $(INSTALLED)  ## say where a video or picture comes from, by its manifest and its mark: VIDEO=sample.mp4
+	@test -n "$$VIDEO" || { echo "error: make verify VIDEO=sample.mp4"; exit 2; }
+	$(PY) -m tsd.commands.verify "$$VIDEO"
 
 bench: $(INSTALLED)  ## what a trained chain costs, counted and timed: outputs/bench
 	$(PY) -m tsd.commands.bench $(ARGS)

@@ -27,3 +27,9 @@ def one_thread():
     """Entry points set the number of threads, and sums over another number of threads differ in their last bits."""
     yield
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_signing_key(tmp_path_factory, monkeypatch):
+    """Tests leave no key in the home of whoever runs them."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "config"))

@@ -4,6 +4,7 @@ other words: ``start=driving video=clip.mp4 audio=speech.wav``."""
 import json
 import logging
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 import hydra
@@ -11,13 +12,17 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
 from tsd.clip import FPS, to_frames, to_uint8
 from tsd.commands.compose import CONF
 from tsd.commands.errors import user_errors
+from tsd.media import credentials
 from tsd.media.atomic import filling
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio
+from tsd.media.label import TEXT, labelled
+from tsd.media.provenance import NO_CONSENT, Origin, consent_of, sign
 from tsd.media.sound import Sound
 from tsd.media.video import video_info, write_video
 from tsd.runtime.canvas import FRAMES
@@ -57,7 +62,7 @@ def check(cfg: DictConfig) -> None:
     """All bad arguments in one error."""
     wrong = [f"{key}={cfg[key]}: must be one of {', '.join(c)}" for key, c in CHOICES.items() if cfg[key] not in c]
     if not wrong:
-        wrong = impossible(cfg)
+        wrong = impossible(cfg) + unsaid(cfg)
         try:
             check_size(cfg.size, cfg.frame)
         except ValueError as error:
@@ -82,6 +87,17 @@ def impossible(cfg: DictConfig) -> list[str]:
     return wrong
 
 
+def unsaid(cfg: DictConfig) -> list[str]:
+    """What is wrong with consent, mark, label and signing key."""
+    wrong = [f"{key}={cfg[key]}: must be true or false" for key in ("mark", "label") if not isinstance(cfg[key], bool)]
+    for judge, given in ((consent_of, [cfg.consent]), (credentials.load, [cfg.signing.key, cfg.signing.certificate])):
+        try:
+            judge(*given)
+        except (ValueError, OSError) as error:
+            wrong.append(str(error))
+    return wrong
+
+
 def load(cfg: DictConfig) -> Talker:
     """The talker of ``cfg.export`` where that is given, else of ``cfg.weights``; says who computes what."""
     speaking = ("vae", "visemes", "student") if cfg.start == "driving" else ("vae", "visemes", "student", "motion")
@@ -90,6 +106,7 @@ def load(cfg: DictConfig) -> Talker:
     if not cfg.export:
         releases.check(weights)
     talker = Talker.load(cfg.export or weights, cfg.backend)
+    talker.marked = cfg.mark
     log.info("computed by %s", ", ".join(f"{backend} ({stage})" for stage, backend in talker.backends.items()))
     return talker
 
@@ -97,7 +114,7 @@ def load(cfg: DictConfig) -> Talker:
 def speak(cfg: DictConfig, talker: Talker) -> Iterator[np.ndarray]:
     """Frames uint8 [n, H, W, 3], or with mode=e2 latents [n, C, h, w], of the reference speaking the audio."""
     wave = load_audio(cfg.audio)
-    talker.set_reference(cfg.reference, cfg.size, cfg.frame)
+    talker.set_reference(cfg.reference, cfg.size, cfg.frame, cfg.consent)
     num_frames = -(-len(wave) // SAMPLES_PER_FRAME)
     with tqdm(total=num_frames, unit="frame", desc=f"speaking, {steps_of(cfg)}", delay=2) as bar:
         for piece in talker.stream([wave], steps_of(cfg), CHUNK, cfg.seed, cfg.mode, cfg.motion, cfg.start):
@@ -105,14 +122,16 @@ def speak(cfg: DictConfig, talker: Talker) -> Iterator[np.ndarray]:
             yield piece
 
 
-def decode(talker: Talker, latents: Latents) -> Iterator[np.ndarray]:
+def decode(talker: Talker, latents: Latents, cfg: DictConfig) -> Iterator[np.ndarray]:
     """Frames uint8 [n, H, W, 3] of the latents of an earlier run."""
     with torch.inference_mode():
         appearance = talker.vae.appearance(to_frames(latents.reference)[None])
+    talker.consent = consent_of(cfg.consent)
+    marking = talker.marking(appearance, steps_of(cfg), cfg.seed, latents.canvas)
     composer = talker.composer(latents.canvas, latents.still)
     blocks = zip(*(torch.from_numpy(x).split(CHUNK) for x in (latents.z, latents.maps)), strict=True)
     for block, places in tqdm(list(blocks), unit="block", desc="decoding", delay=2):
-        yield talker.compose(block, appearance.along(places), composer)
+        yield marking(talker.compose(block, appearance.along(places), composer))
 
 
 def kept(talker: Talker, z: np.ndarray, cfg: DictConfig) -> Latents:
@@ -130,22 +149,47 @@ def write_face(work: Path, cfg: DictConfig, talker: Talker) -> dict:
         kept(talker, z, cfg).save(work / "latents.npz")
         number = len(z)
     else:
-        pieces = decode(talker, Latents.read(cfg.latents, talker.vae)) if cfg.mode == "decode" else speak(cfg, talker)
-        folder = work / "frames" if cfg.png else None
-        write_video(work / "sample.mp4", kept_as_png(pieces, folder), Sound.of(cfg.audio) if cfg.audio else None)
+        latents = Latents.read(cfg.latents, talker.vae) if cfg.mode == "decode" else None
+        pieces = speak(cfg, talker) if latents is None else decode(talker, latents, cfg)
+        write_signed(work, cfg, talker, pieces, Sound.of(cfg.audio) if cfg.audio else None)
         number = video_info(work / "sample.mp4").num_frames
     keys = ("reference", "audio", "latents", "mode", "start", "motion", "size", "frame", "seed")
     return {key: cfg[key] for key in keys} | {"frames": number}
 
 
-def kept_as_png(pieces: Iterator[np.ndarray], folder: Path | None) -> Iterator[np.ndarray]:
-    """The same frames, of which each becomes a file of the folder, where one is given."""
-    done = 0
+def write_signed(
+    work: Path, cfg: DictConfig, talker: Talker, pieces: Iterator[np.ndarray], sound: Sound | None
+) -> None:
+    """sample.mp4, and frames/ with png=true, each with its manifest; written while frames are made."""
+    first = list(islice(pieces, 1))  # the mark is known once frames are made
+    inputs = {"reference": cfg.reference, "sound": cfg.audio, "video": cfg.video, "latents": cfg.latents}
+    origin, signer = talker.origin(**inputs), credentials.load(cfg.signing.key, cfg.signing.certificate)
+    shown = (labelled_if(cfg, piece) for piece in chain(first, pieces))
+    if cfg.png:
+        shown = kept_as_png(shown, work / "frames", origin, signer)
+    write_video(work / "sample.mp4", shown, sound, comment=origin.sentence)
+    sign(work / "sample.mp4", origin, signer)
+
+
+def labelled_if(cfg: DictConfig, frames: np.ndarray) -> np.ndarray:
+    """The frames, with a visible label where ``label`` is true."""
+    if not cfg.label:
+        return frames
+    return labelled(frames, TEXT) if cfg.consent else labelled(frames, TEXT, NO_CONSENT)
+
+
+def kept_as_png(
+    pieces: Iterator[np.ndarray], folder: Path, origin: Origin, signer: credentials.Credentials
+) -> Iterator[np.ndarray]:
+    """The same frames, of which each becomes a signed file of the folder."""
+    folder.mkdir()
+    note, done = PngInfo(), 0
+    note.add_text("Comment", origin.sentence)
     for piece in pieces:
-        if folder is not None:
-            folder.mkdir(exist_ok=True)
-            for i, frame in enumerate(piece, done):
-                Image.fromarray(frame).save(folder / f"{i:06d}.png", compress_level=PNG_LEVEL)
+        for i, frame in enumerate(piece, done):
+            path = folder / f"{i:06d}.png"
+            Image.fromarray(frame).save(path, compress_level=PNG_LEVEL, pnginfo=note)
+            sign(path, origin, signer)
         done += len(piece)
         yield piece
 
@@ -153,7 +197,8 @@ def kept_as_png(pieces: Iterator[np.ndarray], folder: Path | None) -> Iterator[n
 def write_dubbed(work: Path, cfg: DictConfig, talker: Talker) -> dict:
     """sample.mp4, written while it is made: a video may be long and its pictures large."""
     dubbing = talker.dub(cfg.video, cfg.audio, steps_of(cfg), CHUNK, cfg.seed, cfg.length, cfg.reference, cfg.face)
-    write_video(work / "sample.mp4", watched(dubbing), Sound.of(cfg.audio))
+    talker.consent = consent_of(cfg.consent)
+    write_signed(work, cfg, talker, watched(dubbing), Sound.of(cfg.audio))
     left, fps = dubbing.num_left, dubbing.video.timeline.fps
     if left:
         log.info("%d of %d frames do not show the face and stay as they are", left, dubbing.num_frames)
@@ -186,6 +231,8 @@ def run(cfg: DictConfig) -> Path:
         talker = load(cfg)
         said = (write_dubbed if cfg.start == "driving" else write_face)(work, cfg, talker)
         card = said | {"steps": steps_of(cfg), "fps": FPS, "backends": talker.backends}
+        card |= {"consent": cfg.consent or NO_CONSENT, "label": cfg.label, "weights": talker.weights}
+        card |= {"mark": None if talker.payload is None else f"{talker.payload:08x}"}
         (work / "sample.json").write_text(json.dumps(card, indent=2) + "\n")
     log.info("%d frames (%.1f s) in %s", card["frames"], card["frames"] / FPS, folder)
     return folder

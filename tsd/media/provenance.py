@@ -81,8 +81,9 @@ class Origin:
 
 
 def consent_of(consent: str | None) -> str | None:
-    """A checked sentence. Raises ValueError for one of several lines or of more than LONGEST_CONSENT characters."""
-    if consent is None:
+    """A checked sentence, None for an empty one. Raises ValueError for one of several lines or of more than
+    LONGEST_CONSENT characters."""
+    if consent is None or consent == "":
         return None
     if not isinstance(consent, str) or not consent.strip() or not consent.isprintable():
         raise ValueError(f"consent={consent!r}: must be one sentence, for example 'The person shown agreed on 1 May.'")

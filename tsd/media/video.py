@@ -95,6 +95,7 @@ def write_video(
     audio: np.ndarray | Sound | None = None,
     fps: int | Fraction = FPS,
     keyframe_every: int = 250,
+    comment: str = "",
 ) -> None:
     """Write an mp4: H.264 (yuv420p, crf 18) and, with ``audio``, AAC of its rate and channels.
 
@@ -103,13 +104,14 @@ def write_video(
         audio: float32 [N] in [-1, 1] at 16 kHz, or what ``Sound.of`` says of a file; cut or padded with silence to
             exactly T / fps seconds.
         keyframe_every: frames; few make a window out of the middle quick to read, and the file larger.
+        comment: what the container's metadata say of the file.
 
     The file appears under its name only when it is complete.
     """
     pieces = frames if isinstance(frames, Iterator) else iter([np.asarray(frames)])
     sound = Samples(audio) if isinstance(audio, np.ndarray) else audio
     with replacing(path) as temporary:
-        _encode(str(temporary), _checked(path, pieces), sound, Fraction(fps), keyframe_every)
+        _encode(str(temporary), _checked(path, pieces), sound, Fraction(fps), keyframe_every, comment)
 
 
 def _checked(path: str | Path, pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -129,7 +131,12 @@ def _checked(path: str | Path, pieces: Iterator[np.ndarray]) -> Iterator[np.ndar
 
 
 def _encode(
-    path: str, pieces: Iterator[np.ndarray], sound: Sound | Samples | None, fps: Fraction, keyframe_every: int
+    path: str,
+    pieces: Iterator[np.ndarray],
+    sound: Sound | Samples | None,
+    fps: Fraction,
+    keyframe_every: int,
+    comment: str,
 ) -> None:
     first, count = next(pieces), 0
     with av.open(path, "w", format="mp4") as container:
@@ -137,6 +144,8 @@ def _encode(
         if torch.backends.cpu.get_cpu_capability() == "AVX512":
             # x264's AVX-512 code gives other bits now and then on a busy machine (docs/design/preparation.md)
             options["x264-params"] = "asm=AVX2"
+        if comment:
+            container.metadata["comment"] = comment
         video = container.add_stream("libx264", rate=fps, options=options)
         video.height, video.width, video.pix_fmt = first.shape[1], first.shape[2], "yuv420p"
         track = None if sound is None else _Track(container, sound)

@@ -11,6 +11,7 @@ from torch import Tensor
 from tsd.clip import to_frames
 from tsd.media.audio import SAMPLES_PER_FRAME
 from tsd.media.crops import crop, to_units
+from tsd.media.marking.pattern import UNITS
 from tsd.media.mouth_mask import mouth_masks
 from tsd.media.timeline import there_and_back_order
 from tsd.runtime.canvas import picture_canvas
@@ -74,6 +75,9 @@ class Dubbing:
         talker, video = self.talker, self.video
         motion, schedule = torch.from_numpy(video.motion), talker.schedule(self.steps)
         hearing = Hearing(talker.recogniser, self.chunk)
+        # One mark for the whole video, named after whoever speaks first.
+        unit = float(np.median(video.squares[:, 2])) / UNITS
+        marking = talker.marking(self.speaker(0).appearance, self.steps, self.seed, unit=unit)
         order, pictures, done = there_and_back_order(len(video), self.num_frames), video.frames(), 0
         speaking, before = None, -1
         for windows, _ in heard(hearing, [self.wave], self.chunk):
@@ -86,7 +90,10 @@ class Dubbing:
                     if span >= 0 and span != before:  # nothing of another shot is remembered
                         speaking = Speaking(talker.student, self.speaker(span), schedule, self.seed)
                     before = span
-                    yield np.stack(shown) if span < 0 else self.dub(speaking, part[run], motion[some], some, shown)
+                    made = np.stack(shown)
+                    if span >= 0:
+                        made = self.dub(speaking, part[run], motion[some], some, shown)
+                    yield marking(made, np.stack(shown))
 
     def dub(
         self, speaking: Speaking, part: Tensor, motion: Tensor, numbers: np.ndarray, shown: list[np.ndarray]

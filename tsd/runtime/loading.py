@@ -1,5 +1,6 @@
 """Load the nets of a chain from weights or from an export, for the installed backends."""
 
+import json
 from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ class Nets:
     schedules: dict[str, Schedule] = field(default_factory=dict)
     backends: dict[str, str] = field(default_factory=dict)
     workers: Executor | None = None
+    digest: str = ""
+    """SHA-256 of the export's card, or of the hashes of the weights files."""
 
 
 def weights_in(folder: Path) -> dict[str, Path]:
@@ -75,6 +78,8 @@ def from_weights(weights: Mapping[str, str | Path | None]) -> Nets:
         if weights.get(stage):
             setattr(nets, stage, checkpoint.load(weights[stage], stage))
     nets.backends = {stage: "torch" for stage in EXPORTED if getattr(nets, stage) is not None}
+    hashes = {stage: checkpoint.file_hash(path) for stage, path in sorted(weights.items()) if path}
+    nets.digest = cards.sha256(json.dumps(hashes).encode())
     return nets
 
 
@@ -90,7 +95,8 @@ def from_export(card: Card, backend: str | Mapping[str, str], threads: int) -> N
     workers = ThreadPoolExecutor(callers, "tsd") if callers > 1 else None
     graphs = {stage: EXPORTED[stage](card, name, threads, callers) for stage, name in chosen.items() if name != "torch"}
     nets = {stage: checkpoint.load(path, stage) for stage, path in held.items()}
-    return Nets(**graphs, **nets, schedules=card.schedules, backends=chosen, workers=workers)
+    digest = cards.sha256((card.folder / cards.NAME).read_bytes())
+    return Nets(**graphs, **nets, schedules=card.schedules, backends=chosen, workers=workers, digest=digest)
 
 
 def good_in_int8(card: Card) -> bool:

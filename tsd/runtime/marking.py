@@ -15,12 +15,13 @@ def payload_of(weights: str, reference: np.ndarray, steps: str, seed: int) -> in
 
 
 class Marking:
-    """Marks the frames of one stream, in their order; without a mark they stay as they are."""
+    """Marks the frames of one stream, in their order; without a mark they stay as they are. ``before``: see ``Mark``,
+    of all frames."""
 
-    def __init__(self, mark: Mark | None):
-        self.mark, self.done = mark, 0
+    def __init__(self, mark: Mark | None, before: np.ndarray | None = None):
+        self.mark, self.before, self.done = mark, before, 0
 
     def __call__(self, frames: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
-        """The next frames uint8 [T, H, W, 3]; ``before`` as ``Mark`` takes it."""
+        """The next frames uint8 [T, H, W, 3]; ``before``: of these alone."""
         first, self.done = self.done, self.done + len(frames)
-        return frames if self.mark is None else self.mark(frames, first, before)
+        return frames if self.mark is None else self.mark(frames, first, self.before if before is None else before)

@@ -16,7 +16,10 @@ from tsd.diffusion import Schedule
 from tsd.media.audio import SAMPLES_PER_FRAME, as_samples, load_audio, log_mel
 from tsd.media.faces import crop_face, find_face
 from tsd.media.light import Light
+from tsd.media.marking.embed import Mark
+from tsd.media.marking.pattern import UNITS
 from tsd.media.pictures import load_picture
+from tsd.media.provenance import Origin, consent_of, file_digest
 from tsd.media.suitability import concerns
 from tsd.nets.denoiser import Condition
 from tsd.nets.vae import Appearance
@@ -26,6 +29,7 @@ from tsd.runtime.composing import Composer
 from tsd.runtime.driving import DrivingVideo
 from tsd.runtime.dubbing import LENGTHS, Dubbing, common_length, speech_of
 from tsd.runtime.hearing import Hearing, hear, heard, look_ahead_ms, with_loudness
+from tsd.runtime.marking import Marking, payload_of
 from tsd.runtime.speaking import Speaker, Speaking
 from tsd.runtime.wavefront import Wavefront
 
@@ -54,6 +58,14 @@ class Talker:
     def __init__(self, vae, student, visemes=None, motion=None, schedules: dict[str, Schedule] | None = None):
         self.vae, self.student, self.recogniser, self.motion_bank = vae, student, visemes, motion
         self.schedules = schedules or {}
+        self.weights = ""
+        """SHA-256 of the cards of the weights."""
+        self.marked = True
+        """Whether ``stream``, ``video`` and ``dub`` mark their frames invisibly (docs/responsible-use.md)."""
+        self.payload: int | None = None
+        """Of the last run's mark."""
+        self.consent: str | None = None
+        """What the person on the reference agreed to, in one sentence."""
         self.backends: dict[str, str] = {}
         """{stage: its backend}"""
         self.workers: Executor | None = None
@@ -79,19 +91,24 @@ class Talker:
         """
         nets = loading.load(source, backend, threads)
         talker = cls(nets.vae, nets.student, nets.visemes, nets.motion, nets.schedules)
-        talker.backends, talker.workers = nets.backends, nets.workers
+        talker.backends, talker.workers, talker.weights = nets.backends, nets.workers, nets.digest
         return talker
 
     def set_reference(
-        self, image: str | Path | np.ndarray, size: int | str = "native", frame: str = "picture"
+        self,
+        image: str | Path | np.ndarray,
+        size: int | str = "native",
+        frame: str = "picture",
+        consent: str | None = None,
     ) -> Speaker:
         """The face that ``stream`` and ``video`` let speak: a picture of one person, a file or uint8 [H, W, 3].
 
         size: pixels across the face's square, or ``native``: as many as the picture has (``canvas.LARGEST_FACE`` at
         most). frame: ``picture``, the whole picture with the speaking face in its place; ``face``, the square.
+        consent: what that person agreed to, in one sentence, for ``origin``.
         Raises ValueError or FileNotFoundError where there is no such picture, no face, or several.
         """
-        self.reference = self.face(image, size, frame)
+        self.consent, self.reference = consent_of(consent), self.face(image, size, frame)
         return self.reference
 
     def face(self, image: str | Path | np.ndarray, size: int | str = "native", frame: str = "picture") -> Speaker:
@@ -145,15 +162,16 @@ class Talker:
         maps = speaker.along(cycle).maps
         decode = None if mode == "e2" else self.decoder_of(speaker, motion)
         wavefront = Wavefront(speaking, decode, self.workers)
+        marking = Marking(None) if mode == "e2" else self.marking(speaker.appearance, steps, seed, speaker.canvas)
         for windows, more in heard(hearing, audio, chunk):
             for part in windows.split(chunk) if len(windows) else ():
                 at = (done + torch.arange(len(part))) % len(cycle)
                 done += len(part)
                 made = wavefront.push(part, cycle[at], maps[at], begin, more)
                 if made is not None:
-                    yield made
+                    yield marking(made)
             if not more:
-                yield from wavefront.drain()
+                yield from map(marking, wavefront.drain())
 
     def video(self, audio: str | Path | np.ndarray, steps: str = "k2", chunk: int = 8, **options) -> np.ndarray:
         """All frames uint8 [T, H, W, 3] (mode ``e2``: latents) of a file or float32 [N] at 16 kHz; see ``stream``."""
@@ -189,6 +207,26 @@ class Talker:
         num_frames = common_length(length, speech, len(video))
         speaker = None if reference is None else self.face(reference)
         return Dubbing(self, speaker, video, speech_of(wave, num_frames), num_frames, steps, chunk, seed)
+
+    def marking(
+        self, appearance: Appearance, steps: str, seed: int = 0, canvas: Canvas | None = None, unit: float | None = None
+    ) -> Marking:
+        """Lays the mark of a run over its frames, or leaves them as they are if ``marked`` is false. On a canvas only
+        pixels that are not its picture's change. unit: see ``Mark``; a canvas has its own."""
+        reference = to_uint8(appearance.picture[0])
+        self.payload = payload_of(self.weights, reference, steps, seed) if self.marked else None
+        if self.payload is None:
+            return Marking(None)
+        if canvas is None:
+            return Marking(Mark(self.payload, unit))
+        left, top, right, bottom = canvas.shown
+        return Marking(Mark(self.payload, canvas.side / UNITS), canvas.picture[None, top:bottom, left:right])
+
+    def origin(self, **inputs: str | Path | None) -> Origin:
+        """What the manifest of the last run's file says (``tsd.media.provenance.sign``). inputs: files by what they
+        were, such as reference and sound; their hashes are stored."""
+        given = {name: file_digest(path) for name, path in inputs.items() if path is not None}
+        return Origin(self.weights, given, self.consent, None if self.payload is None else f"{self.payload:08x}")
 
     def require_stream(self) -> None:
         """ValueError where this talker cannot generate frames one after the other."""
