@@ -11,6 +11,7 @@ from tsd.diffusion import Schedule
 from tsd.evaluation.clips.chain import Chain, Portrait, Subject
 from tsd.evaluation.clips.clock import clock
 from tsd.evaluation.clips.instruments import BLOCK, Row, look
+from tsd.media.marking.embed import Mark
 from tsd.runtime.talker import Speaker, Talker
 
 CHUNK = 25
@@ -61,6 +62,13 @@ def generate(
         rows[name] |= {"ms_per_frame": 1000 * seconds / len(video), "fps": len(video) / seconds}
         kept = video if name == main else kept
     return rows, kept
+
+
+@torch.inference_mode()
+def marked(chain: Chain, subject: Subject, video: np.ndarray) -> Row:
+    """The row of generated frames uint8 [T, R, R, 3] with an invisible mark, as a user sees them."""
+    frames = Mark(subject.own_seed)(video)
+    return look(chain.instruments, to_frames(frames), subject.truth)
 
 
 @torch.inference_mode()

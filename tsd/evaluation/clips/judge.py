@@ -16,7 +16,7 @@ from tsd.evaluation.clips.clock import clock
 from tsd.evaluation.clips.controls import controls
 from tsd.evaluation.clips.denoise import denoise
 from tsd.evaluation.clips.follow import follow
-from tsd.evaluation.clips.generate import generate, say_other
+from tsd.evaluation.clips.generate import generate, marked, say_other
 from tsd.evaluation.clips.instruments import FEATURES, OPENED
 from tsd.evaluation.clips.long_run import long_run
 from tsd.evaluation.clips.others_speech import against_others
@@ -120,6 +120,7 @@ class Judge:
         rows = {f"denoise.{name}": row for name, row in denoised.items()}
         spoken, video = generate(chain, subject, plan.schedules, teacher, main)
         rows |= {f"generate.{name}": row for name, row in spoken.items()}
+        rows[f"marked.{main}"] = marked(chain, subject, video)
         wrong_video = say_other(chain, subject, main) if whole else None
         if whole:
             rows |= {f"follow.{name}": row for name, row in follow(chain, subject, plan.schedules).items()}

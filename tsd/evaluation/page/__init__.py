@@ -47,7 +47,7 @@ def chain_page(report: dict, sheet: Image.Image | None) -> str:
     """A chain of weights on held-out clips."""
     statistics = report["statistics"]
     denoise = {name: title(name) for name in statistics if name.startswith("denoise.")}
-    generate = {name: title(name) for name in statistics if name.startswith("generate.")}
+    generate = {name: title(name) for name in statistics if name.startswith(("generate.", "marked."))}
     followed = {name: title(name) for name in statistics if name.startswith("follow.")}
     controls = {name: name.replace("_", " ") for name in CONTROLS}
     same_pose = {name: text for name, text in controls.items() if name != "other_speech"}
@@ -133,6 +133,8 @@ def title(row: str) -> str:
     leaf = row.split(".")[-1]
     if row == "denoise.noisy":
         return "noisy latents"
+    if row.startswith("marked."):
+        return f"student {leaf}, with the invisible mark"
     return f"student {leaf}" if leaf[:1] == "k" and leaf[1:].isdigit() else leaf
 
 

@@ -151,6 +151,7 @@ def to_markdown(report: dict) -> str:
     denoise |= {"denoise.head_unknown.teacher": "teacher, head unknown"}
     denoise |= {f"denoise.head_unknown.{name}": f"student {name}, head unknown" for name in steps}
     generated = {f"generate.{name}": f"student {name}" for name in steps}
+    generated |= {f"marked.{name}": f"student {name}, with the invisible mark" for name in steps}
     if n := statistics.get("generate.teacher", {}).get("temporal_l1", {}).get("n"):
         generated["generate.teacher"] = f"teacher, {n} clips"
     controls = {name: f"*{name.replace('_', ' ')}*" for name in CONTROLS}
