@@ -13,7 +13,7 @@ from tsd.clip import VISEME_PAST, VISEMES, viseme_windows
 from tsd.commands import sample
 from tsd.commands.compose import composed
 from tsd.diffusion import Schedule
-from tsd.media import crops
+from tsd.media import crops, provenance
 from tsd.media.audio import load_audio, write_wav
 from tsd.media.mouth_mask import mouth_masks
 from tsd.media.timeline import read_timeline, resampled_frames, there_and_back_order
@@ -380,6 +380,28 @@ def test_the_command_writes_a_video_with_the_new_sound(given, tmp_path, people):
     assert np.corrcoef(heard[: 29 * 640], noise(30)[: 29 * 640])[0, 1] > 0.9
     source = np.stack(list(resampled_frames(fast, read_timeline(fast))))[:30]
     assert np.abs(read_frames(folder / "sample.mp4")[:, :90].astype(int) - source[:, :90]).mean() < 2  # codec
+    assert card["consent"] == "consent not stated" and len(card["mark"]) == 8 and not card["label"]
+    manifest = provenance.read(folder / "sample.mp4")
+    assert manifest.state == "valid" and manifest.said["mark"] == card["mark"]
+    assert set(manifest.said["inputs"]) == {"video", "sound"} and manifest.said["weights"] == card["weights"]
+
+
+def test_consent_label_and_no_mark_are_recorded(given, tmp_path):
+    plain = run(given, tmp_path / "plain", "mark=false")
+    shown = run(given, tmp_path / "shown", "mark=false", "label=true", "consent='Agreed on 1 May.'", "png=true")
+    card = json.loads((shown / "sample.json").read_text())
+    assert card["mark"] is None and card["label"] and card["consent"] == "Agreed on 1 May."
+    for path in (shown / "sample.mp4", shown / "frames" / "000029.png"):
+        said = provenance.read(path).said
+        assert said["mark"] is None and said["consent"] == "Agreed on 1 May."
+    change = np.abs(read_frames(shown / "sample.mp4").astype(int) - read_frames(plain / "sample.mp4")).max(-1)
+    assert change[:, 200:].max() > 100 and change[:, :120].mean() < 2
+
+
+def test_wrong_words_about_provenance_are_one_error(given, tmp_path):
+    wrong = ["consent=5", "label=maybe", "signing.key=none.pem", "signing.certificate=none.pem"]
+    with pytest.raises(ValueError, match="label=maybe.*consent=5.*none.pem: no such file"):
+        run(given, tmp_path, *wrong)
 
 
 @pytest.mark.parametrize(

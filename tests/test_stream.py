@@ -10,7 +10,9 @@ from fake_talkers import pieces, portrait, talker, wave
 from fakes import SIDE, fake_motion
 
 from tsd.clip import SAMPLE_RATE, VISEMES, viseme_windows
+from tsd.media.marking.embed import LARGEST
 from tsd.nets.visemes import VisemeNet
+from tsd.runtime.canvas import Canvas
 from tsd.runtime.hearing import Hearing, heard, look_ahead_ms
 from tsd.runtime.talker import Talker
 
@@ -203,6 +205,33 @@ def test_memory_does_not_grow():
         sizes.append(len(hearing.wave) + hearing.mel.size + hearing.visemes.numel())
     assert max(sizes[150:]) <= max(sizes[50:150])
     assert len(hearing.visemes) < 10 and hearing.visemes.shape[1] == len(VISEMES)
+
+
+def test_streams_are_marked_unless_it_is_switched_off():
+    t, sound = ready(), wave(8 * 640)
+    plain, latents = t.video(sound), t.video(sound, mode="e2")
+    assert t.payload is None and t.origin().mark is None
+    t.marked, t.weights = True, "ab" * 32
+    marked = t.video(sound)
+    assert (marked != plain).mean() > 0.1 and np.abs(marked.astype(int) - plain).max() <= LARGEST
+    assert np.array_equal(np.concatenate(list(t.stream(pieces(sound, 700), "k2", 3))), marked)
+    assert np.array_equal(t.video(sound, mode="e2"), latents)
+    assert t.payload >> 16 == 0xABAB and t.origin().mark == f"{t.payload:08x}"
+    before, other = t.payload, t.video(sound, seed=1)
+    assert t.payload != before and t.payload >> 16 == 0xABAB and other.shape == marked.shape
+
+
+def test_on_a_canvas_only_what_is_generated_is_marked():
+    picture = np.random.default_rng(1).integers(0, 256, (96, 96, 3), np.uint8)
+    corner = (8, 8, 88, 88)
+    canvas = Canvas(picture, np.eye(2, 3) / 64, np.zeros((5, 2), np.float32), corner, corner)
+    t = ready()
+    t.marked = True
+    frames = picture[None, 8:88, 8:88].copy()
+    frames[:, 20:60, 20:60] = 255 - frames[:, 20:60, 20:60]
+    marked = t.marking(t.reference.appearance, "k2", canvas=canvas)(frames)
+    changed = (marked != frames).any(-1)[0]
+    assert changed[20:60, 20:60].mean() > 0.3 and changed.sum() == changed[20:60, 20:60].sum()
 
 
 def test_what_cannot_stream_says_why():
