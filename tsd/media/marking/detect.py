@@ -8,8 +8,10 @@
 4. At the best places the 96 code bits are read and decoded. A mark is found where the check sum holds and the pilot is
    coherent enough.
 
-How often that happens without a mark: over independent noise, the coherence x of n complex values with a fixed pattern
-is above x with the probability (1 - x)^(n - 1), and a check sum of 16 bits holds by chance once in 65,536 times.
+How often that happens without a mark: a check sum of 16 bits holds by chance once in 65,536 times. The coherence of n
+independent complex values with a fixed pattern is above x with the probability (1 - x)^(n - 1). The pilot has 48 waves
+k and 48 waves -k. They are independent in noise, but not where everything moves at one moment (a blink): then wave -k
+is wave k mirrored. So n = 48 is used, which is an upper bound for both (experiments/marking has what was seen).
 """
 
 from collections.abc import Iterable, Iterator
@@ -185,5 +187,5 @@ def soft_bits(waves: np.ndarray) -> np.ndarray:
 
 
 def by_chance(coherence: float) -> float:
-    """Probability that noise is as coherent with the pilot at one place, or more."""
-    return max(0.0, 1 - coherence) ** (2 * pattern.PILOT_WAVES - 1)
+    """Probability, at most, that a picture without a mark is as coherent with the pilot at one place, or more."""
+    return max(0.0, 1 - coherence) ** (pattern.PILOT_WAVES - 1)
