@@ -1,5 +1,6 @@
 """``tsd talk PHOTO VOICE`` from any folder, with released weights that are found; wrong words end with the usage."""
 
+import os
 import subprocess
 import sys
 
@@ -11,7 +12,9 @@ from tsd.media.audio import write_wav
 
 
 def tsd(folder, *words: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "tsd.commands", *words], cwd=folder, capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != "TSD_WEIGHTS"}  # set in this process
+    command = [sys.executable, "-m", "tsd.commands", *words]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(("words", "code"), [((), 0), (("--help",), 0), (("speak", "a.png"), 2), (("talk",), 2)])
