@@ -29,13 +29,21 @@ PHONEMES = (
 LOUDNESS = ("all", "voice", "formant")
 """How loud a frame is: in all bands, in the lowest ones, in those of the first formant (``media.loudness``)."""
 
+LIPS = ("open", "known")
+"""How far the lips of a frame are open (``openness``), and whether that is known: 1, or 0 with ``open`` 0."""
+
+OPEN = 0.1
+"""Gap between the inner lips, in units of the distance of the eyes, that is an ``openness`` of 1: a syllable of GRID's
+speakers."""
+
 HEARS = {
     "visemes": len(VISEMES),
+    "visemes_lips": len(VISEMES) + len(LIPS),
     "visemes_loudness": len(VISEMES) + len(LOUDNESS),
     "loudness": len(VISEMES) + len(LOUDNESS),
 }
-"""What a denoiser hears of speech, and how many numbers a frame it is given for that: visemes, then loudness. A net of
-``loudness`` is given both and looks at the loudness alone."""
+"""What a denoiser hears of speech, and how many numbers a frame it is given for that: visemes, then LIPS or LOUDNESS. A
+net of ``loudness`` is given both and looks at the loudness alone."""
 
 VISEME_PAST, VISEME_FUTURE = 4, 2
 """Frames of visemes before and after frame t that the denoiser sees. The frames after it are 80 ms of lookahead."""
@@ -75,6 +83,13 @@ def flip_motion(motion: Tensor) -> Tensor:
     return torch.stack([1 - rx, ry, 1 - lx, ly, 1 - nx, ny, eyes], -1)
 
 
+def openness(mouth_open: Tensor, motion: Tensor) -> Tensor:
+    """Gap between the lips [..., T] over the picture's side and motion [..., T, M] -> [..., T], the gap over the
+    distance of the eyes in units of OPEN: the same for every size of a face. nan where the gap is unknown."""
+    x, y = motion[..., 2] - motion[..., 0], motion[..., 3] - motion[..., 1]
+    return mouth_open / torch.hypot(x, y).clamp(min=1e-3) / OPEN
+
+
 @dataclass
 class Clip:
     """A batch of windows of T frames. ``None`` means that the source does not have the field.
@@ -87,8 +102,8 @@ class Clip:
     reference: Tensor
     """[B, 3, H, W], in the same range."""
     visemes: Tensor
-    """[B, T, W, V] viseme probabilities around each frame; all zero where unknown. With ``data.loudness``
-    [B, T, W, V + 3]: LOUDNESS behind them, all zero without sound."""
+    """[B, T, W, V] viseme probabilities around each frame; all zero where unknown. With ``data.hears``
+    [B, T, W, HEARS[hears]]: LIPS or LOUDNESS behind them, all zero where unknown."""
     motion: Tensor
     """[B, T, M], see MOTION; zeros where not ``motion_known``."""
     reference_motion: Tensor

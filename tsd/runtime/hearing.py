@@ -7,7 +7,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsd.clip import FPS, HEARS, LOUDNESS, MELS, MELS_PER_FRAME, SAMPLE_RATE, VISEME_FUTURE, VISEME_PAST, viseme_windows
+from tsd.clip import (
+    FPS,
+    HEARS,
+    LOUDNESS,
+    MELS,
+    MELS_PER_FRAME,
+    SAMPLE_RATE,
+    VISEME_FUTURE,
+    VISEME_PAST,
+    VISEMES,
+    viseme_windows,
+)
 from tsd.media.audio import HOP, SAMPLES_PER_FRAME, WINDOW, as_samples, log_mel
 from tsd.media.loudness import MEMORY, band_levels, relative_loudness
 
@@ -16,8 +27,8 @@ MARGIN = (WINDOW - HOP) // 2
 
 
 class Recogniser(Protocol):
-    """Log-mel [1, T * MELS_PER_FRAME, MELS] -> logits [1, T, V]. An output depends on ``look_ahead`` frames after and
-    ``past`` frames before its own."""
+    """Log-mel [1, T * MELS_PER_FRAME, MELS] -> logits [1, T, V], or [1, T, V + 1] with the ``openness`` of the lips. An
+    output depends on ``look_ahead`` frames after and ``past`` frames before its own."""
 
     look_ahead: int
     past: int
@@ -32,18 +43,32 @@ def look_ahead_ms(recogniser: Recogniser) -> float:
 
 @torch.inference_mode()
 def hear(recogniser: Recogniser, mel: np.ndarray, hears: str = "visemes") -> Tensor:
-    """Log-mel [T * MELS_PER_FRAME, MELS] of a whole recording -> what a denoiser hears of it (``clip.HEARS``): viseme
-    probabilities [T, V], with loudness [T, V + 3]."""
-    visemes = recogniser(torch.from_numpy(mel)[None])[0].softmax(-1)
-    return with_loudness(visemes, mel, hears)
+    """Log-mel [T * MELS_PER_FRAME, MELS] of a whole recording -> what a denoiser hears of it, [T, HEARS[hears]]."""
+    heard = recogniser(torch.from_numpy(mel)[None])[0]
+    return torch.cat([heard[:, : len(VISEMES)].softmax(-1), beside(heard, mel, hears)], -1)
 
 
-def with_loudness(visemes: Tensor, mel: np.ndarray, hears: str) -> Tensor:
-    """Visemes [T, V], and behind them the loudness of the log-mel [T * MELS_PER_FRAME, MELS] where it is heard."""
+@torch.inference_mode()
+def saying(recogniser: Recogniser, visemes: Tensor, mel: np.ndarray, hears: str) -> Tensor:
+    """As ``hear``, where the visemes [T, V] are known."""
+    heard = recogniser(torch.from_numpy(mel)[None])[0] if hears == "visemes_lips" else visemes
+    return torch.cat([visemes, beside(heard, mel, hears)[: len(visemes)].to(visemes)], -1)
+
+
+def beside(heard: Tensor, mel: np.ndarray, hears: str, before: np.ndarray | None = None) -> Tensor:
+    """What a denoiser hears beside visemes: LIPS or LOUDNESS [T, n] of the recogniser's output [T, V + 1] and the
+    log-mel [T * MELS_PER_FRAME, MELS]; nothing [T, 0] where it hears visemes alone. ``before``: as ``relative_loudness``."""
     if hears == "visemes":
-        return visemes
-    loudness = torch.from_numpy(relative_loudness(band_levels(mel)))
-    return torch.cat([visemes, loudness[: len(visemes)].to(visemes)], -1)
+        return heard[:, :0]
+    if hears != "visemes_lips":
+        return torch.from_numpy(relative_loudness(band_levels(mel), before)).to(heard)
+    if heard.shape[-1] == len(VISEMES):
+        raise ValueError(
+            "this student follows lips, but the recogniser does not say how far they are open: "
+            "take the recogniser that was released with it"
+        )
+    opened = heard[:, len(VISEMES) :].clamp(min=0)
+    return torch.cat([opened, torch.ones_like(opened)], -1)
 
 
 class Hearing:
@@ -98,14 +123,11 @@ class Hearing:
         """Visemes of the frames ``heard`` to ``known``; forgets the columns that no later frame asks for."""
         if known <= self.heard:
             return
-        logits = self.recogniser(torch.from_numpy(self.mel)[None])[0]
         fresh = slice(self.heard - self.first, known - self.first)
-        visemes = logits[fresh].softmax(-1)
-        if self.hears != "visemes":
-            levels = band_levels(self.mel[fresh.start * MELS_PER_FRAME : fresh.stop * MELS_PER_FRAME])
-            loudness = torch.from_numpy(relative_loudness(levels, self.levels))
-            visemes = torch.cat([visemes, loudness], -1)
-            self.levels = np.concatenate([self.levels, levels])[1 - MEMORY :]
+        mel = self.mel[fresh.start * MELS_PER_FRAME : fresh.stop * MELS_PER_FRAME]
+        heard = self.recogniser(torch.from_numpy(self.mel)[None])[0][fresh]
+        visemes = torch.cat([heard[:, : len(VISEMES)].softmax(-1), beside(heard, mel, self.hears, self.levels)], -1)
+        self.levels = np.concatenate([self.levels, band_levels(mel)])[1 - MEMORY :]
         self.visemes = torch.cat([self.visemes, visemes])
         self.heard = known
         forget = max(0, known - self.recogniser.past - self.first)

@@ -28,7 +28,7 @@ from tsd.runtime.canvas import FRAMES, LARGEST_FACE, Canvas, canvas_of
 from tsd.runtime.composing import Composer
 from tsd.runtime.driving import DrivingVideo
 from tsd.runtime.dubbing import LENGTHS, Dubbing, common_length, speech_of
-from tsd.runtime.hearing import Hearing, hear, heard, look_ahead_ms, with_loudness
+from tsd.runtime.hearing import Hearing, hear, heard, look_ahead_ms, saying
 from tsd.runtime.marking import Marking, payload_of
 from tsd.runtime.speaking import Speaker, Speaking
 from tsd.runtime.wavefront import Wavefront
@@ -265,7 +265,7 @@ class Talker:
 
     def visemes(self, wave: np.ndarray) -> Tensor:
         """Speech float32 [N] at 16 kHz -> what the student hears of it, T = ceil(N / 640): viseme probabilities [T, V],
-        or [T, V + 3] with loudness behind them."""
+        and behind them what else it hears (``clip.HEARS``)."""
         return self.listen(log_mel(wave))
 
     def listen(self, mel: np.ndarray) -> Tensor:
@@ -273,8 +273,8 @@ class Talker:
         return hear(self.recogniser, mel, self.hears)
 
     def saying(self, visemes: Tensor, mel: np.ndarray) -> Tensor:
-        """Known visemes [T, V] said as loud as the log-mel [T * 4, 80] is, where the student hears that."""
-        return with_loudness(visemes, mel, self.hears)
+        """Known visemes [T, V] said as the log-mel [T * 4, 80] sounds, where the student hears that."""
+        return saying(self.recogniser, visemes, mel, self.hears)
 
     def motion(self, speaker: Speaker, num_frames: int, seed: int = 0) -> Tensor:
         """Natural motion [T, M] that starts at the speaker's own pose; constant without a motion bank or landmarks."""

@@ -138,8 +138,8 @@ def load(path: str | Path, stage: str) -> nn.Module:
 
 
 def take_over(net: nn.Module, path: str | Path, stage: str) -> set[str]:
-    """Give ``net`` the parameters of a weights file; those that only ``net`` has (``denoiser.ADDED``) stay as they are,
-    and their names are returned."""
+    """Give ``net`` the parameters of a weights file; those that only ``net`` has (``ADDED`` in its room) stay as they
+    are, and their names are returned."""
     state = load(path, stage).state_dict()
     own = net.state_dict()
     net.load_state_dict(own | state)
