@@ -56,8 +56,9 @@ def saying(recogniser: Recogniser, visemes: Tensor, mel: np.ndarray, hears: str)
 
 
 def beside(heard: Tensor, mel: np.ndarray, hears: str, before: np.ndarray | None = None) -> Tensor:
-    """What a denoiser hears beside visemes: LIPS or LOUDNESS [T, n] of the recogniser's output [T, V + 1] and the
-    log-mel [T * MELS_PER_FRAME, MELS]; nothing [T, 0] where it hears visemes alone. ``before``: as ``relative_loudness``."""
+    """What a denoiser hears beside visemes, LIPS or LOUDNESS [T, n], of the recogniser's output [T, V + 1] and the
+    log-mel [T * MELS_PER_FRAME, MELS]; nothing [T, 0] where it hears visemes alone. ``before``: as in
+    ``relative_loudness``."""
     if hears == "visemes":
         return heard[:, :0]
     if hears != "visemes_lips":
