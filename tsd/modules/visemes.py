@@ -25,16 +25,24 @@ class VisemeModule(Stage):
             that is not kept. 0: none.
         lips_alone: learn how far recorded or drawn lips are open, from what the net hears already, and nothing else
             (``losses.concordance``, for nets with ``model.visemes.lips=true``).
+        lips_gain: what is seen times this is learned: for people who open their mouths less than others do.
         net, loss, optimizer: as in ``Stage``.
     """
 
     net: VisemeNet
 
     def __init__(
-        self, net: VisemeNet, loss, optimizer, lips: float = 1.0, phonemes: float = 0.0, lips_alone: bool = False
+        self,
+        net: VisemeNet,
+        loss,
+        optimizer,
+        lips: float = 1.0,
+        phonemes: float = 0.0,
+        lips_alone: bool = False,
+        lips_gain: float = 1.0,
     ):
         super().__init__(net, loss, optimizer)
-        self.lips_alone = lips_alone
+        self.lips_alone, self.lips_gain = lips_alone, lips_gain
         if lips_alone:
             if net.to_lips is None:
                 raise ValueError(
@@ -55,7 +63,7 @@ class VisemeModule(Stage):
 
     def lips(self, guess: Tensor, clip: Clip) -> Tensor:
         """How far the guessed ``openness`` [B, T] is from what is seen."""
-        truth = openness(clip.mouth_open, clip.motion)
+        truth = self.lips_gain * openness(clip.mouth_open, clip.motion)
         return losses.concordance(guess, truth, truth.isfinite() & clip.motion_known[:, None])
 
     def training_step(self, clip: Clip, _: int) -> Tensor:
