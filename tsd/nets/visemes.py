@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tsd.clip import FPS, MEL_AUDIBLE, MELS, MELS_PER_FRAME, VISEMES
+from tsd.nets.blocks import zero
 
 LAGS = (2, 8, 24)
 """Columns (20, 80 and 240 ms) over which a level-free net hears loudness change. Our choice."""
@@ -89,7 +90,7 @@ class VisemeNet(nn.Module):
             for i in range(blocks)
         )
         self.to_visemes = nn.Conv1d(channels, len(VISEMES), 1)
-        self.to_lips = nn.Conv1d(channels, 1, 1) if lips else None
+        self.to_lips = zero(nn.Conv1d(channels, 1, 1)) if lips else None
 
     @property
     def look_ahead_ms(self) -> float:
