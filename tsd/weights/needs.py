@@ -111,7 +111,10 @@ def misfit(
         )
     ours, theirs = complete(name, config["model"][name]), complete(name, header["arguments"])
     counting = [key for key in ours if only is None or key in only]
-    differing = [key for key in counting if ours[key] != theirs.get(key) and not (key in added and not theirs.get(key))]
+    without = {key: (complete(name, {})[key], []) for key in added if key in ours}
+    differing = [
+        key for key in counting if ours[key] != theirs.get(key) and theirs.get(key) not in without.get(key, ())
+    ]
     return "; ".join(f"has {key} {theirs.get(key)}, but model.{name}.{key} is {ours[key]}" for key in differing)
 
 
