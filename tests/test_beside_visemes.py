@@ -218,48 +218,29 @@ def test_known_visemes_are_said_with_the_lips_of_the_sound():
     assert torch.equal(saying(net, known, mel, "visemes"), known)
 
 
-@pytest.mark.parametrize(("guess", "loss"), [(lambda t: t, 0), (lambda t: -t, 1), (lambda t: 0 * t, 1)])
-def test_concordance_is_nothing_for_the_truth_and_a_whole_for_a_mouth_that_does_not_move(guess, loss):
-    truth = torch.randn(3, 40, generator=torch.Generator().manual_seed(0))
-    found = losses.concordance(guess(truth), truth, torch.ones(3, 40, dtype=torch.bool))
-    assert found >= 0 and (found == pytest.approx(loss, abs=1e-4) or found > 1)
-
-
-def test_concordance_punishes_shrunken_movement_and_leaves_out_what_is_unknown():
-    generator = torch.Generator().manual_seed(0)
-    truth = torch.randn(3, 40, generator=generator)
-    known = torch.ones(3, 40, dtype=torch.bool)
-    half, whole = (losses.concordance(scale * truth, truth, known) for scale in (0.5, 1.0))
-    assert whole < 1e-4 < half
-    known[:, 30:] = False
-    wrong = truth.clone()
-    wrong[:, 30:] = torch.nan
-    assert losses.concordance(truth, wrong, known) < 1e-4
-
-
-def test_only_the_map_to_lips_learns_and_it_follows_what_is_seen():
+def test_only_the_map_to_lips_learns_and_its_guess_spreads_as_what_is_seen():
     torch.manual_seed(0)
-    net = VisemeNet(16, 2, dropout=0.0, lips=True)
-    clip = fake_clip(batch=4, frames=24)
-    clip.mel = torch.randn(4, 24 * MELS_PER_FRAME, MELS)
+    net = VisemeNet(16, 2, lips=True).eval()
+    clip = fake_clip(batch=6, frames=200)
+    clip.mel = torch.randn(6, 200 * MELS_PER_FRAME, MELS)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     module = VisemeModule(net, None, None, lips_alone=True, lips_gain=2.0)
-    module.log = module.log_dict = lambda *args, **kwargs: None
     with torch.no_grad():
-        guess = net.hidden(clip.mel)[:, 0]
-    clip.mouth_open = (0.5 * guess + 1) * OPEN * torch.hypot(*(clip.motion[..., 2:4] - clip.motion[..., :2]).unbind(-1))
-    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=0.05)
-    first = None
-    for _ in range(400):
-        optimizer.zero_grad()
-        loss = module.lips(net.to_lips(net.hidden(clip.mel))[:, 0], clip)
-        first = first or loss.item()
-        loss.backward()
-        optimizer.step()
+        heard = net.hidden(clip.mel)[:, 0]
+    eyes = torch.hypot(*(clip.motion[..., 2:4] - clip.motion[..., :2]).unbind(-1))
+    clip.mouth_open = (0.5 * heard / heard.std() + 1 + 0.5 * torch.randn(6, 200)) * OPEN * eyes
+    clip.mouth_open[0, :50] = torch.nan
+    seen = openness(clip.mouth_open, clip.motion)
+    for _ in range(20):
+        assert module.training_step(clip, 0) == 0
     moved = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
-    assert moved == {"to_lips.weight", "to_lips.bias"} and loss < 0.1 < 0.9 < first
-    slope = np.polyfit(guess.flatten(), net(clip.mel)[..., -1].detach().flatten(), 1)[0]
-    assert slope == pytest.approx(1.0, abs=0.15), "half of it was seen, and twice that is learned"
+    assert moved == {"to_lips.weight", "to_lips.bias"}
+    guess, known = net(clip.mel)[..., -1].detach(), seen.isfinite()
+    assert np.corrcoef(guess[known], seen[known])[0, 1] > 0.6, "half of what is seen can be heard"
+    assert guess.std() == pytest.approx(2 * seen[known].std().item(), rel=0.15), (
+        "noise makes it no smaller: twice what is seen"
+    )
+    assert guess.mean() == pytest.approx(2 * seen[known].mean().item(), rel=0.1)
 
 
 def test_a_net_without_lips_cannot_learn_them():

@@ -73,27 +73,6 @@ def mouth_motion(z0_hat: Tensor, z: Tensor, region: Tensor) -> Tensor:
     return mean_where(error, region)
 
 
-def concordance(guess: Tensor, truth: Tensor, known: Tensor) -> Tensor:
-    """1 - the concordance correlation of [B, T] tracks over the frames ``known`` (bool [B, T]): 0 where they agree in
-    shape, mean and spread, 1 where nothing agrees. Lin 1989. A mean square would shrink what is hard to guess.
-
-    Covariance and spread are taken within each track, so that it is not rewarded to tell the tracks apart.
-    """
-    weight = known.float()
-    count = weight.sum(1, keepdim=True).clamp(min=1)
-
-    def around_mean(track: Tensor) -> tuple[Tensor, Tensor]:
-        track = torch.where(known, track.float(), 0.0)
-        mean = track.sum(1, keepdim=True) / count
-        return mean, (track - mean) * weight
-
-    (mean_guess, guess), (mean_truth, truth) = around_mean(guess), around_mean(truth)
-    total = devices.mean(weight.sum()).clamp(min=1)
-    apart = (weight * (mean_guess - mean_truth)).sum() / total
-    spread = ((guess.square() + truth.square()).sum() / total) + apart.square()
-    return 1 - 2 * (guess * truth).sum() / total / spread.clamp(min=1e-6)
-
-
 def lips(opening_hat: Tensor, opening: Tensor, weight: Tensor) -> Tensor:
     """How far the estimate's mouth is open against how far the clip's is, both read in latents by one linear map.
 
