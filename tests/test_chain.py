@@ -174,34 +174,36 @@ def test_what_is_done_is_not_done_again(chain, capsys, calls):
     assert str(chain.out / "sample.mp4") in capsys.readouterr().out
 
 
-def test_a_chain_goes_on_from_another(tmp_path, calls):
-    """The recipe real: joined corpora; nets that start from the other chain's, but not the sync expert of the loss; and
-    the sync expert of the evaluation copied."""
-    start, out = tmp_path / "it's a release", tmp_path / "real"
-    begun = {stage: start / stage / "weights.safetensors" for stage in ("visemes", "vae", "identity", "mouth")}
-    begun |= {"sync_loss": None, "student": start / "student" / "weights.safetensors"}
+def test_a_chain_goes_on_from_others(tmp_path, calls):
+    """The recipe real: joined corpora; a student that starts from the first folder that has one, a recogniser that
+    starts from another file and learns from recorded people alone; and what measures copied from the second folder."""
+    first, second, out = tmp_path / "it's a release", tmp_path / "drawn", tmp_path / "real"
+    for stage in ("vae", "student"):
+        write_weights(first, stage, {})
     for stage in ("sync", "visemes", "vae", "identity", "mouth", "student"):
-        write_weights(start, stage, {})
-    cfg = composed("chain/real", [f"out={out}", override("start", start), override("videos", 'it\'s $(films) "a";')])
-    (start / "student" / "weights.safetensors").rename(tmp_path / "student")
-    with pytest.raises(ValueError, match="no student weights at"):
+        write_weights(second, stage, {})
+    starts = f"start=['{str(first).replace(chr(39), chr(92) + chr(39))}','{second}']"
+    films = override("videos", 'it\'s $(films) "a";')
+    cfg = composed("chain/real", [f"out={out}", starts, films, f"recogniser={second}/visemes/weights.safetensors"])
+    (second / "identity" / "weights.safetensors").rename(tmp_path / "identity")
+    with pytest.raises(ValueError, match="no identity weights at"):
         recipe.run(cfg)
     assert calls == [], "what is missing is said before a corpus is made"
-    (tmp_path / "student").rename(start / "student" / "weights.safetensors")
+    (tmp_path / "identity").rename(second / "identity" / "weights.safetensors")
     cfg.only = [step.name for step in recipe.Chain(cfg).steps() if step.name not in ("sample", "evaluate")]
     recipe.run(cfg)
     prepared = [Path(cfg.root).relative_to(out) for command, cfg in calls if command == "prepare"]
     assert [str(root) for root in prepared] == ["corpus/people", "corpus/drawn", "corpus"]
     assert calls[0][1].videos == 'it\'s $(films) "a";' and list(calls[2][1].join) == ["people", "drawn"]
-    trained = [cfg for command, cfg in calls if command == "train"]
-    assert all(cfg.data.root == str(out / "corpus") for cfg in trained)
-    phases = [out / f"student_{phase}" / "weights.safetensors" for phase in (1, 2, 3)]
-    expected = [*begun.items(), *(("student", first) for first in phases)]
-    assert [(cfg.stage.name, cfg.init) for cfg in trained] == [
-        (stage, first and str(first)) for stage, first in expected
-    ]
+    assert calls[0][1].clips.landmarks == "installed"
+    recogniser, student = (cfg for command, cfg in calls if command == "train")
+    assert recogniser.data.root == str(out / "corpus" / "people") and student.data.root == str(out / "corpus")
+    assert recogniser.init == f"{second}/visemes/weights.safetensors" and recogniser.model.visemes.lips
+    assert student.init == str(first / "student" / "weights.safetensors") and student.data.hears == "visemes_lips"
     assert calls[-1][0] == "schedules" and calls[-1][1].data.root == str(out / "corpus")
-    assert (out / "sync" / "weights.safetensors").read_bytes() == (start / "sync" / "weights.safetensors").read_bytes()
+    for stage, start in {"vae": first, "sync": second, "identity": second, "mouth": second}.items():
+        copied, given = (folder / stage / "weights.safetensors" for folder in (out, start))
+        assert copied.read_bytes() == given.read_bytes()
     with pytest.raises(FileNotFoundError):  # nobody has made clips
         recipe.Chain(cfg).held_out()
     recipe.Chain(cfg).out.joinpath("report.json").write_text("{}")
