@@ -87,7 +87,7 @@ class Dubbing:
         hearing = Hearing(talker.recogniser, self.chunk)
         # One mark for the whole video, named after whoever speaks first.
         unit = float(np.median(video.squares[:, 2])) / UNITS
-        marking = talker.marking(self.speaker(0).appearance, self.steps, self.seed, unit=unit)
+        marking = talker.marking(talker.run_payload(self.speaker(0).appearance, self.steps, self.seed), unit=unit)
         order, pictures, done = there_and_back_order(len(video), self.num_frames), video.frames(), 0
         speaking, before = None, -1
         for windows, _ in heard(hearing, [self.wave], self.chunk):
