@@ -23,7 +23,7 @@ import torch
 from tsd.clip import FPS, to_frames
 from tsd.evaluation.report import filled, markdown_table, to_json
 from tsd.media.atomic import write_file
-from tsd.media.marking import detect, pattern
+from tsd.media.marking import code, detect
 from tsd.media.marking.embed import Mark
 from tsd.media.video import read_frames
 from tsd.metrics.lpips import lpips_distance, lpips_net
@@ -192,13 +192,13 @@ def changed(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def search_pieces(recorded: Path | None) -> None:
     """Adds a row per piece to pieces.jsonl; what is there already is not searched again. ``score``: see
-    ``detect.by_chance``; its logarithm of a probability, before the number of things that are tried."""
+    ``detect.best_score``, of the search at all places and scales."""
     path = OUT / "pieces.jsonl"
     with path.open("a") as file:
         for name, piece in pieces(recorded, {row["piece"] for row in rows(path)}):
             like = list(detect.likeliest(detect.demodulate(timed(piece))))
             row = {"piece": name, "found": min(found.chance for found in like) < detect.FALSE_ALARM}
-            row["score"] = pattern.NUM_WAVES * like[-1].coherence
+            row["score"] = code.CODE_BITS * like[-1].coherence
             file.write(json.dumps(row) + "\n")
             file.flush()
 
@@ -217,12 +217,11 @@ def report(frame_ms: float) -> dict:
     small = sizes["128"].get("mark_ms")
     result["cost_ratio"] = small / frame_ms if small else "unavailable"
     scores = np.array([row["score"] for row in searched])
-    tried = len(detect.SCALES) * pattern.TILE**2
     result |= {"false_alarms": sum(row["found"] for row in searched), "clips_without_mark": len(searched)}
     quantiles = ("0.5", "0.99", "1") if len(scores) else ()
     result["score_without_mark"] = {q: float(np.quantile(scores, float(q))) for q in quantiles}
-    result["score_of_one_in_hundred_by_theory"] = score_of(0.01, tried)
-    result["score_of_a_mark"] = score_of(detect.FALSE_ALARM, tried)
+    result["score_of_one_in_hundred_by_theory"] = score_of(0.01)
+    result["score_of_a_mark"] = score_of(detect.FALSE_ALARM)
     return result
 
 
@@ -269,10 +268,9 @@ def shown(value: float | str | None) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else "not measured"
 
 
-def score_of(chance: float, hypotheses: int) -> float:
-    """NUM_WAVES times the coherence that has this probability without a mark."""
-    certain = detect.by_chance(1.0, hypotheses)
-    return pattern.NUM_WAVES + float(np.log(certain / chance))
+def score_of(chance: float) -> float:
+    """What is reached in the search with this probability without a mark, by theory."""
+    return float(np.log(detect.by_chance(100.0, detect.CANDIDATES) / chance)) + 100.0
 
 
 def frame_time(weights: Path) -> float:

@@ -5,8 +5,8 @@
    slow changes are taken out of the carrier first, so that a still picture adds nothing.
 3. For each scale, the pattern's waves are measured. The pilot is looked for at every place of the tile, by its
    coherence with what is there.
-4. At the best places the 32 bits are read. A mark is found where pilot and code word together are coherent enough with
-   what is there.
+4. At the best places the 32 bits are read. A mark is found where the pattern of the most likely payload is coherent
+   enough with what is there.
 
 How often that happens without a mark: the phases of the pattern's waves were drawn at random. For any picture, the sum
 of n complex numbers y whose phases are independent and uniform has a real part above t with a probability of at most
@@ -52,8 +52,8 @@ SLOW = 4
 
 @dataclass(frozen=True)
 class Found:
-    """A mark, or what is most like one: its payload, the coherence of all its waves in 0..1, and how probable that is
-    without a mark."""
+    """A mark, or what is most like one: its payload, the coherence of its waves in 0..1, and how probable that is without
+    a mark, at most."""
 
     payload: int
     coherence: float
@@ -94,30 +94,31 @@ def find_in_sum(summed: np.ndarray, first_frame: int = 0, looks: int = 1) -> Fou
 
 def likeliest(summed: np.ndarray, first_frame: int = 0, looks: int = 1) -> Iterator[Found]:
     """What is most like a mark, if the pattern was begun in the corner of the frame, then at any place and scale."""
-    for scales, places in ((PLAIN, 1), (SCALES, CANDIDATES)):
-        payload, coherence = most_coherent(summed, scales, places)
-        chance = by_chance(coherence, len(scales) * (1 if places == 1 else pattern.TILE**2), looks)
-        yield Found(payload, coherence, chance, first_frame)
+    payload, score = best_score(summed, PLAIN, 1, np.arange(pattern.NUM_WAVES))
+    yield Found(payload, score / pattern.NUM_WAVES, by_chance(score, ANGLES, looks), first_frame)
+    # Places and angles were chosen by the pilot, whose phases say nothing of the other waves': only they count now.
+    payload, score = best_score(summed, SCALES, CANDIDATES, pattern.shares()[1])
+    yield Found(payload, score / code.CODE_BITS, by_chance(score, CANDIDATES, looks), first_frame)
 
 
-def most_coherent(summed: np.ndarray, scales: tuple[float, ...], places: int) -> tuple[int, float]:
-    """The payload whose pattern is most coherent with the sum at the best places, and its coherence in 0..1."""
+def best_score(summed: np.ndarray, scales: tuple[float, ...], places: int, counted: np.ndarray) -> tuple[int, float]:
+    """The payload whose pattern is most coherent with the sum at the best places, and its score: the coherence in 0..1
+    of the waves that are ``counted``, times their number."""
     values = best_places(summed, scales, places)
     payloads = code.decode(values.real[:, pattern.shares()[1]])
     patterns = np.stack([pattern.signs(code.encode(payload)) for payload in payloads])
-    along = np.maximum((patterns * values.real).sum(1), 0)
-    coherence = along**2 / (pattern.NUM_WAVES * (np.abs(values) ** 2).sum(1) + TINY)
-    best = int(coherence.argmax())
-    return payloads[best], float(coherence[best])
+    along = np.maximum((patterns * values.real)[:, counted].sum(1), 0)
+    scores = along**2 / ((np.abs(values[:, counted]) ** 2).sum(1) + TINY)
+    best = int(scores.argmax())
+    return payloads[best], float(scores[best])
 
 
 def demodulate(window: list[tuple[float, np.ndarray]]) -> np.ndarray:
     """complex64 [h, w]: whitened frames, weighted by the carrier."""
     seconds = np.array([time for time, _ in window])
-    total = None
+    total = np.zeros(window[0][1].shape, np.complex64)
     for weight, (_, luma) in zip(carrier(seconds), window, strict=True):
-        white = whiten(luma)
-        total = weight * white if total is None else total + weight * white
+        total += weight * whiten(luma)
     return total
 
 
@@ -147,7 +148,7 @@ def whiten(luma: np.ndarray) -> np.ndarray:
 
 
 def best_places(summed: np.ndarray, scales: tuple[float, ...], places: int) -> np.ndarray:
-    """Waves complex [<= places, 240], freed of place and of the pattern's and the carrier's phases, where the pilot is
+    """Waves complex [<= places, 192], freed of place and of the pattern's and the carrier's phases, where the pilot is
     most coherent. One place: the corner of the frame, where the pattern was begun."""
     found = []
     for scale in scales:
@@ -210,9 +211,8 @@ def at_place(waves: np.ndarray, place: int) -> np.ndarray:
     return waves * np.stack([moved, moved.conj()], 1)
 
 
-def by_chance(coherence: float, hypotheses: int, looks: int = 1) -> float:
-    """Probability, at most, that without a mark any payload is as coherent at any of so many places and scales. It is
-    multiplied so that over all looks at a video, each in two ways, FALSE_ALARM is kept: the sum of 1 / (n (n + 1)) is
-    below 1."""
-    tried = float(2 * hypotheses * ANGLES * looks * (looks + 1)) * 2.0**code.PAYLOAD_BITS
-    return min(1.0, tried * float(np.exp(-pattern.NUM_WAVES * coherence)))
+def by_chance(score: float, tried: int, looks: int = 1) -> float:
+    """Probability, at most, that without a mark any payload has such a score at any of so many places and angles that
+    are tried. It is multiplied so that over all looks at a video, each in two ways, FALSE_ALARM is kept: the sum of
+    1 / (n (n + 1)) is below 1."""
+    return min(1.0, 2.0 * tried * looks * (looks + 1) * 2.0**code.PAYLOAD_BITS * float(np.exp(-score)))
