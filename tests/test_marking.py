@@ -141,7 +141,7 @@ def test_a_payload_is_paid_for_in_the_chance():
         summed = unmarked_sum("noise", np.random.default_rng(seed))
         scores.append(detect.best_score(summed, detect.PLAIN, 1, np.arange(pattern.NUM_WAVES))[1])
         assert detect.by_chance(scores[-1], 1) == 1
-    assert 8 < np.median(scores) < np.log(2.0**code.PAYLOAD_BITS)
+    assert 8 < np.median(scores) < np.log(detect.ANGLES * 2.0**code.PAYLOAD_BITS)
 
 
 def test_every_wave_has_one_use():

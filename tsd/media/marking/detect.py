@@ -52,8 +52,8 @@ SLOW = 4
 
 @dataclass(frozen=True)
 class Found:
-    """A mark, or what is most like one: its payload, the coherence of its waves in 0..1, and how probable that is without
-    a mark, at most."""
+    """A mark, or what is most like one: its payload, the coherence of its waves in 0..1, and how probable that is, at
+    most, without a mark."""
 
     payload: int
     coherence: float
