@@ -127,8 +127,8 @@ def decode(talker: Talker, latents: Latents, cfg: DictConfig) -> Iterator[np.nda
     """Frames uint8 [n, H, W, 3] of the latents of an earlier run."""
     with torch.inference_mode():
         appearance = talker.vae.appearance(to_frames(latents.reference)[None])
-    talker.consent = consent_of(cfg.consent)
-    marking = talker.marking(appearance, steps_of(cfg), cfg.seed, latents.canvas)
+    talker.consent, talker.weights = consent_of(cfg.consent) or latents.consent, latents.weights
+    marking = talker.marking(latents.payload, latents.canvas)
     composer = Composer(latents.canvas, talker.vae.resolution, latents.light, latents.still)
     blocks = zip(*(torch.from_numpy(x).split(CHUNK) for x in (latents.z, latents.maps)), strict=True)
     for block, places in tqdm(list(blocks), unit="block", desc="decoding", delay=2):
@@ -140,9 +140,9 @@ def kept(talker: Talker, z: np.ndarray, cfg: DictConfig) -> Latents:
     speaker = talker.reference
     cycle = talker.motion_cycle(speaker, cfg.seed, cfg.motion)
     maps = speaker.along(cycle[torch.arange(len(z)) % len(cycle)]).maps.numpy()
-    return Latents(
-        z, to_uint8(speaker.appearance.picture[0]), maps, speaker.canvas, speaker.light, cfg.motion == "still"
-    )
+    crop, still = to_uint8(speaker.appearance.picture[0]), cfg.motion == "still"
+    payload = talker.run_payload(speaker.appearance, steps_of(cfg), cfg.seed)
+    return Latents(z, crop, maps, speaker.canvas, speaker.light, still, payload, talker.weights, talker.consent)
 
 
 def write_face(work: Path, cfg: DictConfig, talker: Talker) -> dict:
@@ -167,18 +167,18 @@ def write_signed(
     first = list(islice(pieces, 1))  # the mark is known once frames are made
     inputs = {"reference": cfg.reference, "sound": cfg.audio, "video": cfg.video, "latents": cfg.latents}
     origin, signer = talker.origin(**inputs), credentials.load(cfg.signing.key, cfg.signing.certificate)
-    shown = (labelled_if(cfg, piece) for piece in chain(first, pieces))
+    shown = (labelled_if(cfg.label, talker.consent, piece) for piece in chain(first, pieces))
     if cfg.png:
         shown = kept_as_png(shown, work / "frames", origin, signer)
     write_video(work / "sample.mp4", shown, sound, comment=origin.sentence)
     sign(work / "sample.mp4", origin, signer)
 
 
-def labelled_if(cfg: DictConfig, frames: np.ndarray) -> np.ndarray:
+def labelled_if(label: bool, consent: str | None, frames: np.ndarray) -> np.ndarray:
     """The frames, with a visible label where ``label`` is true."""
-    if not cfg.label:
+    if not label:
         return frames
-    return labelled(frames, TEXT) if cfg.consent else labelled(frames, TEXT, NO_CONSENT)
+    return labelled(frames, TEXT) if consent else labelled(frames, TEXT, NO_CONSENT)
 
 
 def kept_as_png(
@@ -235,7 +235,7 @@ def run(cfg: DictConfig) -> Path:
         talker = load(cfg)
         said = (write_dubbed if cfg.start == "driving" else write_face)(work, cfg, talker)
         card = said | {"steps": steps_of(cfg), "fps": FPS, "backends": talker.backends}
-        card |= {"consent": cfg.consent or NO_CONSENT, "label": cfg.label, "weights": talker.weights}
+        card |= {"consent": talker.consent or NO_CONSENT, "label": cfg.label, "weights": talker.weights}
         card |= {"mark": None if talker.payload is None else f"{talker.payload:08x}"}
         (work / "sample.json").write_text(json.dumps(card, indent=2) + "\n")
     log.info("%d frames (%.1f s) in %s", card["frames"], card["frames"] / FPS, folder)

@@ -164,7 +164,8 @@ class Talker:
         maps = speaker.along(cycle).maps
         decode = None if mode == "e2" else self.decoder_of(speaker, motion)
         wavefront = Wavefront(speaking, decode, self.workers)
-        marking = Marking(None) if mode == "e2" else self.marking(speaker.appearance, steps, seed, speaker.canvas)
+        payload = self.run_payload(speaker.appearance, steps, seed)
+        marking = Marking(None) if mode == "e2" else self.marking(payload, speaker.canvas)
         for windows, more in heard(hearing, audio, chunk):
             for part in windows.split(chunk) if len(windows) else ():
                 at = (done + torch.arange(len(part))) % len(cycle)
@@ -210,13 +211,14 @@ class Talker:
         speaker = None if reference is None else self.face(reference)
         return Dubbing(self, speaker, video, speech_of(wave, num_frames), num_frames, steps, chunk, seed)
 
-    def marking(
-        self, appearance: Appearance, steps: str, seed: int = 0, canvas: Canvas | None = None, unit: float | None = None
-    ) -> Marking:
+    def run_payload(self, appearance: Appearance, steps: str, seed: int = 0) -> int:
+        """32 bits that say which weights and which run of them made the frames of this appearance."""
+        return payload_of(self.weights, to_uint8(appearance.picture[0]), steps, seed)
+
+    def marking(self, payload: int, canvas: Canvas | None = None, unit: float | None = None) -> Marking:
         """Lays the mark of a run over its frames, or leaves them as they are if ``marked`` is false. On a canvas only
         pixels that are not its picture's change. unit: see ``Mark``; a canvas has its own."""
-        reference = to_uint8(appearance.picture[0])
-        self.payload = payload_of(self.weights, reference, steps, seed) if self.marked else None
+        self.payload = payload if self.marked else None
         if self.payload is None:
             return Marking(None)
         if canvas is None:
