@@ -108,11 +108,20 @@ def encode(path: Path, tracks: list[np.ndarray], codec: str, rate: int, default:
     return path
 
 
-@pytest.mark.parametrize("rate", [16_000, 48_000])
+CONTAINERS = {
+    "aac": ("aac", "ts", "flv", "m4a", "mkv", "asf", "wav", "nut"),
+    "mp2": ("mp2", "ts", "mpg", "avi"),
+    "mp3": ("mp3", "ts", "mpg", "avi", "mov", "asf", "wav", "nut"),
+    "libopus": ("ogg",),
+    "flac": ("flac",),
+}
+"""{codec: suffixes of files that hold it}"""
+
+
 @pytest.mark.parametrize(
-    ("suffix", "codec"),
-    [("aac", "aac"), ("ts", "aac"), ("flv", "aac"), ("m4a", "aac"), ("mkv", "aac"), ("mp2", "mp2"), ("avi", "mp3")]
-    + [("mp3", "mp3"), ("ogg", "libopus"), ("flac", "flac")],
+    ("suffix", "codec", "rate"),
+    [(suffix, codec, rate) for codec, names in CONTAINERS.items() for suffix in names for rate in (16_000, 48_000)]
+    + [("flv", "mp3", 22_050)],
 )
 def test_no_container_is_late(tmp_path, suffix, codec, rate):
     heard = load_audio(encode(tmp_path / f"a.{suffix}", [ticks(rate)[None]], codec, rate))
