@@ -155,6 +155,37 @@ def test_the_default_track_is_heard_and_a_silent_one_passed_over(tmp_path):
         load_audio(encode(path, [nothing, nothing], "flac", 16_000))
 
 
+def test_what_lies_between_the_frames_of_an_mp3_is_passed_over(tmp_path):
+    """Tags, joined files, some damage; what is mostly damaged is refused with the time."""
+    whole = encode(tmp_path / "a.mp3", [np.tile(ticks(16_000), 2)[None]], "mp3", 16_000).read_bytes()
+    half, junk = len(whole) // 2, np.random.default_rng(0).bytes(900)
+    expected = load_audio(tmp_path / "a.mp3")
+    for damaged, seconds in (
+        (junk[:700] + whole, 4),
+        (whole[:half] + junk + whole[half:], 4),
+        (whole + junk, 4),
+        (whole + whole, 8),
+        (whole[:half], 2),
+    ):
+        (tmp_path / "b.mp3").write_bytes(damaged)
+        heard = load_audio(tmp_path / "b.mp3")
+        assert len(heard) / 16_000 == pytest.approx(seconds, abs=0.2)
+        assert np.corrcoef(np.abs(heard[2000:24_000]), np.abs(expected[2000:24_000]))[0, 1] > 0.7
+    holes = bytearray(whole)
+    for begin in range(2000, len(holes) - 500, 300):
+        holes[begin : begin + 200] = junk[:200]
+    (tmp_path / "b.mp3").write_bytes(holes)
+    with pytest.raises(ValueError, match=r"b\.mp3: the sound is broken: \d+ of \d+ parts .* at \d\.\d\d s"):
+        load_audio(tmp_path / "b.mp3")
+
+
+@pytest.mark.parametrize("subtype", ["PCM_24", "PCM_32", "PCM_U8", "FLOAT", "DOUBLE", "ULAW", "ALAW", "IMA_ADPCM"])
+def test_any_width_of_samples(tmp_path, subtype):
+    soundfile.write(tmp_path / "a.wav", _speechlike(), 16_000, subtype=subtype)
+    heard, expected = load_audio(tmp_path / "a.wav"), _speechlike()
+    assert np.corrcoef(heard[: len(expected)], expected[: len(heard)])[0, 1] > 0.99
+
+
 @pytest.mark.untraced
 def test_columns_of_a_stream_equal_librosas_features():
     noise = 0.1 * np.random.default_rng(0).standard_normal(16001).astype(np.float32)
