@@ -109,7 +109,7 @@ def encode(path: Path, tracks: list[np.ndarray], codec: str, rate: int, default:
 
 
 CONTAINERS = {
-    "aac": ("aac", "ts", "flv", "m4a", "mkv", "asf", "wav", "nut"),
+    "aac": ("aac", "ts", "flv", "m4a", "mkv", "asf", "nut"),
     "mp2": ("mp2", "ts", "mpg", "avi"),
     "mp3": ("mp3", "ts", "mpg", "avi", "mov", "asf", "wav", "nut"),
     "libopus": ("ogg",),
@@ -169,8 +169,9 @@ def test_what_lies_between_the_frames_of_an_mp3_is_passed_over(tmp_path):
     ):
         (tmp_path / "b.mp3").write_bytes(damaged)
         heard = load_audio(tmp_path / "b.mp3")
-        assert len(heard) / 16_000 == pytest.approx(seconds, abs=0.2)
-        assert np.corrcoef(np.abs(heard[2000:24_000]), np.abs(expected[2000:24_000]))[0, 1] > 0.7
+        assert len(heard) / 16_000 == pytest.approx(seconds, abs=0.2) and np.abs(heard).max() > 0.3
+        if damaged.startswith(whole[:half]):
+            assert np.corrcoef(heard[2000:24_000], expected[2000:24_000])[0, 1] > 0.99
     holes = bytearray(whole)
     for begin in range(2000, len(holes) - 500, 300):
         holes[begin : begin + 200] = junk[:200]

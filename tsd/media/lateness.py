@@ -19,7 +19,7 @@ UNTOLD = {
     "mpeg": _MPEG,
     "mpegts": ("aac", *_MPEG),
     "nut": ("aac", *_MPEG),
-    "wav": ("aac", *_MPEG),
+    "wav": _MPEG,
 }
 """Containers that do not say how many, with the codecs of which they do not. Time stamps of pictures in the same file
 make up for it, but in an avi. A LAME header of mp3 is heeded by the decoder."""
