@@ -16,7 +16,7 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 
-from tsd.commands.compose import CONF, call, override
+from tsd.commands.compose import CONF, call, file_names, override
 from tsd.commands.errors import refuse, unreadable, user_errors
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.media.atomic import write_file
@@ -255,6 +255,7 @@ def run(cfg: DictConfig) -> None:
     Chain(cfg).run()
 
 
+@file_names
 @hydra.main(version_base="1.3", config_path=CONF, config_name="chain/demo")
 @user_errors
 def main(cfg: DictConfig) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from tsd.commands.compose import CONF
+from tsd.commands.compose import CONF, file_names
 from tsd.commands.errors import user_errors
 from tsd.data.manifest import fingerprint
 from tsd.evaluation.clips import VERSION, Instruments, Judge, Plan, processor_seconds
@@ -306,6 +306,7 @@ MARKDOWN = {"pairs": pairs_markdown, "wild": wild.to_markdown}
 """Kind of a report -> its tables; any other is a chain's."""
 
 
+@file_names
 @hydra.main(version_base="1.3", config_path=CONF, config_name="evaluate")
 @user_errors
 def main(cfg: DictConfig) -> None:

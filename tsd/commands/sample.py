@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
 from tsd.clip import FPS, to_frames, to_uint8
-from tsd.commands.compose import CONF
+from tsd.commands.compose import CONF, file_names
 from tsd.commands.errors import user_errors
 from tsd.media import credentials
 from tsd.media.atomic import filling
@@ -242,6 +242,7 @@ def run(cfg: DictConfig) -> Path:
     return folder
 
 
+@file_names
 @hydra.main(version_base="1.3", config_path=CONF, config_name="sample")
 @user_errors
 def main(cfg: DictConfig) -> None:

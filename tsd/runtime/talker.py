@@ -14,13 +14,14 @@ from torch import Tensor
 from tsd.clip import HEARS, MOTION, to_frames, to_uint8, viseme_windows
 from tsd.diffusion import Schedule
 from tsd.media.audio import SAMPLES_PER_FRAME, as_samples, load_audio, log_mel
-from tsd.media.faces import crop_face, find_face
+from tsd.media.faces import crop_face
 from tsd.media.light import Light
 from tsd.media.marking.embed import Mark
 from tsd.media.marking.pattern import UNITS
 from tsd.media.pictures import load_picture
 from tsd.media.provenance import Origin, consent_of, file_digest
 from tsd.media.suitability import concerns
+from tsd.media.turned import find_upright_face
 from tsd.nets.denoiser import Condition
 from tsd.nets.vae import Appearance
 from tsd.runtime import loading
@@ -105,7 +106,8 @@ class Talker:
 
         size: pixels across the face's square, or ``native``: as many as the picture has (``canvas.LARGEST_FACE`` at
         most). frame: ``picture``, the whole picture with the speaking face in its place; ``face``, the square.
-        consent: what that person agreed to, in one sentence, for ``origin``.
+        consent: what that person agreed to, in one sentence, for ``origin``. A picture that lies on its side or on its
+        head is turned, with a warning.
         Raises ValueError or FileNotFoundError where there is no such picture, no face, or several.
         """
         self.consent, self.reference = consent_of(consent), self.face(image, size, frame)
@@ -115,7 +117,9 @@ class Talker:
         """As ``set_reference``, which keeps it."""
         check_size(size, frame)
         name, picture = ("picture", image) if isinstance(image, np.ndarray) else (image, load_picture(image))
-        found = find_face(picture, name)
+        picture, found, quarters = find_upright_face(picture, name)
+        if quarters:
+            log.warning("%s: lies on its side or on its head: turned by %d degrees", name, 90 * quarters)
         for concern in concerns(picture, found):
             log.warning("%s: %s", name, concern)
         crop, motion = crop_face(picture, found, self.vae.resolution)
