@@ -74,9 +74,7 @@ class Studio:
             sentences.append(f"It is made smaller: this page makes faces of {self.limits.face_pixels} pixels at most.")
         return sentences + [f"{concern[:1].upper()}{concern[1:]}." for concern in concerns(picture, face)]
 
-    def make(
-        self, wish: Wish, path: Path, progress: Callable[[float, str], None], cancelled: Event
-    ) -> Sample:
+    def make(self, wish: Wish, path: Path, progress: Callable[[float, str], None], cancelled: Event) -> Sample:
         """Write the video of a wish to ``path``.
 
         progress: called with a share in 0..1 and a sentence. Raises ValueError or FileNotFoundError for what cannot be
