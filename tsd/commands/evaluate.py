@@ -16,6 +16,7 @@ from tsd.evaluation.clips.choice import spread
 from tsd.evaluation.clips.long_run import WINDOW_SECONDS
 from tsd.evaluation.loading import INSTRUMENTS, NEEDED, SPLITS, load_chain, load_instruments, open_split
 from tsd.evaluation.page import write_page
+from tsd.evaluation.page.runs import write_runs
 from tsd.evaluation.pairs.report import to_markdown as pairs_markdown
 from tsd.evaluation.pairs.run import Settings as PairSettings
 from tsd.evaluation.pairs.run import compare_folders
@@ -310,6 +311,8 @@ MARKDOWN = {"pairs": pairs_markdown, "wild": wild.to_markdown}
 @hydra.main(version_base="1.3", config_path=CONF, config_name="evaluate")
 @user_errors
 def main(cfg: DictConfig) -> None:
+    if cfg.runs:
+        return log.info("%s", write_runs(Path(cfg.runs)))
     if cfg.loudness:
         return fit_loudness(cfg)
     report = run(cfg)

@@ -4,7 +4,7 @@ other words: ``start=driving video=clip.mp4 audio=speech.wav``."""
 import json
 import logging
 from collections.abc import Iterator
-from itertools import chain, islice
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -21,14 +21,14 @@ from tsd.commands.errors import user_errors
 from tsd.media import credentials
 from tsd.media.atomic import filling
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio
-from tsd.media.label import TEXT, labelled
 from tsd.media.provenance import NO_CONSENT, Origin, consent_of, sign
 from tsd.media.sound import Sound
-from tsd.media.video import video_info, write_video
+from tsd.media.video import video_info
 from tsd.runtime.canvas import FRAMES
 from tsd.runtime.composing import Composer
 from tsd.runtime.dubbing import LENGTHS, Dubbing
 from tsd.runtime.latents_file import Latents
+from tsd.runtime.signed_video import write_signed_video
 from tsd.runtime.talker import Talker, check_size
 from tsd.weights import releases
 
@@ -164,25 +164,14 @@ def write_signed(
     work: Path, cfg: DictConfig, talker: Talker, pieces: Iterator[np.ndarray], sound: Sound | None
 ) -> None:
     """sample.mp4, and frames/ with png=true, each with its manifest; written while frames are made."""
-    first = list(islice(pieces, 1))  # the mark is known once frames are made
     inputs = {"reference": cfg.reference, "sound": cfg.audio, "video": cfg.video, "latents": cfg.latents}
-    origin, signer = talker.origin(**inputs), credentials.load(cfg.signing.key, cfg.signing.certificate)
-    shown = (labelled_if(cfg.label, talker.consent, piece) for piece in chain(first, pieces))
-    if cfg.png:
-        shown = kept_as_png(shown, work / "frames", origin, signer)
-    write_video(work / "sample.mp4", shown, sound, comment=origin.sentence)
-    sign(work / "sample.mp4", origin, signer)
-
-
-def labelled_if(label: bool, consent: str | None, frames: np.ndarray) -> np.ndarray:
-    """The frames, with a visible label where ``label`` is true."""
-    if not label:
-        return frames
-    return labelled(frames, TEXT) if consent else labelled(frames, TEXT, NO_CONSENT)
+    signer = credentials.load(cfg.signing.key, cfg.signing.certificate)
+    keep = partial(kept_as_png, folder=work / "frames", signer=signer) if cfg.png else None
+    write_signed_video(work / "sample.mp4", talker, pieces, sound, inputs, signer, cfg.label, keep)
 
 
 def kept_as_png(
-    pieces: Iterator[np.ndarray], folder: Path, origin: Origin, signer: credentials.Credentials
+    pieces: Iterator[np.ndarray], origin: Origin, folder: Path, signer: credentials.Credentials
 ) -> Iterator[np.ndarray]:
     """The same frames, of which each becomes a signed file of the folder."""
     folder.mkdir()
@@ -218,11 +207,10 @@ def write_dubbed(work: Path, cfg: DictConfig, talker: Talker) -> dict:
 
 
 def watched(dubbing: Dubbing) -> Iterator[np.ndarray]:
-    """Its pictures, less the last row and column where their number is odd: H.264 knows none such. Shows progress."""
+    """Its frames; shows progress."""
     with tqdm(total=dubbing.num_frames, unit="frame", desc=f"dubbing, {dubbing.steps}", delay=2) as bar:
         for piece in dubbing:
-            height, width = (size // 2 * 2 for size in piece.shape[1:3])
-            yield piece[:, :height, :width]
+            yield piece
             bar.update(len(piece))
 
 

@@ -43,7 +43,8 @@ class Landmarks:
 
 
 @cache
-def _detector():
+def finder():
+    """The nets that find faces, and how they are called."""
     from facenet_pytorch import MTCNN  # loads its three small networks: only where faces are looked for
 
     return MTCNN(keep_all=True, device="cpu", post_process=False).eval()
@@ -83,7 +84,7 @@ def _detect(image: np.ndarray, scale: float) -> list[Landmarks]:
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     sized = Image.fromarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=how))
     with torch.inference_mode(), _one_thread():
-        boxes, probabilities, points = _detector().detect(sized, landmarks=True)
+        boxes, probabilities, points = finder().detect(sized, landmarks=True)
     if boxes is None:
         return []
     found = [
