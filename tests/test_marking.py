@@ -57,7 +57,7 @@ def test_another_frame_rate(marked):
 def test_windows_are_added_up_where_one_is_not_enough(monkeypatch):
     monkeypatch.setattr(detect, "WINDOW", 16)
     frames, rng = busy(80), np.random.default_rng(0)
-    noisy = np.clip(Mark(PAYLOAD)(frames) + rng.normal(0, 16, frames.shape), 0, 255).astype(np.uint8)
+    noisy = np.clip(Mark(PAYLOAD)(frames) + rng.normal(0, 70, frames.shape), 0, 255).astype(np.uint8)
     alone = [(i / 25, detect.small_luma(frame)) for i, frame in enumerate(noisy)]
     assert all(detect.find_in_window(alone[i : i + 16]) is None for i in range(0, 80, 16))
     found = looked_at(noisy)
