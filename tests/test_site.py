@@ -23,8 +23,8 @@ from tsd.export.face_finder import graphs_of_finder
 from tsd.export.onnx import to_onnx
 from tsd.export.parity import largest_difference
 from tsd.media.audio import load_audio, write_wav
-from tsd.runtime.card import Card
 from tsd.nets.motion import MotionBank
+from tsd.runtime.card import Card
 from tsd.runtime.talker import Talker
 from tsd.weights import checkpoint
 
