@@ -17,13 +17,13 @@ from tsd.commands import export
 from tsd.diffusion import Schedule
 from tsd.evaluation.clips import Chain, Subject
 from tsd.export.calibration import Recording, calibration_inputs
-from tsd.export.graphs import graphs_of, step
 from tsd.export.int8 import quantise
 from tsd.export.parity import largest_difference
 from tsd.runtime.backends import available, open_graph
 from tsd.runtime.card import NAME, Card
 from tsd.runtime.loading import choose, good_in_int8
 from tsd.runtime.talker import Talker
+from tsd.weights.graphs import graphs_of, step
 
 pytestmark = pytest.mark.untraced
 

@@ -7,10 +7,11 @@ import torch
 from fakes import LATENT_CHANNELS, LATENT_SIDE, fake_clip, fake_condition, fake_denoiser
 
 from tsd import losses
-from tsd.clip import HEARS, LOUDNESS, MELS, MELS_PER_FRAME, VISEMES, viseme_windows
+from tsd.clip import HEARS, LOUDNESS, MELS, MELS_PER_FRAME, VISEMES
 from tsd.media.audio import SAMPLES_PER_FRAME, log_mel
 from tsd.media.heads import face_arrays
 from tsd.media.loudness import MEMORY, QUIET, RANGE, band_levels, relative_loudness
+from tsd.media.signals import windows_of
 from tsd.modules.lip_probe import LipProbe
 from tsd.nets.denoiser import Denoiser
 from tsd.nets.visemes import VisemeNet
@@ -56,12 +57,12 @@ def test_no_frame_knows_a_later_one_and_pieces_equal_the_whole():
 def test_a_stream_hears_what_the_whole_file_says(hears, size):
     torch.manual_seed(0)
     net, sound = VisemeNet(16, 2).eval(), wave()
-    whole = viseme_windows(hear(net, log_mel(sound), hears))
+    whole = windows_of(hear(net, log_mel(sound), hears))
     hearing = Hearing(net, 1, hears)
     pieces = [hearing.push(sound[i : i + size]) for i in range(0, len(sound), size)]
-    stream = torch.cat([*pieces, hearing.finish()])
+    stream = np.concatenate([*pieces, hearing.finish()])
     assert stream.shape == whole.shape == (120, whole.shape[1], HEARS[hears])
-    assert torch.allclose(stream, whole, atol=1e-4)
+    assert np.allclose(stream, whole, atol=1e-4)
     assert len(hearing.levels) < MEMORY
 
 

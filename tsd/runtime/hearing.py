@@ -4,12 +4,21 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from tsd.clip import FPS, HEARS, LOUDNESS, MELS, MELS_PER_FRAME, SAMPLE_RATE, VISEME_FUTURE, VISEME_PAST, viseme_windows
 from tsd.media.audio import HOP, SAMPLES_PER_FRAME, WINDOW, as_samples, log_mel
 from tsd.media.loudness import MEMORY, band_levels, relative_loudness
+from tsd.media.signals import (
+    FPS,
+    HEARS,
+    LOUDNESS,
+    MELS,
+    MELS_PER_FRAME,
+    SAMPLE_RATE,
+    VISEME_FUTURE,
+    VISEME_PAST,
+    windows_of,
+)
+from tsd.runtime.arrays import array, given, no_gradients
 
 MARGIN = (WINDOW - HOP) // 2
 """Samples after a frame's own that its last log-mel column needs."""
@@ -22,7 +31,7 @@ class Recogniser(Protocol):
     look_ahead: int
     past: int
 
-    def __call__(self, mel: Tensor) -> Tensor: ...
+    def __call__(self, mel): ...
 
 
 def look_ahead_ms(recogniser: Recogniser) -> float:
@@ -30,20 +39,26 @@ def look_ahead_ms(recogniser: Recogniser) -> float:
     return (recogniser.look_ahead + VISEME_FUTURE) * 1000 / FPS + 1000 * MARGIN / SAMPLE_RATE
 
 
-@torch.inference_mode()
-def hear(recogniser: Recogniser, mel: np.ndarray, hears: str = "visemes") -> Tensor:
+def probabilities(recogniser: Recogniser, mel: np.ndarray) -> np.ndarray:
+    """Log-mel [T * MELS_PER_FRAME, MELS] -> viseme probabilities float32 [T, V]."""
+    with no_gradients():
+        logits = array(recogniser(given(mel[None])))[0]
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def hear(recogniser: Recogniser, mel: np.ndarray, hears: str = "visemes") -> np.ndarray:
     """Log-mel [T * MELS_PER_FRAME, MELS] of a whole recording -> what a denoiser hears of it (``clip.HEARS``): viseme
     probabilities [T, V], with loudness [T, V + 3]."""
-    visemes = recogniser(torch.from_numpy(mel)[None])[0].softmax(-1)
-    return with_loudness(visemes, mel, hears)
+    return with_loudness(probabilities(recogniser, mel), mel, hears)
 
 
-def with_loudness(visemes: Tensor, mel: np.ndarray, hears: str) -> Tensor:
+def with_loudness(visemes: np.ndarray, mel: np.ndarray, hears: str) -> np.ndarray:
     """Visemes [T, V], and behind them the loudness of the log-mel [T * MELS_PER_FRAME, MELS] where it is heard."""
     if hears == "visemes":
         return visemes
-    loudness = torch.from_numpy(relative_loudness(band_levels(mel)))
-    return torch.cat([visemes, loudness[: len(visemes)].to(visemes)], -1)
+    loudness = relative_loudness(band_levels(mel))
+    return np.concatenate([visemes, loudness[: len(visemes)]], -1)
 
 
 class Hearing:
@@ -63,11 +78,10 @@ class Hearing:
         """Columns from frame ``first`` on."""
         self.first = self.heard = 0
         """Frame numbers: of ``mel``'s first column, and of the next visemes."""
-        self.visemes = torch.zeros(VISEME_PAST, HEARS[hears])
+        self.visemes = np.zeros((VISEME_PAST, HEARS[hears]), np.float32)
         """Those that windows still need: the last ones whose future was known, and all after them."""
 
-    @torch.inference_mode()
-    def push(self, wave: np.ndarray) -> Tensor:
+    def push(self, wave: np.ndarray) -> np.ndarray:
         """The next samples float32 [N] -> viseme windows [n, W, V] of the frames whose lookahead is now complete. n is
         a multiple of ``chunk``, so that the net sees few different shapes."""
         self.wave = np.concatenate([self.wave, wave])
@@ -78,8 +92,7 @@ class Hearing:
             self._recognise(known)
         return self._windows(max(0, ready) // self.chunk * self.chunk)
 
-    @torch.inference_mode()
-    def finish(self) -> Tensor:
+    def finish(self) -> np.ndarray:
         """The end of the stream: windows [n, W, V] of the frames that were still waiting for sound."""
         self._listen(-(-len(self.wave) // SAMPLES_PER_FRAME))
         self._recognise(self.first + len(self.mel) // MELS_PER_FRAME)
@@ -98,22 +111,20 @@ class Hearing:
         """Visemes of the frames ``heard`` to ``known``; forgets the columns that no later frame asks for."""
         if known <= self.heard:
             return
-        logits = self.recogniser(torch.from_numpy(self.mel)[None])[0]
         fresh = slice(self.heard - self.first, known - self.first)
-        visemes = logits[fresh].softmax(-1)
+        visemes = probabilities(self.recogniser, self.mel)[fresh]
         if self.hears != "visemes":
             levels = band_levels(self.mel[fresh.start * MELS_PER_FRAME : fresh.stop * MELS_PER_FRAME])
-            loudness = torch.from_numpy(relative_loudness(levels, self.levels))
-            visemes = torch.cat([visemes, loudness], -1)
+            visemes = np.concatenate([visemes, relative_loudness(levels, self.levels)], -1)
             self.levels = np.concatenate([self.levels, levels])[1 - MEMORY :]
-        self.visemes = torch.cat([self.visemes, visemes])
+        self.visemes = np.concatenate([self.visemes, visemes])
         self.heard = known
         forget = max(0, known - self.recogniser.past - self.first)
         self.mel, self.first = self.mel[forget * MELS_PER_FRAME :], self.first + forget
 
-    def _windows(self, count: int) -> Tensor:
+    def _windows(self, count: int) -> np.ndarray:
         """The next ``count`` windows; forgets the visemes that no later one asks for."""
-        windows = viseme_windows(self.visemes)[VISEME_PAST : VISEME_PAST + count]
+        windows = windows_of(self.visemes)[VISEME_PAST : VISEME_PAST + count]
         self.visemes = self.visemes[count:]
         return windows
 
@@ -123,7 +134,7 @@ AT_ONCE = 32
 processed again and again. Our choice."""
 
 
-def heard(hearing: Hearing, audio: Iterable[np.ndarray], chunk: int) -> Iterator[tuple[Tensor, bool]]:
+def heard(hearing: Hearing, audio: Iterable[np.ndarray], chunk: int) -> Iterator[tuple[np.ndarray, bool]]:
     """Viseme windows [n, W, V] of a stream's pieces, and whether more sound is available without waiting. Long pieces
     are cut, to bound memory."""
     samples = -(-AT_ONCE // chunk) * chunk * SAMPLES_PER_FRAME
