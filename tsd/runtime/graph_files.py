@@ -31,11 +31,12 @@ MAKERS = ("torch", "onnx", "onnxscript")
 
 
 def find(weights: Mapping[str, str | Path | None]) -> Card | None:
-    """The graphs of these weights files {stage: path}, beside the VAE or in the cache; None where there are none,
-    or where they are broken or of other weights."""
-    if not all(weights.get(stage) for stage in STAGES):
+    """The graphs of these weights files {stage: path}, beside the VAE or in the cache; None where there are none, or
+    where they are broken or of other weights. Of weights without a student or recogniser only those beside them."""
+    if weights.get("teacher") and not weights.get("student"):
         return None
-    for folder in (Path(weights["vae"]).parent / FOLDER, cached(weights)):
+    whole = all(weights.get(stage) for stage in STAGES)
+    for folder in [Path(weights["vae"]).parent / FOLDER, *([cached(weights)] if whole else [])]:
         if (folder / NAME).is_file():
             try:
                 return opened(folder, weights)
@@ -47,9 +48,10 @@ def find(weights: Mapping[str, str | Path | None]) -> Card | None:
 def opened(folder: Path, weights: Mapping[str, str | Path | None]) -> Card:
     """The graphs of a folder, to be filled from weights files. ValueError unless they were made of these and every file
     is the one that was written."""
-    card = Card.read(folder, weights)
-    if wrong := [stage for stage in STAGES if card.content.get("weights", {}).get(stage) != file_hash(weights[stage])]:
-        raise ValueError(f"made of another {', '.join(wrong)}")
+    card, given = Card.read(folder, weights), [stage for stage in STAGES if weights.get(stage)]
+    made_of = card.content.get("weights", {})
+    if wrong := [stage for stage in given if made_of.get(stage) != file_hash(weights[stage])]:
+        raise ValueError(f"made of another {', '.join(wrong)}; `python -m tsd.commands.graphs` makes them again")
     for name in card.content["files"]:
         card.file(name)
     return card

@@ -1,13 +1,14 @@
 """Makes the graphs of weights files, without weights inside (``graph_files``). Takes PyTorch and the extra `export`."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from tqdm import tqdm
 
 from tsd.clip import FPS, MOTION, SAMPLE_RATE, VISEMES
-from tsd.media.atomic import filling
+from tsd.media.atomic import filling, replaceable
 from tsd.runtime.card import FORMAT, NAME, Card, sha256
 from tsd.runtime.graph_files import STAGES, cached, opened, versions
 from tsd.runtime.hearing import look_ahead_ms
@@ -70,6 +71,8 @@ def make(weights: Mapping[str, str | Path | None]) -> Card:
     """Graphs of weights files, made and kept in the cache. Raises ValueError or OSError where they cannot be kept."""
     folder = cached(weights)
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not replaceable(folder, NAME):  # what is left of a broken one; no other program names a folder so
+        shutil.rmtree(folder)
     with filling(folder, NAME) as work:
         write(work, weights)
     return opened(folder, weights)
