@@ -82,7 +82,7 @@ class Dubbing:
     def __iter__(self) -> Iterator[np.ndarray]:
         talker, video = self.talker, self.video
         motion, schedule = video.motion, talker.schedule(self.steps)
-        hearing = Hearing(talker.recogniser, self.chunk)
+        hearing = Hearing(talker.recogniser, self.chunk, talker.hears)
         # One mark for the whole video, named after whoever speaks first.
         unit = float(np.median(video.squares[:, 2])) / UNITS
         marking = talker.marking(self.speaker(0).appearance, self.steps, self.seed, unit=unit)

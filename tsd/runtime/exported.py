@@ -76,21 +76,21 @@ class ExportedStudent(Exported):
         self.reader, self.frame_reader = self.open("reference"), self.open("frames", shared=True)
         self.stepper = self.open("step", shared=True)
         self.hears = card.content.get("hears", "visemes")
-        self.memory = [tuple(shape) for shape in card.content["memory"]]
+        self.memory_shapes = [tuple(shape) for shape in card.content["memory"]]
 
     def read_reference(self, condition: Condition) -> Reference:
         parts = run(self.reader, condition.reference_latent, condition.reference_motion, condition.motion_known)
         return Reference(condition.reference_latent, *parts)
 
     def read_frames(self, condition: Condition, reference: Reference) -> FrameFeatures:
-        given = (condition.visemes, condition.motion, condition.motion_known, condition.reference_motion)
+        told = (condition.visemes, condition.motion, condition.motion_known, condition.reference_motion)
         used = (getattr(reference, name) for name in USED_BY_FRAMES)
-        return FrameFeatures(*run(self.frame_reader, *given, *used))
+        return FrameFeatures(*run(self.frame_reader, *told, *used))
 
     def step(self, z_s, s, reference: Reference, frames: FrameFeatures, memory: list | None = None) -> tuple:
         """As ``Denoiser.step``."""
         if memory is None:  # what lies before the first frame
-            memory = [np.zeros((len(z_s), *shape), np.float32) for shape in self.memory]
+            memory = [np.zeros((len(z_s), *shape), np.float32) for shape in self.memory_shapes]
         used = (getattr(reference, name) for name in USED_BY_STEP)
         eps_hat, *memory = run(self.stepper, z_s, s, *used, *vars(frames).values(), *memory)
         return eps_hat, memory

@@ -53,6 +53,8 @@ def write(folder: Path, weights: Mapping[str, str | Path | None]) -> None:
     from tsd.runtime.loading import schedules_of
 
     nets = {stage: checkpoint.load(weights[stage], stage) for stage in STAGES}
+    checkpoint.check_latents(nets["vae"], nets["student"], weights["vae"], weights["student"])
+    checkpoint.check_origin(weights["vae"], weights["student"])
     graphs = graphs_of(nets["vae"], nets["student"], nets["visemes"])
     hashes = {stage: file_hash(weights[stage]) for stage in STAGES}
     schedules = schedules_of(weights["student"])

@@ -195,7 +195,9 @@ def usual_threads() -> int:
     torch, said = sys.modules.get("torch"), os.environ.get("OMP_NUM_THREADS", "")
     if torch is not None:
         return torch.get_num_threads()
-    return int(said) if said.isdecimal() and int(said) else len(os.sched_getaffinity(0))
+    if said.isdecimal() and int(said):
+        return int(said)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load(

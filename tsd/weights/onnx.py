@@ -84,7 +84,10 @@ def without_weights(model: bytes, arrays: dict[str, np.ndarray]) -> tuple[bytes,
     proto, taken = onnx.load_from_string(model), {}
     for constant in proto.graph.initializer:
         name = constant.name.partition(".")[2]  # without the name of the traced module
-        if name in arrays and np.array_equal(onnx.numpy_helper.to_array(constant), arrays[name]):
+        array = arrays.get(name)
+        if array is None or array.dtype != np.float32 or constant.data_type != onnx.TensorProto.FLOAT:
+            continue
+        if np.array_equal(onnx.numpy_helper.to_array(constant), array):
             taken[constant.name] = name
     kept = [constant for constant in proto.graph.initializer if constant.name not in taken]
     del proto.graph.initializer[:]
