@@ -37,6 +37,9 @@ $(TALKS): pyproject.toml constraints.txt
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[talk]'
 	@touch $@
 
+# Weights with graphs beside them speak without PyTorch, so no more is installed for them.
+SPEAKS := $(if $(wildcard weights/$(or $(WEIGHTS),people)/graphs/card.json),$(TALKS),$(INSTALLED))
+
 setup: $(if $(filter talk,$(EXTRA)),$(TALKS),$(INSTALLED))  ## create .venv and install everything, or with EXTRA=talk what talking takes (the other targets do this by themselves)
 
 demo: $(INSTALLED)  ## train the whole chain from nothing and let a held-out face speak: outputs/demo
@@ -52,10 +55,10 @@ chain: $(INSTALLED)  ## a recipe of conf/chain: NAME=longer|release256, or NAME=
 schedules: $(INSTALLED)  ## search the strengths of a student's steps on validation clips, into its weights
 	$(PY) -m tsd.commands.schedules $(ARGS)
 
-test: $(INSTALLED)  ## all tests but the slow ones, with coverage
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -m "not slow" --timeout 600 --cov --cov-fail-under=85 $(ARGS)
+test: $(INSTALLED)  ## all tests but the slow ones
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -m "not slow" --timeout 600 $(ARGS)
 
-test-all: $(INSTALLED)  ## all tests
+test-all: $(INSTALLED)  ## all tests, with coverage
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --cov --cov-fail-under=85 $(ARGS)
 
 lint: $(INSTALLED)  ## ruff: rules and format
@@ -86,7 +89,7 @@ sample: $(INSTALLED)  ## make a face speak: REF=face.png AUDIO=speech.wav
 	@test -n "$$REF" && test -n "$$AUDIO" || { echo "error: make sample REF=face.png AUDIO=speech.wav ARGS=..."; exit 2; }
 	$(PY) -m tsd.commands.sample 'reference=$${oc.env:REF}' 'audio=$${oc.env:AUDIO}' $(ARGS)
 
-talk: $(TALKS)  ## the same with the weights that the repository carries: REF=photo.jpg AUDIO=voice.wav [WEIGHTS=drawn] [CONSENT='She agreed.']
+talk: $(SPEAKS)  ## the same with the weights that the repository carries: REF=photo.jpg AUDIO=voice.wav [WEIGHTS=drawn] [CONSENT='She agreed.']
 	@test -n "$$REF" && test -n "$$AUDIO" || { echo "error: make talk REF=photo.jpg AUDIO=voice.wav"; exit 2; }
 	$(PY) -m tsd.commands.sample "weights=$${WEIGHTS:-people}" 'reference=$${oc.env:REF}' 'audio=$${oc.env:AUDIO}' 'consent=$${oc.env:CONSENT,null}' $(ARGS)
 
