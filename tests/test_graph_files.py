@@ -1,5 +1,7 @@
 """Graphs without weights: filled they are what they were, found beside weights or in the cache, and never trusted."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -10,6 +12,8 @@ from onnxruntime import InferenceSession
 from tsd.runtime import graph_files, graph_making, loading
 from tsd.runtime.card import NAME
 from tsd.weights.onnx import without_weights
+
+REPO = Path(__file__).parents[1]
 
 
 def layer(size: int = 40) -> tuple[bytes, dict[str, np.ndarray]]:
@@ -102,6 +106,14 @@ def test_graphs_beside_the_weights_come_first_and_only_where_they_are_of_these(w
     assert graph_files.find({"vae": weights["vae"], "teacher": weights["teacher"]}) is None
     files(tmp_path / "weights", student={"channels": [8, 8]})
     assert graph_files.find(weights) is None
+
+
+@pytest.mark.parametrize("folder", sorted((REPO / "weights").glob("*/graphs")), ids=lambda folder: folder.parent.name)
+def test_released_graphs_are_of_the_released_weights(folder):
+    """Whoever publishes weights makes their graphs, too: `python -m tsd.commands.graphs folder=weights/<name>`."""
+    weights = loading.weights_in(folder.parent)
+    assert graph_files.find(weights).folder == folder
+    assert set(graph_files.opened(folder, weights).content["filled"]) >= {"encoder", "step", "decoder"}
 
 
 def test_who_computes_weights(weights, monkeypatch):

@@ -79,9 +79,9 @@ def propose(image: np.ndarray) -> np.ndarray:
         small = averaged(image, int(height * scale + 1), int(width * scale + 1))
         probability, moves = (x[0] for x in run("propose", small[None]))
         rows, columns = np.nonzero(probability >= ENOUGH[0])
-        corner = STRIDE * np.stack([columns, rows], 1)
-        edges = [np.floor((corner + 1) / scale), np.floor((corner + CELL) / scale)]
-        boxes = np.concatenate([*edges, probability[rows, columns][:, None]], 1).astype(np.float32)
+        corner = STRIDE * np.stack([columns, rows], 1).astype(np.float32)
+        edges = [np.floor((corner + reach) / np.float32(scale)) for reach in (1, CELL)]
+        boxes = np.concatenate([*edges, probability[rows, columns][:, None]], 1)
         kept = distinct(boxes, OVERLAP_OF_SIZE)
         found.append((boxes[kept], moves[:, rows, columns].T[kept]))
         scale *= SHRINK
@@ -130,8 +130,10 @@ def moved(boxes: np.ndarray, moves: np.ndarray, inclusive: int) -> np.ndarray:
 
 def squared(boxes: np.ndarray) -> np.ndarray:
     """Boxes [N, 5] widened to squares around the same middle."""
-    middle, side = (boxes[:, :2] + boxes[:, 2:4]) / 2, (boxes[:, 2:4] - boxes[:, :2]).max(1, initial=0, keepdims=True)
-    return np.concatenate([middle - side / 2, middle + side / 2, boxes[:, 4:]], 1).astype(np.float32)
+    size = boxes[:, 2:4] - boxes[:, :2]
+    side = size.max(1, initial=0, keepdims=True)
+    low = boxes[:, :2] + size / 2 - side / 2
+    return np.concatenate([low, low + side, boxes[:, 4:]], 1)
 
 
 def distinct(boxes: np.ndarray, most: float, of_smaller: bool = False) -> np.ndarray:
