@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 def given(x: np.ndarray) -> Tensor | np.ndarray:
     """What nets are given for an array."""
     torch = sys.modules.get("torch")
-    return x if torch is None or not isinstance(x, np.ndarray) else torch.from_numpy(np.ascontiguousarray(x))
+    if torch is None or not isinstance(x, np.ndarray):
+        return x
+    x = np.ascontiguousarray(x)
+    return torch.from_numpy(x if x.flags.writeable else x.copy())
 
 
 def array(x: Tensor | np.ndarray) -> np.ndarray:
