@@ -17,7 +17,7 @@ import numpy as np
 
 import tsd
 from tsd.runtime.card import NAME, Card
-from tsd.weights.files import file_hash
+from tsd.weights.files import file_hash, read_header
 
 log = logging.getLogger(__name__)
 FOLDER = "graphs"
@@ -32,7 +32,11 @@ MAKERS = ("torch", "onnx", "onnxscript")
 
 def find(weights: Mapping[str, str | Path | None]) -> Card | None:
     """The graphs of these weights files {stage: path}, beside the VAE or in the cache; None where there are none, or
-    where they are broken or of other weights. Of weights without a student or recogniser only those beside them."""
+    where they are broken or of other weights. Of weights without a student or recogniser only those beside them.
+    Raises FileNotFoundError or ValueError for what are no weights of these stages."""
+    for stage in STAGES:
+        if weights.get(stage):
+            read_header(weights[stage], stage)
     if weights.get("teacher") and not weights.get("student"):
         return None
     whole = all(weights.get(stage) for stage in STAGES)
