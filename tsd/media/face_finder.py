@@ -1,9 +1,8 @@
 """MTCNN (Zhang et al. 2016, Joint Face Detection and Alignment) by ONNX Runtime: boxes and landmarks of all faces.
 
 Three nets one after the other: the first looks at every place of a picture in many sizes, the second and third judge
-what the one before proposed and correct it. The nets are those of facenet-pytorch (Tim Esler, MIT licence, with the
-weights of David Sandberg's facenet, MIT licence); ``tsd.prepare.face_nets`` wrote them into the folder ``face_nets``.
-Results equal facenet-pytorch's within a hundredth of a pixel.
+what the one before proposed and correct it. The nets are those of facenet-pytorch (``face_nets/LICENSE``);
+``tsd.prepare.face_nets`` wrote them into that folder. A test compares faces with facenet-pytorch's.
 """
 
 from dataclasses import dataclass
