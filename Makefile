@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DELETE_ON_ERROR:
 STAGES := $(patsubst conf/stage/%.yaml,%,$(wildcard conf/stage/*.yaml))
 CHAINS := $(patsubst conf/chain/%.yaml,%,$(wildcard conf/chain/*.yaml))
-.PHONY: help setup demo release chain schedules test test-all lint prepare sweep experiment wandb-sync notebooks evaluate sample talk verify bench bench-data \
+.PHONY: help setup demo release chain schedules test test-all lint prepare sweep experiment wandb-sync notebooks evaluate sample talk page site verify bench bench-data \
 	export publish quality paper readme clean
 # Programs read what a user types here from the environment: neither make nor a shell takes it for code.
 $(foreach name,REF AUDIO VIDEO VIDEOS NAME WEIGHTS CONSENT,$(eval override export $(name) := $$(value $(name))))
@@ -22,7 +22,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		{ echo "error: $(PYTHON) is older than Python 3.10: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	@echo "installing into .venv: some minutes and about 6 GB the first time"
-	$(PY) -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[train,corpus,sweeps,dev,export]'
+	$(PY) -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[train,corpus,sweeps,dev,export,page]'
 	@# All at once: else whoever starts first waits for it, and where nothing may be written everybody does, every time.
 	@# A quarter of it are packages' own tests, which nobody imports.
 	@$(PY) -m compileall -q -j 0 -x '/tests/' .venv/lib >/dev/null 2>&1 || true
@@ -92,6 +92,12 @@ sample: $(INSTALLED)  ## make a face speak: REF=face.png AUDIO=speech.wav
 talk: $(SPEAKS)  ## the same with the weights that the repository carries: REF=photo.jpg AUDIO=voice.wav [WEIGHTS=drawn] [CONSENT='She agreed.']
 	@test -n "$$REF" && test -n "$$AUDIO" || { echo "error: make talk REF=photo.jpg AUDIO=voice.wav"; exit 2; }
 	$(PY) -m tsd.commands.sample "weights=$${WEIGHTS:-people}" 'reference=$${oc.env:REF}' 'audio=$${oc.env:AUDIO}' 'consent=$${oc.env:CONSENT,null}' $(ARGS)
+
+page: $(INSTALLED)  ## a page for the browser in which a photograph speaks, computed here: ARGS="weights=people port=7860"
+	$(PY) -m tsd.commands.page $(ARGS)
+
+site: $(INSTALLED)  ## static files that do the same in the browser by itself, from an export: outputs/site (needs npm)
+	$(PY) -m tsd.commands.site $(ARGS)
 
 verify: $(TALKS)  ## say where a video or picture comes from, by its manifest and its mark: VIDEO=sample.mp4
 	@test -n "$$VIDEO" || { echo "error: make verify VIDEO=sample.mp4"; exit 2; }

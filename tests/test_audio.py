@@ -108,11 +108,20 @@ def encode(path: Path, tracks: list[np.ndarray], codec: str, rate: int, default:
     return path
 
 
-@pytest.mark.parametrize("rate", [16_000, 48_000])
+CONTAINERS = {
+    "aac": ("aac", "ts", "flv", "m4a", "mkv", "asf", "nut"),
+    "mp2": ("mp2", "ts", "mpg", "avi"),
+    "mp3": ("mp3", "ts", "mpg", "avi", "mov", "asf", "wav", "nut"),
+    "libopus": ("ogg",),
+    "flac": ("flac",),
+}
+"""{codec: suffixes of files that hold it}"""
+
+
 @pytest.mark.parametrize(
-    ("suffix", "codec"),
-    [("aac", "aac"), ("ts", "aac"), ("flv", "aac"), ("m4a", "aac"), ("mkv", "aac"), ("mp2", "mp2"), ("avi", "mp3")]
-    + [("mp3", "mp3"), ("ogg", "libopus"), ("flac", "flac")],
+    ("suffix", "codec", "rate"),
+    [(suffix, codec, rate) for codec, names in CONTAINERS.items() for suffix in names for rate in (16_000, 48_000)]
+    + [("flv", "mp3", 22_050)],
 )
 def test_no_container_is_late(tmp_path, suffix, codec, rate):
     heard = load_audio(encode(tmp_path / f"a.{suffix}", [ticks(rate)[None]], codec, rate))
@@ -144,6 +153,38 @@ def test_the_default_track_is_heard_and_a_silent_one_passed_over(tmp_path):
         assert np.abs(load_audio(encode(path, tracks, "flac", 16_000, default)) - heard[0]).max() < 1e-3
     with pytest.raises(ValueError, match="silent"):
         load_audio(encode(path, [nothing, nothing], "flac", 16_000))
+
+
+def test_what_lies_between_the_frames_of_an_mp3_is_passed_over(tmp_path):
+    """Tags, joined files, some damage; what is mostly damaged is refused with the time."""
+    whole = encode(tmp_path / "a.mp3", [np.tile(ticks(16_000), 2)[None]], "mp3", 16_000).read_bytes()
+    half, junk = len(whole) // 2, np.random.default_rng(0).bytes(900)
+    expected = load_audio(tmp_path / "a.mp3")
+    for damaged, seconds in (
+        (junk[:700] + whole, 4),
+        (whole[:half] + junk + whole[half:], 4),
+        (whole + junk, 4),
+        (whole + whole, 8),
+        (whole[:half], 2),
+    ):
+        (tmp_path / "b.mp3").write_bytes(damaged)
+        heard = load_audio(tmp_path / "b.mp3")
+        assert len(heard) / 16_000 == pytest.approx(seconds, abs=0.2) and np.abs(heard).max() > 0.3
+        if damaged.startswith(whole[:half]):
+            assert np.corrcoef(heard[2000:24_000], expected[2000:24_000])[0, 1] > 0.99
+    holes = bytearray(whole)
+    for begin in range(2000, len(holes) - 500, 300):
+        holes[begin : begin + 200] = junk[:200]
+    (tmp_path / "b.mp3").write_bytes(holes)
+    with pytest.raises(ValueError, match=r"b\.mp3: the sound is broken: \d+ of \d+ parts .* at \d\.\d\d s"):
+        load_audio(tmp_path / "b.mp3")
+
+
+@pytest.mark.parametrize("subtype", ["PCM_24", "PCM_32", "PCM_U8", "FLOAT", "DOUBLE", "ULAW", "ALAW", "IMA_ADPCM"])
+def test_any_width_of_samples(tmp_path, subtype):
+    soundfile.write(tmp_path / "a.wav", _speechlike(), 16_000, subtype=subtype)
+    heard, expected = load_audio(tmp_path / "a.wav"), _speechlike()
+    assert np.corrcoef(heard[: len(expected)], expected[: len(heard)])[0, 1] > 0.99
 
 
 @pytest.mark.untraced

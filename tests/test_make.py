@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tsd.commands.compose import composed, override
+from tsd.commands.compose import composed, override, readable
 from tsd.media.audio import write_wav
 
 REPO = Path(__file__).parents[1]
@@ -21,6 +21,7 @@ TEXTS = [
     "a\nb; touch pwned",
     "a\\' && touch pwned #",
     "[a,b]={c: d}",
+    "李明 100% a@b.c *#~!.png",
 ]
 RECORD = """
 import json, os, sys
@@ -68,6 +69,48 @@ def test_text_reaches_the_configuration_as_it_is(recorded, monkeypatch, text):
 @pytest.mark.parametrize("text", [*TEXTS, "", "\\", "'", "\\\\'", "\\${", " a ", "a\\"])
 def test_overrides_hold_any_text(text):
     assert composed("sample", [override("reference", text)]).reference == text
+
+
+NAMES = [
+    "it's me.png",
+    "a=b.png",
+    "photo (1).jpg",
+    "Jörg.png",
+    "李明.png",
+    "a#b!c&d.png",
+    "a;b.png",
+    "a’b.png",
+    "~a.png",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_command_line_takes_names_as_they_are(name):
+    """What a shell passes on of `reference='…'`."""
+    assert composed("sample", [readable(f"reference={name}")]).reference == name
+
+
+@pytest.mark.parametrize("name", ["a,b.png", "[x].png", "{a}.png", '"q".png'])
+def test_a_file_that_is_there_is_no_list(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    Path(name).touch()
+    assert composed("sample", [readable(f"reference={name}")]).reference == name
+
+
+def test_what_hydra_reads_is_left_to_it():
+    for argument in (
+        "stage=vae,student",
+        "loss={a: 1}",
+        "x=[1,2]",
+        "x={a: 1",
+        "x='it\\'s'",
+        "--multirun",
+        "~a",
+        "+a=null",
+        "seed=1",
+        "hydra.run.dir=outputs/${now:%H}",
+    ):
+        assert readable(argument) == argument
 
 
 def test_a_face_of_any_name_speaks(tmp_path):

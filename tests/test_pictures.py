@@ -4,9 +4,11 @@ import base64
 
 import numpy as np
 import pytest
+from mini_corpus import write_disc
 from PIL import Image
 
 from tsd.media import pictures
+from tsd.media.audio import write_wav
 from tsd.media.pictures import load_picture
 
 
@@ -36,6 +38,26 @@ def test_files_that_are_not_pictures_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "MOST_PIXELS", 2000)
     with pytest.raises(ValueError, match=r"bomb\.png: has more than 0 million pixels"):
         load_picture(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "voice.wav", "clip.jpg"])
+def test_what_is_a_video_or_sound_is_said(tmp_path, name):
+    """A clip by the name of a picture too."""
+    if name == "voice.wav":
+        write_wav(tmp_path / name, np.ones(1600, np.float32) / 2)
+    else:
+        write_disc(tmp_path / "a.mp4", 3)
+        (tmp_path / "a.mp4").rename(tmp_path / name)
+    with pytest.raises(ValueError, match=rf"{name}: a video or sound, not a picture; give a png or jpg"):
+        load_picture(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+def test_half_a_picture_is_no_video(tmp_path, name):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / name)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:900])
+    with pytest.raises(ValueError, match=rf"{name}: not a picture that can be read"):
+        load_picture(tmp_path / name)
 
 
 def ramp() -> np.ndarray:

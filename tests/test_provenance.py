@@ -137,12 +137,27 @@ print(*sorted(states))
     assert {"absent", "broken"} <= set(done.stdout.split())
 
 
+def test_names_do_not_matter(signed, tmp_path, key):
+    """A picture that is called a video is valid, and not searched as one; the other way round, too."""
+    picture = tmp_path / "a.png"
+    Image.fromarray(busy(1)[0]).save(picture)
+    provenance.sign(picture, ORIGIN, key)
+    for source, name in [(picture, "b.mp4"), (picture, "b"), (signed, "c.png"), (signed, "c.mov"), (signed, "c d")]:
+        shutil.copy(source, tmp_path / name)
+        result = verify(tmp_path / name)
+        assert result["manifest"]["state"] == "valid", name
+        assert result["mark"]["found"] is (source is signed), name
+        assert ("looked for in videos only" in result["sentence"]) is (source is picture), name
+
+
 def test_files_that_are_no_videos(tmp_path):
     for name, content in {"a.mp4": b"", "b.mp4": b"hello", "c.txt": b"jumb c2pa", "d.png": b"\x89PNG\r\n"}.items():
         (tmp_path / name).write_bytes(content)
         assert not verify(tmp_path / name)["mark"]["found"]
     with pytest.raises(FileNotFoundError, match="no such file"):
         verify(tmp_path / "none.mp4")
+    with pytest.raises(ValueError, match="is a folder"):
+        verify(tmp_path)
 
 
 def test_a_key_is_made_once_and_is_its_owners_alone(tmp_path, monkeypatch):

@@ -230,7 +230,7 @@ def test_on_a_canvas_only_what_is_generated_is_marked():
     t.marked = True
     frames = picture[None, 8:88, 8:88].copy()
     frames[:, 20:60, 20:60] = 255 - frames[:, 20:60, 20:60]
-    marked = t.marking(t.reference.appearance, "k2", canvas=canvas)(frames)
+    marked = t.marking(t.run_payload(t.reference.appearance, "k2"), canvas)(frames)
     changed = (marked != frames).any(-1)[0]
     assert changed[20:60, 20:60].mean() > 0.3 and changed.sum() == changed[20:60, 20:60].sum()
 

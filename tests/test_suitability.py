@@ -1,12 +1,14 @@
 """Pictures that are hard to animate are told about in one sentence each."""
 
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from tsd.media.faces import Landmarks
+from tsd.media.faces import Landmarks, find_face
+from tsd.media.pictures import load_picture
 from tsd.media.suitability import concerns
 
 FRONT = np.float32([(80, 90), (140, 90), (110, 122), (88, 155), (132, 155)])
@@ -42,3 +44,67 @@ def test_each_concern_is_one_sentence(points, mouth, words):
     said = concerns(*face(points.astype(np.float32), mouth))
     assert len(said) == 1 and "\n" not in said[0]
     assert re.search(words, said[0])
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """A drawn person, uint8 [256, 256, 3], and the face."""
+    image = load_picture(Path(__file__).parents[1] / "experiments/quality/face.png")
+    image = cv2.resize(image, (256, 256), interpolation=cv2.INTER_CUBIC)
+    return image, find_face(image)
+
+
+def covered(image: np.ndarray, points: np.ndarray, how: str) -> np.ndarray:
+    """The picture with something in front of the mouth."""
+    image, apart = image.copy(), float(np.linalg.norm(points[1] - points[0]))
+    mouth, nose = points[3:].mean(0), points[2]
+    if how in MASKS:
+        sides = [(-0.9, -0.1), (0, -0.35), (0.9, -0.1)]
+        outline = [nose + apart * np.float32(at) for at in sides]
+        outline += [mouth + apart * np.float32(at) for at in [(0.8, 0.5), (0, 0.9), (-0.8, 0.5)]]
+        cv2.fillPoly(image, [np.int32(outline)], MASKS[how])
+        for number in range(4):  # pleats
+            height = int(nose[1] + 0.2 * number * apart)
+            cv2.line(image, (int(mouth[0] - 0.6 * apart), height), (int(mouth[0] + 0.6 * apart), height), (90, 90, 95))
+    elif how == "microphone":
+        foam = tuple(int(v) for v in mouth + [0, 0.2 * apart])
+        cv2.ellipse(image, foam, (int(0.4 * apart), int(0.45 * apart)), 0, 0, 360, (35, 35, 38), -1)
+    else:
+        cheek = (0.45 * points[0] + 0.55 * points[3]).astype(int)
+        skin = tuple(map(int, image[cheek[1], cheek[0]]))
+        for number in range(4):
+            height = int(mouth[1] + (0.24 * number - 0.35) * apart)
+            ends = (int(mouth[0] - 0.8 * apart), height), (int(mouth[0] + 0.6 * apart), height)
+            cv2.line(image, *ends, skin, int(0.22 * apart))
+            cv2.line(image, *(end for end in ends), tuple(int(0.8 * v) for v in skin), 1)
+    return image
+
+
+MASKS = {"white mask": (235, 238, 240), "blue mask": (120, 170, 205), "black mask": (30, 30, 32)}
+
+
+@pytest.mark.parametrize("how", [*MASKS, "microphone", "hand"])
+def test_a_covered_mouth_is_named(drawn, how):
+    image, face = drawn
+    said = concerns(covered(image, face.points, how), face)
+    assert len(said) == 1 and "covered by a mask, a hand or a microphone" in said[0]
+
+
+@pytest.mark.parametrize("light", ["as it is", "grey", "dim", "warm"])
+def test_nothing_is_said_of_a_mouth_that_is_seen(drawn, light):
+    """Dim and grey pictures get a mouth in their own light (``media.light``)."""
+    image, face = drawn
+    image = {
+        "as it is": image,
+        "grey": np.repeat(image.mean(2, keepdims=True), 3, 2).astype(np.uint8),
+        "dim": image // 3,
+        "warm": np.clip(image * np.float32([1.15, 1, 0.7]), 0, 255).astype(np.uint8),
+    }[light]
+    assert concerns(image, face) == []
+
+
+@pytest.mark.parametrize("share", [0.03, 0.06, 0.1])
+def test_a_very_dark_face_is_named(drawn, share):
+    image, face = drawn
+    said = concerns((image * share).astype(np.uint8), face)
+    assert any(re.search(r"very dark \(its brightest tenth has \d+ of 255\)", sentence) for sentence in said)

@@ -1,3 +1,4 @@
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -5,11 +6,13 @@ import numpy as np
 import pytest
 import soundfile
 from mini_corpus import disc_frames, write_disc
+from mixed_folder import encode
+from PIL import Image
 
 from tsd.media import backends, video
 from tsd.media.audio import load_audio
 from tsd.media.sound import Sound
-from tsd.media.timeline import read_timeline
+from tsd.media.timeline import read_timeline, there_and_back
 from tsd.media.video import read_frames, resize_square, video_info, write_video
 
 
@@ -158,6 +161,51 @@ def test_a_file_that_is_still_written_gives_what_is_there(tmp_path):
     there = read_frames(tmp_path / "b.mp4")
     assert 10 < len(there) < 60 and np.array_equal(there, read_frames(tmp_path / "a.mp4")[: len(there)])
     assert len(read_timeline(tmp_path / "b.mp4").times) == len(there)
+
+
+def remuxed(source: Path, path: Path, options: dict | None = None) -> Path:
+    """The same packets in another container."""
+    with av.open(str(source)) as whole, av.open(str(path), "w", options=options or {}) as part:
+        target = part.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(video=0):
+            if packet.size:
+                packet.stream = target
+                part.mux(packet)
+    return path
+
+
+def test_containers_that_count_nothing_or_wrongly(tmp_path):
+    """Broadcasts, browser recordings and bare streams know neither how many pictures they have nor how long they are;
+    an AVI counts empty chunks, which show the picture before them again."""
+    write_disc(tmp_path / "a.mp4", 24)
+    shown = read_frames(tmp_path / "a.mp4")
+    for name, options in (("a.ts", None), ("live.mkv", {"live": "1"}), ("a.h264", None), ("a.flv", None)):
+        path = remuxed(tmp_path / "a.mp4", tmp_path / name, options)
+        with av.open(str(path)) as container:
+            assert container.streams.video[0].frames == 0, "nothing is counted"
+        timeline = read_timeline(path)
+        assert video_info(path).num_frames == len(timeline.times) == 24
+        assert np.array_equal(read_frames(path), shown) and timeline.end == pytest.approx(24 / 25, abs=0.05)
+    stamps = np.r_[0:12, 22:34] / 25  # a camera that dropped ten pictures
+    path = encode(tmp_path / "a.avi", list(shown), codec="mpeg4", stamps=stamps)
+    timeline = read_timeline(path)
+    assert len(timeline.times) == 24 and timeline.num_frames == pytest.approx(34, abs=1)
+    assert timeline.numbers()[16] in (11, 12) and len(read_frames(path)) == 24
+
+
+def test_a_video_of_one_picture_lasts_as_long_as_it_is_wanted(tmp_path):
+    path = encode(tmp_path / "a.mp4", list(disc_frames(1)))
+    timeline = read_timeline(path)
+    assert timeline.num_frames == 1 == len(read_frames(path))
+    assert len(list(islice(there_and_back(path, timeline, 1), 30))) == 30
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.gif", "a.webp"])
+def test_a_picture_is_no_video(tmp_path, name):
+    Image.new("RGB", (64, 48), "red").save(tmp_path / name)
+    for read in (read_timeline, load_audio):
+        with pytest.raises(ValueError, match=rf"{name}: (is a picture; give a video|holds no sound)"):
+            read(tmp_path / name)
 
 
 def test_wrong_files_and_frames_are_named(tmp_path):

@@ -11,11 +11,13 @@ from tsd.media.signals import (  # noqa: F401  stages take a clip's constants fr
     EYES_OPEN,
     FPS,
     HEARS,
+    LIPS,
     LOUDNESS,
     MEL_AUDIBLE,
     MELS,
     MELS_PER_FRAME,
     MOTION,
+    OPEN,
     PHONEMES,
     SAMPLE_RATE,
     VISEME_FUTURE,
@@ -54,6 +56,13 @@ def flip_motion(motion: Tensor) -> Tensor:
     return torch.stack([1 - rx, ry, 1 - lx, ly, 1 - nx, ny, eyes], -1)
 
 
+def openness(mouth_open: Tensor, motion: Tensor) -> Tensor:
+    """Gap between the lips [..., T] over the picture's side and motion [..., T, M] -> [..., T], the gap over the
+    distance of the eyes in units of OPEN: the same for every size of a face. nan where the gap is unknown."""
+    x, y = motion[..., 2] - motion[..., 0], motion[..., 3] - motion[..., 1]
+    return mouth_open / torch.hypot(x, y).clamp(min=1e-3) / OPEN
+
+
 @dataclass
 class Clip:
     """A batch of windows of T frames. ``None`` means that the source does not have the field.
@@ -66,8 +75,8 @@ class Clip:
     reference: Tensor
     """[B, 3, H, W], in the same range."""
     visemes: Tensor
-    """[B, T, W, V] viseme probabilities around each frame; all zero where unknown. With ``data.loudness``
-    [B, T, W, V + 3]: LOUDNESS behind them, all zero without sound."""
+    """[B, T, W, V] viseme probabilities around each frame; all zero where unknown. With ``data.hears``
+    [B, T, W, HEARS[hears]]: LIPS or LOUDNESS behind them, all zero where unknown."""
     motion: Tensor
     """[B, T, M], see MOTION; zeros where not ``motion_known``."""
     reference_motion: Tensor

@@ -21,8 +21,9 @@ import numpy as np
 import torch
 
 from tsd.clip import FPS, to_frames
+from tsd.evaluation.report import filled, markdown_table, to_json
 from tsd.media.atomic import write_file
-from tsd.media.marking import detect
+from tsd.media.marking import code, detect
 from tsd.media.marking.embed import Mark
 from tsd.media.video import read_frames
 from tsd.metrics.lpips import lpips_distance, lpips_net
@@ -33,8 +34,8 @@ from tsd.prepare.drawn.people import draw_person
 STUDY = Path(__file__).resolve().parent
 OUT = STUDY.parents[1] / "outputs" / "marking"
 NUM_FRAMES, SIZES = 250, {128: 52, 512: 12}
-PIECE, PIECES = 25, 10_000
-"""Frames of a piece without a mark, and how many pieces are searched."""
+PIECE, PIECES, AT_ONCE = 25, 10_000, 10
+"""Frames of a piece without a mark, how many pieces are searched, and how many of a video before the next."""
 
 
 def drawn_clip(person: int, size: int) -> np.ndarray:
@@ -157,38 +158,49 @@ def study_clip(name: str, frames: np.ndarray, net) -> dict:
     return row
 
 
-def pieces(recorded: Path | None) -> Iterator[tuple[str, np.ndarray]]:
-    """Named pieces of a second without a mark: recorded and drawn people, mirrored, turned, cropped, stretched and
-    played at other speeds, so that no two are alike."""
+def unmarked(recorded: Path | None) -> list[tuple[str, Callable[[], np.ndarray]]]:
+    """(name, how to get its frames) of every video without a mark."""
     people = [] if recorded is None else sorted(recorded.glob("*/*.mp4"))
     sources = [(str(path.relative_to(recorded)), lambda p=path: read_frames(p)) for path in people]
     sources += [(f"drawn{i}", lambda i=i: drawn_clip(i, 128)) for i in range(100, 120)]
-    for name, frames_of in sources:
-        frames = frames_of()
-        count = -(-PIECES // len(sources))
-        for i in range(count):
-            rng = np.random.default_rng([sum(name.encode()), i])
-            step, size = int(rng.integers(1, 3)), frames.shape[1]
-            side = int(rng.integers(size // 2, size + 1))
-            room = (size - side, size - side, max(0, len(frames) - step * PIECE))
-            top, left, first = (int(rng.integers(0, most + 1)) for most in room)
-            piece = frames[first : first + step * PIECE : step, top : top + side, left : left + side]
-            piece = np.rot90(piece, int(rng.integers(4)), (1, 2))[:, :, :: int(rng.choice([1, -1]))]
-            yield f"{name} {i}", stretched(piece, float(rng.uniform(0.7, 1.3)), float(rng.uniform(-20, 20)))
+    return [sources[i] for i in np.random.default_rng(37).permutation(len(sources))]
+
+
+def pieces(recorded: Path | None, done: set[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Named pieces of a second without a mark that are not done: recorded and drawn people, mirrored, turned, cropped,
+    stretched and played at two speeds, so that no two are alike. Some of each video, then some more of each."""
+    sources = unmarked(recorded)
+    of_each = -(-PIECES // len(sources))
+    for begin in range(0, of_each, AT_ONCE):
+        for name, frames_of in sources:
+            numbers = [i for i in range(begin, min(begin + AT_ONCE, of_each)) if f"{name} {i}" not in done]
+            frames = frames_of() if numbers else None
+            for i in numbers:
+                yield f"{name} {i}", changed(frames, np.random.default_rng([sum(name.encode()), i]))
+
+
+def changed(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A piece of a video, as no other one is."""
+    step, size = int(rng.integers(1, 3)), frames.shape[1]
+    side = int(rng.integers(size // 2, size + 1))
+    room = (size - side, size - side, max(0, len(frames) - step * PIECE))
+    top, left, first = (int(rng.integers(0, most + 1)) for most in room)
+    piece = frames[first : first + step * PIECE : step, top : top + side, left : left + side]
+    piece = np.rot90(piece, int(rng.integers(4)), (1, 2))[:, :, :: int(rng.choice([1, -1]))]
+    return stretched(piece, float(rng.uniform(0.7, 1.3)), float(rng.uniform(-20, 20)))
 
 
 def search_pieces(recorded: Path | None) -> None:
-    """Adds a row per piece to pieces.jsonl; what is there already is not searched again."""
+    """Adds a row per piece to pieces.jsonl; what is there already is not searched again. ``score``: see
+    ``detect.best_score``, of the search at all places and scales."""
     path = OUT / "pieces.jsonl"
-    done = {row["piece"] for row in rows(path)}
     with path.open("a") as file:
-        for name, piece in pieces(recorded):
-            if name not in done:
-                summed = detect.demodulate(timed(piece))
-                found = detect.find_in_sum(summed)
-                best = next(detect.best_places(summed, detect.SCALES, detect.CANDIDATES))[1]
-                file.write(json.dumps({"piece": name, "found": found is not None, "coherence": best}) + "\n")
-                file.flush()
+        for name, piece in pieces(recorded, {row["piece"] for row in rows(path)}):
+            like = list(detect.likeliest(detect.demodulate(timed(piece))))
+            row = {"piece": name, "found": min(found.chance for found in like) < detect.FALSE_ALARM}
+            row["score"] = code.CODE_BITS * like[-1].coherence
+            file.write(json.dumps(row) + "\n")
+            file.flush()
 
 
 def rows(path: Path) -> list[dict]:
@@ -197,38 +209,68 @@ def rows(path: Path) -> list[dict]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def report(frame_ms: float | None) -> dict:
-    """What report.json holds; shares over clips, by size and over all."""
+def report(frame_ms: float) -> dict:
+    """What report.json holds; shares over clips, by size and over all. What was not measured is "unavailable"."""
     made, searched = rows(OUT / "clips.jsonl"), rows(OUT / "pieces.jsonl")
+    sizes = {str(size): of_clips([row for row in made if row["size"] == size]) for size in SIZES}
+    result = of_clips(made) | {"by_size": sizes, "frame_ms": frame_ms}
+    small = sizes["128"].get("mark_ms")
+    result["cost_ratio"] = small / frame_ms if small else "unavailable"
+    scores = np.array([row["score"] for row in searched])
+    result |= {"false_alarms": sum(row["found"] for row in searched), "clips_without_mark": len(searched)}
+    quantiles = ("0.5", "0.99", "1") if len(scores) else ()
+    result["score_without_mark"] = {q: float(np.quantile(scores, float(q))) for q in quantiles}
+    result["score_of_one_in_hundred_by_theory"] = score_of(0.01)
+    result["score_of_a_mark"] = score_of(detect.FALSE_ALARM)
+    return result
 
-    def of(chosen: list[dict]) -> dict:
-        decoded = {attack: float(np.mean([row["decoded"][attack] for row in chosen])) for attack in ATTACKS}
-        scores = [row["lpips"] for row in chosen if "lpips" in row]
-        ms = float(np.median([row["mark_ms"] for row in chosen]))
-        return {
-            "clips": len(chosen),
-            "decoded": decoded,
-            "psnr_db": float(np.mean([row["psnr_db"] for row in chosen])),
-            "psnr_db_lowest": min(row["psnr_db"] for row in chosen),
-            "lpips": float(np.mean(scores)) if scores else "unavailable",
-            "lpips_highest": max(scores, default="unavailable"),
-            "mark_ms": ms,
-        }
 
-    sizes = {str(size): of([row for row in made if row["size"] == size]) for size in SIZES}
-    coherence = np.array([row["coherence"] for row in searched])
-    hypotheses = len(detect.SCALES) * detect.pattern.TILE**2
-    allowed = [x for x in np.linspace(0, 1, 10_001) if hypotheses * detect.by_chance(x) < 0.01]
-    return of(made) | {
-        "by_size": sizes,
-        "wrong_payloads": sum(row["wrong_payload"] for row in made),
-        "frame_ms": frame_ms,
-        "cost_ratio": sizes["128"]["mark_ms"] / frame_ms if frame_ms else "unavailable",
-        "false_alarms": sum(row["found"] for row in searched),
-        "clips_without_mark": len(searched),
-        "coherence_without_mark": {q: float(np.quantile(coherence, float(q))) for q in ("0.5", "0.99", "1")},
-        "coherence_of_one_in_hundred_by_theory": float(allowed[0]),
+def of_clips(chosen: list[dict]) -> dict:
+    """Means, shares and extremes over rows of clips.jsonl."""
+    if not chosen:
+        return {"clips": 0}
+    scores = [row["lpips"] for row in chosen if "lpips" in row]
+    return {
+        "clips": len(chosen),
+        "decoded": {attack: float(np.mean([row["decoded"][attack] for row in chosen])) for attack in ATTACKS},
+        "wrong_payloads": sum(row["wrong_payload"] for row in chosen),
+        "psnr_db": float(np.mean([row["psnr_db"] for row in chosen])),
+        "psnr_db_lowest": min(row["psnr_db"] for row in chosen),
+        "lpips": float(np.mean(scores)) if scores else "unavailable",
+        "lpips_highest": max(scores, default="unavailable"),
+        "mark_ms": float(np.median([row["mark_ms"] for row in chosen])),
     }
+
+
+def tables(result: dict) -> str:
+    """The README's tables: what was decoded, by size, and all other figures with what was asked."""
+    groups = {"all": result} | {f"{size} x {size}": of for size, of in result["by_size"].items()}
+    groups = {f"{name}, {of['clips']} clips": of["decoded"] for name, of in groups.items() if of["clips"]}
+    decoded = [(attack, *(shown(of[attack]) for of in groups.values())) for attack in ATTACKS]
+    highest, theory = result["score_without_mark"].get("1"), result["score_of_one_in_hundred_by_theory"]
+    figures = [
+        ("clips with another payload than theirs", result.get("wrong_payloads"), "0"),
+        ("PSNR, marked against unmarked, mean", result.get("psnr_db"), "at least 44 dB"),
+        ("PSNR, the lowest of a clip", result.get("psnr_db_lowest"), ""),
+        ("LPIPS (AlexNet), mean", result.get("lpips"), "at most 0.002"),
+        ("LPIPS, the highest of a clip", result.get("lpips_highest"), ""),
+        ("time of a mark over that of a frame, 128 x 128", result["cost_ratio"], "at most 0.05"),
+        ("false alarms", result["false_alarms"], "0"),
+        ("pieces without a mark", result["clips_without_mark"], str(PIECES)),
+        ("highest score of a piece without a mark", highest, f"{theory:.1f} once in a hundred, by theory"),
+        ("score from which a mark is found", result["score_of_a_mark"], ""),
+    ]
+    others = markdown_table(("", "measured", "asked"), ((name, shown(value), asked) for name, value, asked in figures))
+    return markdown_table(("attack", *groups), decoded) + "\n\n" + others + "\n"
+
+
+def shown(value: float | str | None) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else "not measured"
+
+
+def score_of(chance: float) -> float:
+    """What is reached in the search with this probability without a mark, by theory."""
+    return float(np.log(detect.by_chance(100.0, detect.CANDIDATES) / chance)) + 100.0
 
 
 def frame_time(weights: Path) -> float:
@@ -266,8 +308,10 @@ def main() -> None:
     if given.only in (None, "pieces"):
         search_pieces(given.recorded)
     if given.only in (None, "report"):
-        text = json.dumps(report(frame_time(given.weights)), indent=2)
-        write_file(STUDY / "report.json", (text + "\n").encode())
+        result = report(frame_time(given.weights))
+        write_file(STUDY / "report.json", to_json(result).encode())
+        page = (STUDY / "README.md").read_text()
+        write_file(STUDY / "README.md", filled(page, "marking.py", tables(result)).encode())
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def utterances(root: Path) -> list[Utterance]:
 @torch.inference_mode()
 def recognised(net, wave: np.ndarray) -> np.ndarray:
     """float32 [N] at 16 kHz -> viseme numbers [T]."""
-    return net(torch.from_numpy(log_mel(wave))[None])[0].argmax(-1).numpy()
+    return net(torch.from_numpy(log_mel(wave))[None])[0, :, : len(VISEMES)].argmax(-1).numpy()
 
 
 def counts(net, asked: list[Utterance], change: Callable) -> Iterator[tuple[str, np.ndarray]]:

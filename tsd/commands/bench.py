@@ -12,7 +12,7 @@ from tsd.bench.machine import convolution_gflops, describe, pinned
 from tsd.bench.parts import time_parts
 from tsd.bench.tables import draw, to_markdown
 from tsd.bench.timing import Setting, measure
-from tsd.commands.compose import CONF
+from tsd.commands.compose import CONF, file_names
 from tsd.commands.errors import below_one, refuse, user_errors
 from tsd.evaluation.report import write_report
 from tsd.media.atomic import write_file
@@ -97,6 +97,7 @@ def run(cfg: DictConfig) -> dict:
     return report
 
 
+@file_names
 @hydra.main(version_base="1.3", config_path=CONF, config_name="bench/chain")
 @user_errors
 def main(cfg: DictConfig) -> None:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from tsd.bench.machine import describe, pinned
 from tsd.bench.reading import WINDOW, decoders, drawn, to_markdown, training, window_sources
-from tsd.commands.compose import CONF
+from tsd.commands.compose import CONF, file_names
 from tsd.commands.errors import below_one, refuse, user_errors
 from tsd.data.datamodule import ClipDataModule
 from tsd.evaluation.report import write_report
@@ -57,6 +57,7 @@ def run(cfg: DictConfig) -> dict:
     return report
 
 
+@file_names
 @hydra.main(version_base="1.3", config_path=CONF, config_name="bench/data")
 @user_errors
 def main(cfg: DictConfig) -> None:

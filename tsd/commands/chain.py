@@ -16,7 +16,7 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 
-from tsd.commands.compose import CONF, call, override
+from tsd.commands.compose import CONF, call, file_names, override
 from tsd.commands.errors import refuse, unreadable, user_errors
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.media.atomic import write_file
@@ -139,10 +139,16 @@ class Chain:
         of_stage = self.cfg.train.get(stage, {}).get("common", [])
         return call("train", [*self.cfg.train.common, *args, *of_stage, *given, *self.cfg.overrides])
 
+    def starts(self) -> list[Path]:
+        """The folders ``start`` names, each a chain's or one of released weights; the first that has a net counts."""
+        given = self.cfg.start or []
+        return [Path(folder) for folder in ([given] if isinstance(given, str) else given)]
+
     def begun(self, stage: str) -> Path:
-        """The weights of a stage in ``start``, which is a chain's folder or one of released weights."""
-        released = Path(self.cfg.start) / f"{stage}.safetensors"
-        return released if released.is_file() else Path(self.cfg.start) / stage / "weights.safetensors"
+        """The weights of a stage in ``start``."""
+        names = (f"{stage}.safetensors", f"{stage}/weights.safetensors")
+        files = [folder / name for folder in self.starts() for name in names]
+        return next((file for file in files if file.is_file()), files[1])
 
     def take(self, stage: str) -> None:
         """Copy the weights of a stage from ``start``."""
@@ -153,10 +159,14 @@ class Chain:
 
     def before(self, name: str) -> float:
         """Seconds that a step took in ``start``. They count: without it there would be nothing to go on from."""
-        clock, card = Path(self.cfg.start) / self.clock.name, Path(self.cfg.start) / CARD
-        if clock.is_file():
-            return json.loads(clock.read_text()).get(name, 0)
-        return json.loads(card.read_text())["seconds"].get(name, 0) if card.is_file() else 0
+        for folder in self.starts():
+            clock, card = folder / self.clock.name, folder / CARD
+            if not clock.is_file() and not card.is_file():
+                continue
+            seconds = json.loads(clock.read_text()) if clock.is_file() else json.loads(card.read_text())["seconds"]
+            if name in seconds:
+                return seconds[name]
+        return 0
 
     def schedules(self) -> None:
         """Strengths of the student's steps, searched on people of the validation split."""
@@ -245,6 +255,7 @@ def run(cfg: DictConfig) -> None:
     Chain(cfg).run()
 
 
+@file_names
 @hydra.main(version_base="1.3", config_path=CONF, config_name="chain/demo")
 @user_errors
 def main(cfg: DictConfig) -> None:

@@ -3,7 +3,8 @@
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -35,6 +36,9 @@ HYDRA_TARGETS = {
     "callbacks": r"tsd\.commands\.sweeps\.SweepTable",
 }
 """What Hydra itself builds, before any job begins: these and nothing else."""
+
+LONGEST_NAME = 4096
+"""Characters of a path that a file system may take."""
 
 REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, RecursionError)
 """What composing raises against a mistake of the user."""
@@ -82,6 +86,34 @@ def quoted(text: str | Path) -> str:
 def override(key: str, value: str | Path | None) -> str:
     """``key=value`` with any text as value; None is null."""
     return f"{key}={'null' if value is None else quoted(value)}"
+
+
+def readable(argument: str) -> str:
+    """``key=value`` of a command line as Hydra's grammar takes it: names of files hold characters that the grammar does
+    not know (it's (1).png, Jörg.png) or reads as more than one value (a,b.png). Whatever begins as a list, a dict or in
+    quotes is left to it, unless it names a file."""
+    key, equals, value = argument.partition("=")
+    if not equals or not re.fullmatch(r"\+{0,2}[\w./@]+", key):
+        return argument
+    path = os.path.expanduser(value)
+    is_file = len(value) < LONGEST_NAME and os.path.exists(path)
+    try:
+        parsed = OverridesParser.create().parse_override(argument)
+        return override(key, value) if is_file and parsed.is_sweep_override() else argument
+    except HydraException:
+        return override(key, path) if is_file or value[:1] not in ("[", "{", "'", '"') else argument
+
+
+def file_names(main: Callable) -> Callable:
+    """Decorator above ``@hydra.main``: the command line with names of files of any kind (``readable``)."""
+
+    @wraps(main)
+    def started(*args):
+        if not args:
+            sys.argv[1:] = [readable(argument) for argument in sys.argv[1:]]
+        return main(*args)
+
+    return started
 
 
 OmegaConf.register_new_resolver("quoted", quoted, replace=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from tsd.commands.compose import CONF
+from tsd.commands.compose import CONF, file_names
 from tsd.commands.errors import user_errors
 from tsd.data.manifest import fingerprint
 from tsd.evaluation.clips import VERSION, Instruments, Judge, Plan, processor_seconds
@@ -16,6 +16,7 @@ from tsd.evaluation.clips.choice import spread
 from tsd.evaluation.clips.long_run import WINDOW_SECONDS
 from tsd.evaluation.loading import INSTRUMENTS, NEEDED, SPLITS, load_chain, load_instruments, open_split
 from tsd.evaluation.page import write_page
+from tsd.evaluation.page.runs import write_runs
 from tsd.evaluation.pairs.report import to_markdown as pairs_markdown
 from tsd.evaluation.pairs.run import Settings as PairSettings
 from tsd.evaluation.pairs.run import compare_folders
@@ -306,9 +307,12 @@ MARKDOWN = {"pairs": pairs_markdown, "wild": wild.to_markdown}
 """Kind of a report -> its tables; any other is a chain's."""
 
 
+@file_names
 @hydra.main(version_base="1.3", config_path=CONF, config_name="evaluate")
 @user_errors
 def main(cfg: DictConfig) -> None:
+    if cfg.runs:
+        return log.info("%s", write_runs(Path(cfg.runs)))
     if cfg.loudness:
         return fit_loudness(cfg)
     report = run(cfg)

@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from tsd.commands.compose import CONF
+from tsd.commands.compose import CONF, file_names
 from tsd.commands.errors import below_one, refuse, unreadable, user_errors
 from tsd.evaluation.clips import Chain, Subject
 from tsd.evaluation.loading import open_split
@@ -124,6 +124,7 @@ def describe(card: dict) -> str:
     return "\n".join(lines)
 
 
+@file_names
 @hydra.main(version_base="1.3", config_path=CONF, config_name="export")
 @user_errors
 def main(cfg: DictConfig) -> None:

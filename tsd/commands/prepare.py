@@ -9,7 +9,7 @@ import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from tsd.commands.compose import CONF
+from tsd.commands.compose import CONF, file_names
 from tsd.commands.errors import user_errors
 from tsd.data.manifest import manifest_path
 from tsd.prepare.collect import Corpus, Splits, collect
@@ -125,6 +125,7 @@ def run(cfg: DictConfig) -> None:
         prepare(cfg)
 
 
+@file_names
 @hydra.main(version_base="1.3", config_path=CONF, config_name="prepare")
 @user_errors
 def main(cfg: DictConfig) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from tsd.commands.compose import CONF
+from tsd.commands.compose import CONF, file_names
 from tsd.commands.errors import refuse, user_errors
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.media.atomic import filling, replaceable
@@ -184,6 +184,7 @@ def run(cfg: DictConfig) -> Path:
     return out
 
 
+@file_names
 @hydra.main(version_base="1.3", config_path=CONF, config_name="publish/drawn")
 @user_errors
 def main(cfg: DictConfig) -> None:

@@ -4,7 +4,7 @@ other words: ``start=driving video=clip.mp4 audio=speech.wav``."""
 import json
 import logging
 from collections.abc import Iterator
-from itertools import chain, islice
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -14,21 +14,21 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
-from tsd.commands.compose import CONF
+from tsd.commands.compose import CONF, file_names
 from tsd.commands.errors import user_errors
 from tsd.media import credentials
 from tsd.media.atomic import filling
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio
-from tsd.media.label import TEXT, labelled
 from tsd.media.provenance import NO_CONSENT, Origin, consent_of, sign
 from tsd.media.signals import FPS, to_levels, to_planes
 from tsd.media.sound import Sound
-from tsd.media.video import video_info, write_video
+from tsd.media.video import video_info
 from tsd.runtime.arrays import array, given, no_gradients
 from tsd.runtime.canvas import FRAMES
 from tsd.runtime.composing import Composer
 from tsd.runtime.dubbing import LENGTHS, Dubbing
 from tsd.runtime.latents_file import Latents
+from tsd.runtime.signed_video import write_signed_video
 from tsd.runtime.talker import Talker, check_size
 from tsd.weights import releases
 
@@ -127,8 +127,8 @@ def decode(talker: Talker, latents: Latents, cfg: DictConfig) -> Iterator[np.nda
     """Frames uint8 [n, H, W, 3] of the latents of an earlier run."""
     with no_gradients():
         appearance = talker.vae.appearance(given(to_planes(latents.reference)[None]))
-    talker.consent = consent_of(cfg.consent)
-    marking = talker.marking(appearance, steps_of(cfg), cfg.seed, latents.canvas)
+    talker.consent, talker.weights = consent_of(cfg.consent) or latents.consent, latents.weights
+    marking = talker.marking(latents.payload, latents.canvas)
     composer = Composer(latents.canvas, talker.vae.resolution, latents.light, latents.still)
     blocks = [slice(begin, begin + CHUNK) for begin in range(0, len(latents.z), CHUNK)]
     for here in tqdm(blocks, unit="block", desc="decoding", delay=2):
@@ -140,8 +140,9 @@ def kept(talker: Talker, z: np.ndarray, cfg: DictConfig) -> Latents:
     speaker = talker.reference
     cycle = array(talker.motion_cycle(speaker, cfg.seed, cfg.motion))
     maps = speaker.maps(cycle[np.arange(len(z)) % len(cycle)])
-    crop = to_levels(array(speaker.appearance.picture)[0])
-    return Latents(z, crop, maps, speaker.canvas, speaker.light, cfg.motion == "still")
+    crop, still = to_levels(array(speaker.appearance.picture)[0]), cfg.motion == "still"
+    payload = talker.run_payload(speaker.appearance, steps_of(cfg), cfg.seed)
+    return Latents(z, crop, maps, speaker.canvas, speaker.light, still, payload, talker.weights, talker.consent)
 
 
 def write_face(work: Path, cfg: DictConfig, talker: Talker) -> dict:
@@ -163,25 +164,14 @@ def write_signed(
     work: Path, cfg: DictConfig, talker: Talker, pieces: Iterator[np.ndarray], sound: Sound | None
 ) -> None:
     """sample.mp4, and frames/ with png=true, each with its manifest; written while frames are made."""
-    first = list(islice(pieces, 1))  # the mark is known once frames are made
     inputs = {"reference": cfg.reference, "sound": cfg.audio, "video": cfg.video, "latents": cfg.latents}
-    origin, signer = talker.origin(**inputs), credentials.load(cfg.signing.key, cfg.signing.certificate)
-    shown = (labelled_if(cfg, piece) for piece in chain(first, pieces))
-    if cfg.png:
-        shown = kept_as_png(shown, work / "frames", origin, signer)
-    write_video(work / "sample.mp4", shown, sound, comment=origin.sentence)
-    sign(work / "sample.mp4", origin, signer)
-
-
-def labelled_if(cfg: DictConfig, frames: np.ndarray) -> np.ndarray:
-    """The frames, with a visible label where ``label`` is true."""
-    if not cfg.label:
-        return frames
-    return labelled(frames, TEXT) if cfg.consent else labelled(frames, TEXT, NO_CONSENT)
+    signer = credentials.load(cfg.signing.key, cfg.signing.certificate)
+    keep = partial(kept_as_png, folder=work / "frames", signer=signer) if cfg.png else None
+    write_signed_video(work / "sample.mp4", talker, pieces, sound, inputs, signer, cfg.label, keep)
 
 
 def kept_as_png(
-    pieces: Iterator[np.ndarray], folder: Path, origin: Origin, signer: credentials.Credentials
+    pieces: Iterator[np.ndarray], origin: Origin, folder: Path, signer: credentials.Credentials
 ) -> Iterator[np.ndarray]:
     """The same frames, of which each becomes a signed file of the folder."""
     folder.mkdir()
@@ -217,11 +207,10 @@ def write_dubbed(work: Path, cfg: DictConfig, talker: Talker) -> dict:
 
 
 def watched(dubbing: Dubbing) -> Iterator[np.ndarray]:
-    """Its pictures, less the last row and column where their number is odd: H.264 knows none such. Shows progress."""
+    """Its frames; shows progress."""
     with tqdm(total=dubbing.num_frames, unit="frame", desc=f"dubbing, {dubbing.steps}", delay=2) as bar:
         for piece in dubbing:
-            height, width = (size // 2 * 2 for size in piece.shape[1:3])
-            yield piece[:, :height, :width]
+            yield piece
             bar.update(len(piece))
 
 
@@ -234,13 +223,14 @@ def run(cfg: DictConfig) -> Path:
         talker = load(cfg)
         said = (write_dubbed if cfg.start == "driving" else write_face)(work, cfg, talker)
         card = said | {"steps": steps_of(cfg), "fps": FPS, "backends": talker.backends}
-        card |= {"consent": cfg.consent or NO_CONSENT, "label": cfg.label, "weights": talker.weights}
+        card |= {"consent": talker.consent or NO_CONSENT, "label": cfg.label, "weights": talker.weights}
         card |= {"mark": None if talker.payload is None else f"{talker.payload:08x}"}
         (work / "sample.json").write_text(json.dumps(card, indent=2) + "\n")
     log.info("%d frames (%.1f s) in %s", card["frames"], card["frames"] / FPS, folder)
     return folder
 
 
+@file_names
 @hydra.main(version_base="1.3", config_path=CONF, config_name="sample")
 @user_errors
 def main(cfg: DictConfig) -> None:

@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from tsd.commands.compose import CONF
+from tsd.commands.compose import CONF, file_names
 from tsd.commands.errors import below_one, refuse, unreadable, user_errors
 from tsd.data.dataset import ClipDataset
 from tsd.data.manifest import fingerprint
@@ -190,6 +190,7 @@ def run(cfg: DictConfig) -> dict:
     return report
 
 
+@file_names
 @hydra.main(version_base="1.3", config_path=CONF, config_name="schedules")
 @user_errors
 def main(cfg: DictConfig) -> None:

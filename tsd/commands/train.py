@@ -21,7 +21,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from tsd import devices
-from tsd.commands.compose import CONF, call, judge, override, plain
+from tsd.commands.compose import CONF, call, file_names, judge, override, plain
 from tsd.commands.errors import user_errors
 from tsd.data.latent_cache import cache_latents
 from tsd.training import run_record
@@ -273,6 +273,7 @@ def start(cfg: DictConfig) -> float | None:
     return None
 
 
+@file_names
 def main() -> None:
     if judge("train"):
         start()

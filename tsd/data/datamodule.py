@@ -60,7 +60,7 @@ class ClipDataModule(lightning.LightningDataModule):
         batch_size, val_batch_size: windows per batch.
         windows_per_clip: random windows of every clip in one epoch of training.
         val_windows: fixed windows of every clip in validation and test.
-        p_mismatch, flip, p_blink, flow, mel, loudness: see ``ClipDataset``; the first three touch training only.
+        p_mismatch, flip, p_blink, flow, mel, hears: see ``ClipDataset``; the first three touch training only.
         people: of the training split's sorted identities "all", or those at "even" or "odd" places (from 0). Validation
             and test are whole.
         latents: folder of cached latents (``tsd.data.latent_cache``), or None to give frames only.
@@ -96,7 +96,7 @@ class ClipDataModule(lightning.LightningDataModule):
         p_blink: float = 0.0,
         flow: bool = False,
         mel: bool = False,
-        loudness: bool = False,
+        hears: str = "visemes",
         people: str = "all",
         latents: str | None = None,
         vae_hash: str | None = None,
@@ -141,7 +141,7 @@ class ClipDataModule(lightning.LightningDataModule):
         self.root, self.manifests, self.people = Path(root), manifests, people
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.windows_per_clip, self.val_windows = windows_per_clip, val_windows
-        self.shared = {"resolution": resolution, "window": window, "flow": flow, "mel": mel, "loudness": loudness}
+        self.shared = {"resolution": resolution, "window": window, "flow": flow, "mel": mel, "hears": hears}
         self.shared |= {"decoder": decoder, "seed": seed}
         self.training = {"p_mismatch": p_mismatch, "flip": flip, "p_blink": p_blink}
         self.latents, self.vae_hash, self.pictures = latents, vae_hash, pictures

@@ -8,7 +8,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tsd.clip import EYES_OPEN, LOUDNESS, MELS, MELS_PER_FRAME, MOTION, Clip, flip_motion, viseme_windows
+from tsd.clip import (
+    EYES_OPEN,
+    LIPS,
+    LOUDNESS,
+    MELS,
+    MELS_PER_FRAME,
+    MOTION,
+    Clip,
+    flip_motion,
+    openness,
+    viseme_windows,
+)
 from tsd.data.features import log_mel
 from tsd.data.flows import Flows, read_flows
 from tsd.data.latents import LatentCache
@@ -46,7 +57,7 @@ class ClipDataset(Dataset):
         p_blink: probability of a training window with shut eyes in it, where the clip has any: lids are shut in one
             frame of twenty-five, too few to learn them from.
         flow: add the optical flow of one random neighbouring pair, stored or computed now.
-        loudness: visemes have the loudness of the sound behind them (``Clip.visemes``).
+        hears: one of ``clip.HEARS``: what ``Clip.visemes`` holds behind the visemes.
         mel: add the log-mel of the window's sound; a clip without sound is then an error.
         latents: cache of the frames' latents, in the order of ``entries``.
         pictures: False gives grey for the frames of a window (the reference stays): training on latents does not look
@@ -67,7 +78,7 @@ class ClipDataset(Dataset):
         p_blink: float = 0.0,
         flow: bool = False,
         mel: bool = False,
-        loudness: bool = False,
+        hears: str = "visemes",
         latents: LatentCache | None = None,
         pictures: bool = True,
         decoder: str = "auto",
@@ -86,7 +97,7 @@ class ClipDataset(Dataset):
         self.entries, self.resolution, self.window = entries, resolution, window
         self.windows_per_clip, self.train, self.seed = windows_per_clip, train, seed
         self.p_mismatch, self.flip, self.p_blink, self.flow, self.mel = p_mismatch, flip, p_blink, flow, mel
-        self.latents, self.pictures, self.decoder, self.loudness = latents, pictures, decoder, loudness
+        self.latents, self.pictures, self.decoder, self.hears = latents, pictures, decoder, hears
         self.memory = memory if memory is not None else Memory(500 * 2**20)
         self.people, self.person = entries.people, entries.person
         self.num_bytes = int(entries.frames.sum(dtype=np.int64)) * 3 * resolution**2
@@ -159,7 +170,7 @@ class ClipDataset(Dataset):
         sample = {
             "frames": frames[:, :, ::-1] if flipped else frames,
             "reference": portrait[:, ::-1] if flipped else portrait,
-            "visemes": self.speech(clip)[span] if self.loudness else tracks.windows[span],
+            "visemes": self.speech(clip)[span],
             "viseme_labels": tracks.labels[span],
             "motion": _mirror(tracks.motion[span], flipped) if known else np.zeros((length, len(MOTION)), np.float32),
             "reference_motion": (
@@ -197,7 +208,7 @@ class ClipDataset(Dataset):
         """Decode all that windows of clip number ``clip`` are made of, as far as the memory holds it."""
         self.frames(clip, [0])
         self.tracks(clip)
-        if self.mel or self.loudness:
+        if self.mel or "loudness" in self.hears:
             self.log_mel(clip, required=False)
         if self.flow and self.entries[clip].flow is not None:
             self.flows(clip)
@@ -228,13 +239,27 @@ class ClipDataset(Dataset):
         return self.memory.get(("tracks", entry.video), lambda: load_tracks(entry))
 
     def speech(self, clip: int) -> np.ndarray:
-        """[T, W, V + 3]: the viseme windows of clip number ``clip`` with the loudness of its sound behind them; zeros
-        without sound."""
-        windows, mel = self.tracks(clip).windows, self.log_mel(clip, required=False)
-        loud = np.zeros((len(windows), len(LOUDNESS)), np.float32)
-        if mel is not None:
-            loud = relative_loudness(band_levels(mel))
-        return np.concatenate([windows, viseme_windows(torch.from_numpy(loud)).numpy()], -1)
+        """[T, W, HEARS[hears]]: the viseme windows of clip number ``clip``, and what is heard beside them."""
+        tracks = self.tracks(clip)
+        if self.hears == "visemes":
+            return tracks.windows
+        more = self.lips(tracks) if self.hears == "visemes_lips" else self.loudness(clip)
+        return np.concatenate([tracks.windows, viseme_windows(torch.from_numpy(more)).numpy()], -1)
+
+    def lips(self, tracks: Tracks) -> np.ndarray:
+        """float32 [T, 2]: ``clip.LIPS`` as they are seen; zeros where nobody measured them."""
+        found = np.zeros((len(tracks.labels), len(LIPS)), np.float32)
+        if tracks.motion is not None:
+            opened = openness(torch.from_numpy(tracks.mouth_open), torch.from_numpy(tracks.motion)).numpy()
+            found[:, 0], found[:, 1] = np.nan_to_num(opened), np.isfinite(opened)
+        return found
+
+    def loudness(self, clip: int) -> np.ndarray:
+        """float32 [T, 3] of clip number ``clip``; zeros without sound."""
+        mel = self.log_mel(clip, required=False)
+        if mel is None:
+            return np.zeros((self.entries[clip].frames, len(LOUDNESS)), np.float32)
+        return relative_loudness(band_levels(mel))
 
     def flows(self, clip: int) -> Flows:
         """Stored flow of clip number ``clip``."""

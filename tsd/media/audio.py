@@ -12,6 +12,7 @@ import numpy as np
 
 from tsd.media.atomic import replacing
 from tsd.media.container import LONGEST, open_media
+from tsd.media.lateness import lateness
 from tsd.media.signals import FPS, MELS, MELS_PER_FRAME, SAMPLE_RATE
 
 log = logging.getLogger(__name__)
@@ -28,25 +29,15 @@ CANCELS = 0.1
 """Power of the mean of two channels, over the louder one's, below which they cancel each other; 0.25 where one of them
 is silent."""
 
-PRIMING = {"aac": 1024, "mp2": 481, "mp2float": 481, "mp3": 1105, "mp3float": 1105}
-"""Samples that decoders of these codecs give before the first of the recording."""
-
-UNTOLD = {
-    "aac": ("aac",),
-    "avi": ("aac", "mp2", "mp2float", "mp3", "mp3float"),
-    "flv": ("aac",),
-    "mp3": ("mp2", "mp2float"),
-    "mpegts": ("aac", "mp2", "mp2float"),
-}
-"""Containers that do not say how many, with the codecs of which they do not. Time stamps of pictures in the same file
-make up for it, but in an avi. A LAME header of mp3 is heeded by the decoder."""
-
 LOUDEST = 8.0
 """Peak of float samples from a program above which their scale is taken to be another than [-1, 1]: filters and mixers
 overshoot, but not 18 dB (our choice)."""
 
 QUIETEST = 10 ** (-50 / 20)
 """Peak amplitude (-50 dB) down to which recognisers for any level are trained."""
+
+MOST_BROKEN = 0.1
+"""Share of a track's packets that may not be decodable, one in any case: files are joined, tags lie between frames."""
 
 GAP = 0.04
 """Seconds that time stamps may run ahead of the samples before silence is put between: coarse clocks stay below."""
@@ -128,7 +119,7 @@ def sound_blocks(path: Path, container, stream, layout: str, rate: int = SAMPLE_
     resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
     begin, num_samples = None, 0
     try:
-        for frame in container.decode(stream):
+        for frame in _decodable(path, container, stream):
             if begin is None:
                 begin = frame.time or 0.0
             gap = round((frame.time - begin) * rate) - num_samples if frame.time is not None else 0
@@ -145,22 +136,24 @@ def sound_blocks(path: Path, container, stream, layout: str, rate: int = SAMPLE_
         raise ValueError(f"{path}: the sound is broken and cannot be decoded; replace the file") from error
 
 
-def lateness(path: Path, track: int) -> float:
-    """Seconds from sample 0, which is the start of the first picture, or of the recording, to the first decoded sample;
-    below 0 where samples come before that."""
-    with open_media(path) as container:
-        stream, videos, kind = container.streams.audio[track], container.streams.video, container.format.name
+def _decodable(path: Path, container, stream) -> Iterator[av.AudioFrame]:
+    """The frames of a track, without packets that cannot be decoded; ValueError for more of these than MOST_BROKEN."""
+    sent, made, broken, time = 0, 0, [], 0.0
+    for packet in container.demux(stream):
+        sent += 1
         try:
-            begin = next((frame.time or 0.0 for frame in container.decode(stream)), 0.0)
-        except av.error.FFmpegError as error:
-            raise ValueError(f"{path}: the sound is broken and cannot be decoded; replace the file") from error
-        late = min(begin, 0.0)  # without pictures, what is stamped below 0 is not meant to be heard
-        if videos:
-            late = begin - float((videos[0].start_time or 0) * videos[0].time_base)
-        codec = stream.codec_context
-        if codec.name in UNTOLD.get(kind, ()) and (not videos or kind == "avi"):
-            late -= PRIMING[codec.name] / codec.sample_rate
-    return late
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            broken.append(time)
+            continue
+        for frame in frames:
+            made, time = made + 1, frame.time or time
+            yield frame
+    if broken and (not made or len(broken) > max(1, MOST_BROKEN * sent)):
+        raise ValueError(
+            f"{path}: the sound is broken: {len(broken)} of {sent} parts cannot be decoded, the first at "
+            f"{broken[0]:.2f} s; replace the file"
+        )
 
 
 def mix(channels: np.ndarray) -> np.ndarray:

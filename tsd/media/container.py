@@ -1,5 +1,6 @@
 """The one door to media files: what is opened, and how large a stranger's file may make us."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from PIL import Image
 
 FORMATS = (
     "aac,ac3,aiff,amr,ape,asf,avi,caf,dv,flac,flv,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mp3,mpeg,mpegts,mpegvideo,mxf,"
@@ -31,6 +33,8 @@ def open_media(path: str | Path):
     try:
         container = av.open(str(path), options={"format_whitelist": FORMATS, "protocol_whitelist": "file"})
     except (av.error.FFmpegError, UnicodeDecodeError, MemoryError) as error:
+        if _is_picture(path):
+            raise ValueError(f"{path}: is a picture; give a video or sound, an animation as mp4") from error
         raise ValueError(f"{path}: not a readable media file; convert it to mp4 or wav, or remove it") from error
     with container:
         for stream in container.streams.video:
@@ -45,6 +49,17 @@ def open_media(path: str | Path):
             context.thread_count = 1  # whoever reads many files reads them side by side
             context.options = {"max_pixels": str(LARGEST_FRAME)}
         yield container
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether the file begins as one of a picture does."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path):
+                return True
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 def picture_stream(container, path: str | Path):

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from tsd.media.container import open_media
+
 LARGEST = 4096
 """Pixels of the longer side of a picture that is read: larger ones are made smaller (our choice)."""
 
@@ -33,9 +35,20 @@ def load_picture(path: str | Path) -> np.ndarray:
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path}: has more than {MOST_PIXELS / 1e6:.0f} million pixels; make it smaller") from error
     except (OSError, ValueError, SyntaxError) as error:
-        raise ValueError(f"{path}: not a picture that can be read; give a png or jpg") from error
+        kind = "a video or sound, not a picture" if _is_media(path) else "not a picture that can be read"
+        raise ValueError(f"{path}: {kind}; give a png or jpg") from error
     white = Image.new("RGBA", picture.size, "white")
     return np.asarray(Image.alpha_composite(white, picture).convert("RGB"))
+
+
+def _is_media(path: Path) -> bool:
+    """Whether it is a video or sound; a damaged jpg opens as a video of one."""
+    try:
+        with open_media(path) as container:
+            videos = [stream.codec_context for stream in container.streams.video]
+            return bool(container.streams.audio) or any(codec and codec.name != "mjpeg" for codec in videos)
+    except ValueError:
+        return False
 
 
 def _read_heic() -> None:

@@ -22,6 +22,8 @@ from tsd.media.credentials import LOCAL_NAME, Credentials
 ASSERTION = "org.temposyncdiff.generation"
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 FORMATS = {".mp4": "video/mp4", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+BEGINS = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
+"""How files of pictures begin, whatever their names are."""
 OFFLINE = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "builder": {"thumbnail": {"enabled": False}},
@@ -130,9 +132,8 @@ class Manifest:
 def read(path: str | Path) -> Manifest:
     """The manifest of any file; never an error for what the file holds."""
     path = Path(path)
-    kind = FORMATS.get(path.suffix.lower()) or "video/mp4"
     try:
-        with path.open("rb") as content, c2pa.Reader(kind, content, context=offline()) as reader:
+        with path.open("rb") as content, c2pa.Reader(kind_of(path), content, context=offline()) as reader:
             state, content = reader.get_validation_state(), json.loads(reader.json())
         if state not in ("Valid", "Trusted"):
             return Manifest("broken")
@@ -146,6 +147,14 @@ def read(path: str | Path) -> Manifest:
     issuer = str(signature.get("issuer"))
     ours = said[0] if said and isinstance(said[0], dict) else None
     return Manifest("valid", issuer, state == "Trusted", issuer == LOCAL_NAME, ours)
+
+
+def kind_of(path: Path) -> str:
+    """MIME type of a picture by how the file begins; ``video/mp4`` for everything else."""
+    with path.open("rb") as file:
+        begin = file.read(12)
+    kind = next((kind for begins, kind in BEGINS.items() if begin.startswith(begins)), "video/mp4")
+    return "video/avi" if kind == "image/webp" and begin[8:] != b"WEBP" else kind
 
 
 def holds_manifest(path: Path) -> bool:

@@ -25,13 +25,21 @@ PHONEMES = (
 LOUDNESS = ("all", "voice", "formant")
 """How loud a frame is: in all bands, in the lowest ones, in those of the first formant (``media.loudness``)."""
 
+LIPS = ("open", "known")
+"""How far the lips of a frame are open (``clip.openness``), and whether that is known: 1, or 0 with ``open`` 0."""
+
+OPEN = 0.1
+"""Gap between the inner lips, in units of the distance of the eyes, that is an ``openness`` of 1: a syllable of GRID's
+speakers."""
+
 HEARS = {
     "visemes": len(VISEMES),
+    "visemes_lips": len(VISEMES) + len(LIPS),
     "visemes_loudness": len(VISEMES) + len(LOUDNESS),
     "loudness": len(VISEMES) + len(LOUDNESS),
 }
-"""What a denoiser hears of speech, and how many numbers a frame it is given for that: visemes, then loudness. A net of
-``loudness`` is given both and looks at the loudness alone."""
+"""What a denoiser hears of speech, and how many numbers a frame it is given for that: visemes, then LIPS or LOUDNESS. A
+net of ``loudness`` is given both and looks at the loudness alone."""
 
 VISEME_PAST, VISEME_FUTURE = 4, 2
 """Frames of visemes before and after frame t that the denoiser sees. The frames after it are 80 ms of lookahead."""

@@ -10,28 +10,29 @@ from tsd.media import provenance
 from tsd.media.container import open_media, upright
 from tsd.media.marking import detect
 
-PICTURES = (".png", ".jpg", ".jpeg")
-
 
 def verify(path: str | Path) -> dict:
     """Plain values: ``file``, ``manifest`` (see ``provenance.Manifest``), ``mark`` and ``sentence``.
 
-    Of a file that was not made here it says that there is no manifest and that no mark is found, never more.
-    Raises FileNotFoundError; what a file holds raises nothing.
+    Of a file that was not made here it says that there is no manifest and that no mark is found, never more. A file's
+    name does not matter. Raises FileNotFoundError, or ValueError for a folder; what a file holds raises nothing.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; give one video or picture")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
+    picture = provenance.kind_of(path).startswith("image/")
     manifest, found, readable = provenance.read(path), None, True
     try:
-        found = None if path.suffix.lower() in PICTURES else detect.find(frames_of(path))
+        found = None if picture else detect.find(frames_of(path))
     except (ValueError, MemoryError):
         readable = False
     mark = {"found": found is not None}
     if found is not None:
         mark |= {"payload": f"{found.payload:08x}", "confidence": found.confidence, "coherence": found.coherence}
         mark |= {"weights": f"{found.payload >> 16:04x}", "run": f"{found.payload & 0xFFFF:04x}"}
-    said = f"{about_manifest(manifest)}; {about_mark(mark, readable, path)}"
+    said = f"{about_manifest(manifest)}; {about_mark(mark, readable, picture)}"
     return {"file": str(path), "manifest": vars(manifest), "mark": mark, "sentence": f"{path.name}: {said}."}
 
 
@@ -39,7 +40,7 @@ def about_manifest(manifest: provenance.Manifest) -> str:
     if manifest.state == "absent":
         return "no manifest"
     if manifest.state == "broken":
-        return "the manifest is broken: the file was changed after it was signed"
+        return "the manifest is not valid: the file was changed after it was signed, or its certificate is not valid"
     who = f"signed by {manifest.signed_by!r}, {'' if manifest.trusted else 'not '}a trusted signer"
     if manifest.said is None:
         return f"a valid manifest of another program, {who}"
@@ -47,10 +48,10 @@ def about_manifest(manifest: provenance.Manifest) -> str:
     return f"the manifest is valid ({who}) and says that the file was generated, of consent: {consent}"
 
 
-def about_mark(mark: dict, readable: bool, path: Path) -> str:
+def about_mark(mark: dict, readable: bool, picture: bool) -> str:
     if mark["found"]:
         return f"a mark is found (payload {mark['payload']}, confidence {mark['confidence']:.6f})"
-    if path.suffix.lower() in PICTURES:
+    if picture:
         return "a mark is looked for in videos only"
     return "no mark found" if readable else "no mark found, for its pictures cannot be read"
 

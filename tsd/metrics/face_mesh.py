@@ -52,6 +52,13 @@ def installed() -> Path | None:
     return path if path.is_file() else None
 
 
+def installed_or_raise() -> Path:
+    """As ``installed``. FileNotFoundError with the remedy where there is none."""
+    if (path := installed()) is None:
+        raise FileNotFoundError(f"no mediapipe is installed, whose Face Mesh is asked for: {REMEDY}")
+    return path
+
+
 class FaceMesh(nn.Module):
     """Face [N, 3, H, W] in [-1, 1] -> [N] mouth opening, in units of the picture's side (Kartynnik et al. 2019).
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tsd import devices, losses
-from tsd.clip import Clip
+from tsd.clip import VISEMES, Clip
 from tsd.diffusion import (
     LOG_NORMAL,
     Schedule,
@@ -27,6 +27,9 @@ from tsd.nets.vae import Appearance
 
 P_NO_VISEMES, P_NO_MOTION = 0.05, 0.1
 """Probability that visemes or motion are withheld in training, so that the net works without them. Our choice."""
+P_NO_VISEMES_WITH_LIPS = 0.25
+"""The same of the visemes, where lips are told beside them: so that lips alone say how far the mouth is open. Our
+choice."""
 VALIDATION_STRENGTHS = (0.3, 1.0, 3.0, 40.0)
 
 
@@ -103,9 +106,12 @@ class DenoiserStage(WeightedStage):
         """The conditioning of a batch; training withholds some of it."""
         visemes, known = clip.visemes, clip.motion_known
         if self.training:
-            chance = devices.rand(len(clip), 2, device=visemes.device)
-            visemes = visemes * (chance[:, 0] >= P_NO_VISEMES)[:, None, None, None]
-            known = known & (chance[:, 1] >= P_NO_MOTION)
+            chance = devices.rand(len(clip), 3, device=visemes.device)
+            visemes, more = visemes.split([len(VISEMES), visemes.shape[-1] - len(VISEMES)], -1)
+            gone = P_NO_VISEMES_WITH_LIPS if self.net.hears == "visemes_lips" else P_NO_VISEMES
+            parts = zip((visemes, more), chance[:, :2].T, (gone, P_NO_VISEMES), strict=True)
+            visemes = torch.cat([part * (drawn >= p)[:, None, None, None] for part, drawn, p in parts], -1)
+            known = known & (chance[:, 2] >= P_NO_MOTION)
         return Condition(visemes, clip.motion, known, reference_latent, clip.reference_motion)
 
     def noisy(self, z: Tensor) -> Noisy:

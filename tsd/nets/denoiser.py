@@ -23,11 +23,11 @@ EYE_GAIN = 10.0
 says. Our choice."""
 
 
-LOUDNESS_CHANNELS = 64
-"""Width of the layer that joins visemes and loudness. Our choice."""
+SOUND_CHANNELS = 64
+"""Width of the layer that joins visemes and what is heard beside them. Our choice."""
 
 
-ADDED = ("eye_shapes", "mean_reaches", "loudness", "visemes")
+ADDED = ("eye_shapes", "mean_reaches", "hears")
 """Arguments of optional parts that can be added to a trained net before it trains further."""
 
 
@@ -60,9 +60,9 @@ class Denoiser(nn.Module):
     eye_shapes: number of further patterns, mixed by how far the eyes are open in the frame and in the reference.
     mean_reaches: the net also sees means of z_s over so many neighbouring frames (``TemporalMean``), where noise that
     is drawn anew for every frame is weaker. The means enter beside z_s, and the net chooses per position how much of
-    each is added to its estimate. loudness, visemes: which of them the net hears (``clip.HEARS``); with loudness a
-    second embedding and second shares of the patterns are added to those of the visemes. These parts start without
-    effect, so they can be added to a trained net (``ADDED``).
+    each is added to its estimate. hears: one of ``clip.HEARS``; of what is heard beside visemes a second embedding and
+    second shares of the patterns are made, and added to those of the visemes. These parts start without effect, so they
+    can be added to a trained net (``ADDED``).
 
     At high noise the estimate starts from the reference's latent, warped or in place as the net chooses per position,
     and the net adds the difference: z0_hat = skip z_s + out (F + out copy).
@@ -79,13 +79,12 @@ class Denoiser(nn.Module):
         causal: bool = False,
         eye_shapes: int = 0,
         mean_reaches: tuple[int, ...] | list[int] = (),
-        loudness: bool = False,
-        visemes: bool = True,
+        hears: str = "visemes",
     ):
         super().__init__()
-        if not loudness and not visemes:
-            raise ValueError("a denoiser must hear visemes, loudness or both: take another condition=")
-        self.hears = ("visemes_loudness" if visemes else "loudness") if loudness else "visemes"
+        if hears not in HEARS:
+            raise ValueError(f"a denoiser hears one of {', '.join(HEARS)}, got {hears!r}: take another condition=")
+        self.hears = hears
         self.latent_channels, self.latent_size, self.causal = latent_channels, latent_size, causal
         first, deepest = channels[0], channels[-1]
         self.heads = 4
@@ -120,12 +119,12 @@ class Denoiser(nn.Module):
         self.enter_place = nn.Conv2d(2, first, 1, bias=False)
         self.shapes = random_shapes(SHAPES, first, latent_size)
         self.to_shares = nn.Linear(VISEME_WINDOW * len(VISEMES), SHAPES)
-        self.loudness = None
-        if loudness:
-            self.loudness = nn.Sequential(
-                nn.Linear(VISEME_WINDOW * HEARS[self.hears], LOUDNESS_CHANNELS),
+        self.sound = None
+        if hears != "visemes":
+            self.sound = nn.Sequential(
+                nn.Linear(VISEME_WINDOW * HEARS[hears], SOUND_CHANNELS),
                 nn.SiLU(),
-                zero(nn.Linear(LOUDNESS_CHANNELS, emb_channels + SHAPES)),
+                zero(nn.Linear(SOUND_CHANNELS, emb_channels + SHAPES)),
             )
         self.eye_shapes = None
         if eye_shapes:
@@ -216,15 +215,15 @@ class Denoiser(nn.Module):
         if heard.shape[-1] < HEARS[self.hears]:
             raise ValueError(
                 f"this denoiser hears {self.hears}: {HEARS[self.hears]} numbers a frame, got {heard.shape[-1]}; "
-                "set data.loudness=true"
+                f"set data.hears={self.hears}"
             )
         if self.hears == "loudness":
             heard = torch.cat([torch.zeros_like(heard[..., : len(VISEMES)]), heard[..., len(VISEMES) :]], -1)
         visemes = heard[..., : len(VISEMES)].flatten(2)
         emb, shares = self.viseme_emb(visemes), self.to_shares(visemes)
-        if self.loudness is None:
+        if self.sound is None:
             return emb, shares
-        more_emb, more_shares = self.loudness(heard.flatten(2)).split([emb.shape[-1], SHAPES], -1)
+        more_emb, more_shares = self.sound(heard.flatten(2)).split([emb.shape[-1], SHAPES], -1)
         return emb + more_emb, shares + more_shares
 
     def embed_strength(self, s: Tensor) -> Tensor:

@@ -27,8 +27,8 @@ class Appearance:
 class Condition:
     """The conditioning of Eq. 1, and the motion of the head (our addition, see docs/design/head-motion.md).
 
-    visemes [B, T, W, V], with loudness behind them [B, T, W, V + 3] (``clip.HEARS``); motion [B, T, M]; motion_known
-    [B] bool; reference_latent [B, C, h, w]; reference_motion [B, M].
+    visemes [B, T, W, HEARS[hears]] (``signals.HEARS``); motion [B, T, M]; motion_known [B] bool; reference_latent [B,
+    C, h, w]; reference_motion [B, M].
     """
 
     visemes: Tensor

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tsd.clip import FPS, MEL_AUDIBLE, MELS, MELS_PER_FRAME, VISEMES
+from tsd.nets.blocks import zero
 
 LAGS = (2, 8, 24)
 """Columns (20, 80 and 240 ms) over which a level-free net hears loudness change. Our choice."""
@@ -21,6 +22,10 @@ def level_free(mel: Tensor) -> Tensor:
     loudness = mel.mean(1, keepdim=True)
     before = [F.pad(loudness, (lag, 0), mode="replicate")[:, :, : mel.shape[2]] for lag in LAGS]
     return torch.cat([mel - loudness, *(loudness - earlier for earlier in before)], 1)
+
+
+ADDED = ("lips",)
+"""Arguments of optional parts that can be added to a trained net before it trains further."""
 
 
 class CausalConv(nn.Module):
@@ -46,6 +51,7 @@ class VisemeNet(nn.Module):
         dilations: of the blocks' convolutions in turn.
         any_level: hear ``level_free`` sound, so that loud and quiet recordings give the same; else the log-mel as it
             is, from ``MEL_AUDIBLE`` on.
+        lips: also say how far the lips are open (``clip.openness``), behind the visemes.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class VisemeNet(nn.Module):
         stem: Sequence[int] = (),
         dilations: Sequence[int] = (1, 2),
         any_level: bool = False,
+        lips: bool = False,
     ):
         super().__init__()
         if not 0 <= look_ahead <= 4:
@@ -83,6 +90,7 @@ class VisemeNet(nn.Module):
             for i in range(blocks)
         )
         self.to_visemes = nn.Conv1d(channels, len(VISEMES), 1)
+        self.to_lips = zero(nn.Conv1d(channels, 1, 1)) if lips else None
 
     @property
     def look_ahead_ms(self) -> float:
@@ -98,8 +106,11 @@ class VisemeNet(nn.Module):
         return max(0, -(-(columns + 1 - jump) // jump) - self.look_ahead)
 
     def forward(self, mel: Tensor) -> Tensor:
-        """mel [B, T * MELS_PER_FRAME, MELS] -> logits [B, T, V]. Beyond the end the last column is repeated."""
-        return self.to_visemes(self.hidden(mel)).transpose(1, 2)
+        """mel [B, T * MELS_PER_FRAME, MELS] -> logits [B, T, V], with ``lips`` [B, T, V + 1]. Beyond the end the last
+        column is repeated."""
+        hidden = self.hidden(mel)
+        heads = [self.to_visemes] + [self.to_lips] * (self.to_lips is not None)
+        return torch.cat([head(hidden) for head in heads], 1).transpose(1, 2)
 
     def hidden(self, mel: Tensor) -> Tensor:
         """mel as in ``forward`` -> [B, channels, T]: what the visemes are read from."""

@@ -98,6 +98,6 @@ def _recogniser(weights: str):
 def recognise(wave: np.ndarray, num_frames: int, weights: str) -> np.ndarray:
     """Sound -> probabilities float32 [T, V] of the trained recogniser; rest where the sound is over."""
     mel = torch.from_numpy(log_mel(wave))[None]
-    found = _recogniser(weights)(mel)[0].softmax(-1).numpy()[:num_frames]
+    found = _recogniser(weights)(mel)[0, :, : len(VISEMES)].softmax(-1).numpy()[:num_frames]
     silence = np.eye(len(VISEMES), dtype=np.float32)[[VISEMES.index("sil")] * (num_frames - len(found))]
     return np.concatenate([found, silence])

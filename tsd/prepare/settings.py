@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tsd.metrics.face_mesh import installed_or_raise
 from tsd.weights import checkpoint
 
 
@@ -31,13 +32,16 @@ class Settings:
     recogniser: str = ""
     """Weights of a trained recogniser, for clips whose words are unknown."""
     landmarks: str = ""
-    """MediaPipe's face_landmark.tflite: store how far recorded mouths are open."""
+    """MediaPipe's face_landmark.tflite (``installed``: that of an installed mediapipe): store how far recorded mouths
+    are open."""
 
     def __post_init__(self):
         least = {"size": 32, "min_frames": 1, "max_seconds": 0.4, "min_face": 1, "look_every": 1}
         if wrong := [f"{key} must be {low} or more, got {getattr(self, key)}" for key, low in least.items()
                      if getattr(self, key) < low]:  # fmt: skip
             raise ValueError("; ".join(wrong))
+        if self.landmarks == "installed":
+            object.__setattr__(self, "landmarks", str(installed_or_raise()))
         if self.size % 2:
             raise ValueError(f"size must be even, got {self.size}")
 

@@ -8,7 +8,7 @@ import numpy as np
 from tsd.media.audio import SAMPLES_PER_FRAME
 from tsd.media.crops import crop, to_units
 from tsd.media.light import Light
-from tsd.media.marking.pattern import UNITS
+from tsd.media.marking.pattern import UNITS_OF_DUBBING
 from tsd.media.mouth_mask import mouth_masks
 from tsd.media.signals import to_planes
 from tsd.media.timeline import there_and_back_order
@@ -84,8 +84,8 @@ class Dubbing:
         motion, schedule = video.motion, talker.schedule(self.steps)
         hearing = Hearing(talker.recogniser, self.chunk, talker.hears)
         # One mark for the whole video, named after whoever speaks first.
-        unit = float(np.median(video.squares[:, 2])) / UNITS
-        marking = talker.marking(self.speaker(0).appearance, self.steps, self.seed, unit=unit)
+        unit = float(np.median(video.squares[:, 2])) / UNITS_OF_DUBBING
+        marking = talker.marking(talker.run_payload(self.speaker(0).appearance, self.steps, self.seed), unit=unit)
         order, pictures, done = there_and_back_order(len(video), self.num_frames), video.frames(), 0
         speaking, before = None, -1
         for windows, _ in heard(hearing, [self.wave], self.chunk):

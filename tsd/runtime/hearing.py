@@ -16,6 +16,7 @@ from tsd.media.signals import (
     SAMPLE_RATE,
     VISEME_FUTURE,
     VISEME_PAST,
+    VISEMES,
     windows_of,
 )
 from tsd.runtime.arrays import array, given, no_gradients
@@ -25,8 +26,8 @@ MARGIN = (WINDOW - HOP) // 2
 
 
 class Recogniser(Protocol):
-    """Log-mel [1, T * MELS_PER_FRAME, MELS] -> logits [1, T, V]. An output depends on ``look_ahead`` frames after and
-    ``past`` frames before its own."""
+    """Log-mel [1, T * MELS_PER_FRAME, MELS] -> logits [1, T, V], or [1, T, V + 1] with the ``openness`` of the lips. An
+    output depends on ``look_ahead`` frames after and ``past`` frames before its own."""
 
     look_ahead: int
     past: int
@@ -39,26 +40,46 @@ def look_ahead_ms(recogniser: Recogniser) -> float:
     return (recogniser.look_ahead + VISEME_FUTURE) * 1000 / FPS + 1000 * MARGIN / SAMPLE_RATE
 
 
-def probabilities(recogniser: Recogniser, mel: np.ndarray) -> np.ndarray:
-    """Log-mel [T * MELS_PER_FRAME, MELS] -> viseme probabilities float32 [T, V]."""
+def output(recogniser: Recogniser, mel: np.ndarray) -> np.ndarray:
+    """What the recogniser says of log-mel [T * MELS_PER_FRAME, MELS]: float32 [T, V], or [T, V + 1] with lips."""
     with no_gradients():
-        logits = array(recogniser(given(mel[None])))[0]
+        return array(recogniser(given(mel[None])))[0]
+
+
+def probabilities(heard: np.ndarray) -> np.ndarray:
+    """The recogniser's output [T, V or more] -> viseme probabilities float32 [T, V]."""
+    logits = heard[:, : len(VISEMES)]
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
 
 
 def hear(recogniser: Recogniser, mel: np.ndarray, hears: str = "visemes") -> np.ndarray:
-    """Log-mel [T * MELS_PER_FRAME, MELS] of a whole recording -> what a denoiser hears of it (``clip.HEARS``): viseme
-    probabilities [T, V], with loudness [T, V + 3]."""
-    return with_loudness(probabilities(recogniser, mel), mel, hears)
+    """Log-mel [T * MELS_PER_FRAME, MELS] of a whole recording -> what a denoiser hears of it, [T, HEARS[hears]]."""
+    heard = output(recogniser, mel)
+    return np.concatenate([probabilities(heard), beside(heard, mel, hears)], -1)
 
 
-def with_loudness(visemes: np.ndarray, mel: np.ndarray, hears: str) -> np.ndarray:
-    """Visemes [T, V], and behind them the loudness of the log-mel [T * MELS_PER_FRAME, MELS] where it is heard."""
+def saying(recogniser: Recogniser, visemes: np.ndarray, mel: np.ndarray, hears: str) -> np.ndarray:
+    """As ``hear``, where the visemes [T, V] are known."""
+    heard = output(recogniser, mel) if hears == "visemes_lips" else visemes
+    return np.concatenate([visemes, beside(heard, mel, hears)[: len(visemes)]], -1)
+
+
+def beside(heard: np.ndarray, mel: np.ndarray, hears: str, before: np.ndarray | None = None) -> np.ndarray:
+    """What a denoiser hears beside visemes, LIPS or LOUDNESS [T, n], of the recogniser's output [T, V + 1] and the
+    log-mel [T * MELS_PER_FRAME, MELS]; nothing [T, 0] where it hears visemes alone. ``before``: as in
+    ``relative_loudness``."""
     if hears == "visemes":
-        return visemes
-    loudness = relative_loudness(band_levels(mel))
-    return np.concatenate([visemes, loudness[: len(visemes)]], -1)
+        return heard[:, :0]
+    if hears != "visemes_lips":
+        return relative_loudness(band_levels(mel), before)
+    if heard.shape[-1] == len(VISEMES):
+        raise ValueError(
+            "this student follows lips, but the recogniser does not say how far they are open: "
+            "take the recogniser that was released with it"
+        )
+    opened = np.maximum(heard[:, len(VISEMES) :], 0)
+    return np.concatenate([opened, np.ones_like(opened)], -1)
 
 
 class Hearing:
@@ -112,11 +133,10 @@ class Hearing:
         if known <= self.heard:
             return
         fresh = slice(self.heard - self.first, known - self.first)
-        visemes = probabilities(self.recogniser, self.mel)[fresh]
-        if self.hears != "visemes":
-            levels = band_levels(self.mel[fresh.start * MELS_PER_FRAME : fresh.stop * MELS_PER_FRAME])
-            visemes = np.concatenate([visemes, relative_loudness(levels, self.levels)], -1)
-            self.levels = np.concatenate([self.levels, levels])[1 - MEMORY :]
+        mel = self.mel[fresh.start * MELS_PER_FRAME : fresh.stop * MELS_PER_FRAME]
+        heard = output(self.recogniser, self.mel)[fresh]
+        visemes = np.concatenate([probabilities(heard), beside(heard, mel, self.hears, self.levels)], -1)
+        self.levels = np.concatenate([self.levels, band_levels(mel)])[1 - MEMORY :]
         self.visemes = np.concatenate([self.visemes, visemes])
         self.heard = known
         forget = max(0, known - self.recogniser.past - self.first)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tsd.media.audio import SAMPLES_PER_FRAME, as_samples, load_audio, log_mel
-from tsd.media.faces import crop_face, find_face
+from tsd.media.faces import crop_face
 from tsd.media.light import Light
 from tsd.media.marking.embed import Mark
 from tsd.media.marking.pattern import UNITS
@@ -21,6 +21,7 @@ from tsd.media.pictures import load_picture
 from tsd.media.provenance import Origin, consent_of, file_digest
 from tsd.media.signals import HEARS, MOTION, to_levels, to_planes, windows_of
 from tsd.media.suitability import concerns
+from tsd.media.turned import find_upright_face
 from tsd.nets.interface import Appearance, Condition
 from tsd.runtime import loading
 from tsd.runtime.arrays import array, given, no_gradients
@@ -28,7 +29,7 @@ from tsd.runtime.canvas import FRAMES, LARGEST_FACE, Canvas, canvas_of
 from tsd.runtime.composing import Composer
 from tsd.runtime.driving import DrivingVideo
 from tsd.runtime.dubbing import LENGTHS, Dubbing, common_length, speech_of
-from tsd.runtime.hearing import Hearing, hear, heard, look_ahead_ms, with_loudness
+from tsd.runtime.hearing import Hearing, hear, heard, look_ahead_ms, saying
 from tsd.runtime.marking import Marking, payload_of
 from tsd.runtime.speaking import Speaker, Speaking
 from tsd.runtime.wavefront import Wavefront
@@ -112,7 +113,8 @@ class Talker:
 
         size: pixels across the face's square, or ``native``: as many as the picture has (``canvas.LARGEST_FACE`` at
         most). frame: ``picture``, the whole picture with the speaking face in its place; ``face``, the square.
-        consent: what that person agreed to, in one sentence, for ``origin``.
+        consent: what that person agreed to, in one sentence, for ``origin``. A picture that lies on its side or on its
+        head is turned, with a warning.
         Raises ValueError or FileNotFoundError where there is no such picture, no face, or several.
         """
         self.consent, self.reference = consent_of(consent), self.face(image, size, frame)
@@ -122,7 +124,9 @@ class Talker:
         """As ``set_reference``, which keeps it."""
         check_size(size, frame)
         name, picture = ("picture", image) if isinstance(image, np.ndarray) else (image, load_picture(image))
-        found = find_face(picture, name)
+        picture, found, quarters = find_upright_face(picture, name)
+        if quarters:
+            log.warning("%s: lies on its side or on its head: turned by %d degrees", name, 90 * quarters)
         for concern in concerns(picture, found):
             log.warning("%s: %s", name, concern)
         crop, motion = crop_face(picture, found, self.vae.resolution)
@@ -171,7 +175,8 @@ class Talker:
         maps = speaker.maps(cycle)
         decode = None if mode == "e2" else self.decoder_of(speaker, motion)
         wavefront = Wavefront(speaking, decode, self.workers)
-        marking = Marking(None) if mode == "e2" else self.marking(speaker.appearance, steps, seed, speaker.canvas)
+        payload = self.run_payload(speaker.appearance, steps, seed)
+        marking = Marking(None) if mode == "e2" else self.marking(payload, speaker.canvas)
         for windows, more in heard(hearing, audio, chunk):
             for part in (windows[i : i + chunk] for i in range(0, len(windows), chunk)):
                 at = (done + np.arange(len(part))) % len(cycle)
@@ -217,13 +222,14 @@ class Talker:
         speaker = None if reference is None else self.face(reference)
         return Dubbing(self, speaker, video, speech_of(wave, num_frames), num_frames, steps, chunk, seed)
 
-    def marking(
-        self, appearance: Appearance, steps: str, seed: int = 0, canvas: Canvas | None = None, unit: float | None = None
-    ) -> Marking:
+    def run_payload(self, appearance: Appearance, steps: str, seed: int = 0) -> int:
+        """32 bits that say which weights and which run of them made the frames of this appearance."""
+        return payload_of(self.weights, to_levels(array(appearance.picture)[0]), steps, seed)
+
+    def marking(self, payload: int, canvas: Canvas | None = None, unit: float | None = None) -> Marking:
         """Lays the mark of a run over its frames, or leaves them as they are if ``marked`` is false. On a canvas only
         pixels that are not its picture's change. unit: see ``Mark``; a canvas has its own."""
-        reference = to_levels(array(appearance.picture)[0])
-        self.payload = payload_of(self.weights, reference, steps, seed) if self.marked else None
+        self.payload = payload if self.marked else None
         if self.payload is None:
             return Marking(None)
         if canvas is None:
@@ -274,7 +280,7 @@ class Talker:
 
     def visemes(self, wave: np.ndarray) -> Tensor | np.ndarray:
         """Speech float32 [N] at 16 kHz -> what the student hears of it, T = ceil(N / 640): viseme probabilities [T, V],
-        or [T, V + 3] with loudness behind them."""
+        and behind them what else it hears (``clip.HEARS``)."""
         return self.listen(log_mel(wave))
 
     def listen(self, mel: np.ndarray) -> Tensor | np.ndarray:
@@ -282,8 +288,8 @@ class Talker:
         return given(hear(self.recogniser, mel, self.hears))
 
     def saying(self, visemes: Tensor | np.ndarray, mel: np.ndarray) -> Tensor | np.ndarray:
-        """Known visemes [T, V] said as loud as the log-mel [T * 4, 80] is, where the student hears that."""
-        return given(with_loudness(array(visemes), mel, self.hears))
+        """Known visemes [T, V] said as the log-mel [T * 4, 80] sounds, where the student hears that."""
+        return given(saying(self.recogniser, array(visemes), mel, self.hears))
 
     def motion(self, speaker: Speaker, num_frames: int, seed: int = 0) -> Tensor | np.ndarray:
         """Natural motion [T, M] that starts at the speaker's own pose; constant without a motion bank or landmarks."""

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from tsd.clip import HEARS
 from tsd.media.atomic import replacing
 from tsd.nets.denoiser import Denoiser
 from tsd.nets.identity import IdentityNet
@@ -62,8 +63,12 @@ def save(
 
 
 def check_arguments(arguments: dict) -> None:
-    """Refuse what no net of this project is built with: text, nested lists, sizes beyond reason."""
-    values = [v for given in arguments.values() for v in (given if isinstance(given, list) else [given])]
+    """Refuse what no net of this project is built with: text (but what a denoiser hears), nested lists, sizes beyond
+    reason."""
+    numbers = arguments.copy()
+    if (hears := numbers.pop("hears", "visemes")) not in tuple(HEARS):
+        raise ValueError(f"hears must be one of {', '.join(HEARS)}, got {str(hears)[:40]!r}")
+    values = [v for given in numbers.values() for v in (given if isinstance(given, list) else [given])]
     if len(values) > MAX_ARGUMENTS or not all(
         isinstance(v, int | float) and 0 <= v <= LARGEST_ARGUMENT for v in values
     ):
@@ -93,8 +98,8 @@ def load(path: str | Path, stage: str) -> nn.Module:
 
 
 def take_over(net: nn.Module, path: str | Path, stage: str) -> set[str]:
-    """Give ``net`` the parameters of a weights file; those that only ``net`` has (``denoiser.ADDED``) stay as they are,
-    and their names are returned."""
+    """Give ``net`` the parameters of a weights file; those that only ``net`` has (``ADDED`` in its room) stay as they
+    are, and their names are returned."""
     state = load(path, stage).state_dict()
     own = net.state_dict()
     net.load_state_dict(own | state)

@@ -13,9 +13,9 @@ from tsd.nets.vae import VAE
 from tsd.nets.visemes import VisemeNet
 
 BATCH, FRAMES = "batch", "frames"
-"""Names of the two free dimensions: streams side by side, and frames of each."""
+"""Names of free dimensions: streams side by side, and frames of each."""
 
-SIZES = {BATCH: 2, FRAMES: 3}
+SIZES = {BATCH: 2, FRAMES: 3, "height": 31, "width": 45}
 """Of the example a graph is traced with: sizes of 1 and equal sizes would be taken for constants."""
 
 

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from tsd.nets.denoiser import ADDED
+from tsd.nets import denoiser, visemes
 from tsd.weights import checkpoint
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def first_weights(config: dict) -> dict[str, Path]:
     """{"init": the weights file that the stage starts from}; empty where it starts at random.
 
     FileNotFoundError or ValueError where the file does not hold the net that ``stage.net`` describes, or that net
-    without parts that can be added (``denoiser.ADDED``); where a decoder alone is trained, any VAE whose encoder fits.
+    without parts that can be added (its ``ADDED``); where a decoder alone is trained, any VAE whose encoder fits.
     """
     if not config.get("init"):
         return {}
@@ -58,7 +58,7 @@ def first_weights(config: dict) -> dict[str, Path]:
     if config["stage"]["module"].get("decoder_only"):
         if why := misfit(path, name, config, None, only=ENCODER):
             raise ValueError(f"init={path}: {why}: a decoder alone is trained on an encoder of the same size")
-    elif why := misfit(path, name, config, None, added=ADDED):
+    elif why := misfit(path, name, config, None, added=(*denoiser.ADDED, *visemes.ADDED)):
         raise ValueError(f"init={path}: {why}: only a net of the same size can go on from it")
     return {"init": path}
 
@@ -111,7 +111,10 @@ def misfit(
         )
     ours, theirs = complete(name, config["model"][name]), complete(name, header["arguments"])
     counting = [key for key in ours if only is None or key in only]
-    differing = [key for key in counting if ours[key] != theirs.get(key) and not (key in added and not theirs.get(key))]
+    without = {key: (complete(name, {})[key], []) for key in added if key in ours}
+    differing = [
+        key for key in counting if ours[key] != theirs.get(key) and theirs.get(key) not in without.get(key, ())
+    ]
     return "; ".join(f"has {key} {theirs.get(key)}, but model.{name}.{key} is {ours[key]}" for key in differing)
 
 

@@ -1,46 +1,40 @@
-"""The 32 bits of a mark as 96 code bits and back: a check sum and the extended Golay code."""
+"""The 32 bits of a mark as 156 code bits and back. Each half of 16 bits is one of 65,536 words of 78 code bits, few
+enough for a finder to compare with all of them."""
 
-from binascii import crc_hqx
 from functools import lru_cache
 
 import numpy as np
 
-PAYLOAD_BITS, CHECK_BITS, BLOCKS = 32, 16, 4
-CODE_BITS = 24 * BLOCKS
-GENERATOR = 0xC75
-"""x^11 + x^10 + x^6 + x^5 + x^4 + x^2 + 1, of the binary Golay code (23, 12)."""
+PAYLOAD_BITS, BLOCKS = 32, 2
+BLOCK_BITS, WORD_BITS = PAYLOAD_BITS // BLOCKS, 78
+CODE_BITS = WORD_BITS * BLOCKS
+SEED = 2
+"""Of the generator matrix: any two words differ in at least 21 places, with no seed from 0 to 5 in more."""
+
+
+def words(numbers: np.ndarray) -> np.ndarray:
+    """Integers [N] of 16 bits -> float32 [N, 78] of -1 and 1, their words in a linear code."""
+    bits = (numbers[:, None] >> np.arange(BLOCK_BITS - 1, -1, -1) & 1).astype(np.float32)
+    parity = np.random.default_rng(SEED).integers(0, 2, (BLOCK_BITS, WORD_BITS - BLOCK_BITS)).astype(np.float32)
+    return 1 - 2 * np.column_stack([bits, bits @ parity % 2])
 
 
 @lru_cache
 def codebook() -> np.ndarray:
-    """float32 [4096, 24] of -1 and 1: row i is the extended Golay code word of the 12 bits of i. Any two rows differ in
-    at least 8 places."""
-    words = np.arange(4096, dtype=np.int64) << 11
-    remainder = words.copy()
-    for bit in range(22, 10, -1):
-        remainder ^= np.where(remainder >> bit & 1, GENERATOR << (bit - 11), 0)
-    bits = (words | remainder)[:, None] >> np.arange(22, -1, -1) & 1
-    return (1 - 2 * np.column_stack([bits, bits.sum(1) % 2])).astype(np.float32)
-
-
-def check_sum(payload: int) -> int:
-    """CRC-16 of the payload. It does not begin at 0, so that an empty payload is no row of zeros."""
-    return crc_hqx(payload.to_bytes(PAYLOAD_BITS // 8, "big"), 0xFFFF)
+    """float32 [65536, 78]: the words of all numbers, 20 MB."""
+    return words(np.arange(1 << BLOCK_BITS))
 
 
 def encode(payload: int) -> np.ndarray:
-    """float32 [96] of -1 and 1. Raises ValueError for a payload that is not of 32 bits."""
+    """float32 [156] of -1 and 1. Raises ValueError for a payload that is not of 32 bits."""
     if not 0 <= payload < 1 << PAYLOAD_BITS:
         raise ValueError(f"payload={payload}: a mark holds {PAYLOAD_BITS} bits, so 0 to {(1 << PAYLOAD_BITS) - 1}")
-    word = payload << CHECK_BITS | check_sum(payload)
-    return codebook()[[word >> 12 * block & 0xFFF for block in reversed(range(BLOCKS))]].ravel()
+    return words(np.array([payload >> BLOCK_BITS, payload & ((1 << BLOCK_BITS) - 1)])).ravel()
 
 
-def decode(soft: np.ndarray) -> int | None:
-    """The payload that is most likely after real values [96] that are noisy multiples of the code bits; None where its
-    check sum is wrong. Each block takes the nearest of all its code words (maximum likelihood)."""
-    word = 0
-    for number in (soft.reshape(BLOCKS, 24) @ codebook().T).argmax(1):
-        word = word << 12 | int(number)
-    payload, check = word >> CHECK_BITS, word & ((1 << CHECK_BITS) - 1)
-    return payload if check == check_sum(payload) else None
+def decode(soft: np.ndarray) -> list[int]:
+    """Real values [N, 156] that are noisy multiples of the code bits -> the most likely payload of each row, of which
+    either half is the word nearest of all (maximum likelihood)."""
+    halves = soft.reshape(-1, WORD_BITS).T.astype(np.float32)
+    numbers = (codebook() @ halves).argmax(0).reshape(-1, BLOCKS)
+    return [int(weights) << BLOCK_BITS | int(run) for weights, run in numbers]

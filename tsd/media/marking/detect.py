@@ -5,13 +5,13 @@
    slow changes are taken out of the carrier first, so that a still picture adds nothing.
 3. For each scale, the pattern's waves are measured. The pilot is looked for at every place of the tile, by its
    coherence with what is there.
-4. At the best places the 96 code bits are read and decoded. A mark is found where the check sum holds and the pilot is
-   coherent enough.
+4. At the best places the 32 bits are read. A mark is found where the pattern of the most likely payload is coherent
+   enough with what is there.
 
-How often that happens without a mark: a check sum of 16 bits holds by chance once in 65,536 times. The coherence of n
-independent complex values with a fixed pattern is above x with the probability (1 - x)^(n - 1). The pilot has 48 waves
-k and 48 waves -k. They are independent in noise, but not where everything moves at one moment (a blink): then wave -k
-is wave k mirrored. So n = 48 is used, which is an upper bound for both (experiments/marking has what was seen).
+How often that happens without a mark: the phases of the pattern's waves were drawn at random. For any picture, the sum
+of n complex numbers y whose phases are independent and uniform has a real part above t with a probability of at most
+exp(-t^2 / sum |y|^2) (Chernoff; log I0(x) <= x^2 / 4). That times the number of things that are tried, 2^32 payloads
+among them, is ``Found.chance``. Nothing is assumed of the picture.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,27 +28,32 @@ from tsd.media.marking.embed import AROUND, activity
 WINDOW = 250
 """Frames that are added up."""
 WINDOWS = 6
-"""Windows of a video that are looked at, one after the other, until a mark is found."""
+"""Windows of a video that are looked at, one after the other and all so far together, until a mark is found."""
 FALSE_ALARM = 1e-6
 """Probability that a mark is found in a video without one, at most."""
 LARGEST_SIDE = 288
 """Pixels of the shorter side; larger frames are made smaller first."""
 PLAIN = (1.0,)
-SCALES = tuple(float(x) for x in np.exp(np.arange(np.log(0.25), np.log(1.6), 0.03)))
+SCALES = tuple(float(x) for x in np.exp(np.arange(np.log(0.125), np.log(1.6), 0.03)))
 """Of the pattern against a frame whose shorter side is UNITS units: 1 as it was written, 1.25 after 10 % are cut off
 each side, less where the face is a part of the frame (dubbing)."""
 QUIET = 8.0
 """Levels: where the contrast is below this, there is little of a mark and much of a codec's noise."""
 TINY = 1e-12
-CANDIDATES = 8
-"""Places that are decoded."""
+PEAKS, CANDIDATES = 4, 32
+"""Places of a scale that are kept, and places of all scales that are decoded."""
+PEAK = 7
+"""Units: side of a square in which a place is the most coherent one."""
+ANGLES = 16
+"""How many phases of the carrier are counted as tried: it is chosen by the pilot, to about a tenth of a turn."""
 SLOW = 4
 """Coefficients of the polynomial in time that is taken out of the carrier."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A mark: its payload, the pilot's coherence in 0..1, and how probable such a find is without a mark."""
+    """A mark, or what is most like one: its payload, the coherence of its waves in 0..1, and how probable that is, at
+    most, without a mark."""
 
     payload: int
     coherence: float
@@ -62,13 +67,17 @@ class Found:
 
 def find(frames: Iterable[tuple[float, np.ndarray]]) -> Found | None:
     """The first mark in (seconds, uint8 [H, W, 3]) pairs; at most WINDOWS * WINDOW frames are read."""
-    frames = iter(frames)
+    frames, so_far, looks = iter(frames), None, 0
     for number in range(WINDOWS):
         window = [(seconds, small_luma(picture)) for seconds, picture in islice(frames, WINDOW)]
         if len(window) < 2 * SLOW:
             return None
-        if found := find_in_window(window, number * WINDOW):
-            return found
+        alone = demodulate(window)
+        so_far = alone if so_far is None else so_far + alone
+        for summed, first in ((alone, number * WINDOW), (so_far, 0))[: 1 + (number > 0)]:
+            looks += 1
+            if found := find_in_sum(summed, first, looks):
+                return found
     return None
 
 
@@ -77,25 +86,39 @@ def find_in_window(window: list[tuple[float, np.ndarray]], first_frame: int = 0)
     return find_in_sum(demodulate(window), first_frame)
 
 
-def find_in_sum(summed: np.ndarray, first_frame: int = 0) -> Found | None:
-    """As ``find``, of what ``demodulate`` made of a window."""
-    for scales, places in ((PLAIN, 1), (SCALES, CANDIDATES)):
-        hypotheses = len(scales) * (1 if places == 1 else pattern.TILE**2)
-        for spectrum, coherence in best_places(summed, scales, places):
-            chance = min(1.0, 2 * WINDOWS * hypotheses * by_chance(coherence)) * places / 2**code.CHECK_BITS
-            payload = code.decode(soft_bits(spectrum)) if chance < FALSE_ALARM else None
-            if payload is not None:
-                return Found(payload, coherence, chance, first_frame)
-    return None
+def find_in_sum(summed: np.ndarray, first_frame: int = 0, looks: int = 1) -> Found | None:
+    """As ``find``, of what ``demodulate`` made of a window; ``looks``: how many sums of its video are looked at so far,
+    this one included."""
+    return next((found for found in likeliest(summed, first_frame, looks) if found.chance < FALSE_ALARM), None)
+
+
+def likeliest(summed: np.ndarray, first_frame: int = 0, looks: int = 1) -> Iterator[Found]:
+    """What is most like a mark, if the pattern was begun in the corner of the frame, then at any place and scale."""
+    payload, score = best_score(summed, PLAIN, 1, np.arange(pattern.NUM_WAVES))
+    yield Found(payload, score / pattern.NUM_WAVES, by_chance(score, ANGLES, looks), first_frame)
+    # Places and angles were chosen by the pilot, whose phases say nothing of the other waves': only they count now.
+    payload, score = best_score(summed, SCALES, CANDIDATES, pattern.shares()[1])
+    yield Found(payload, score / code.CODE_BITS, by_chance(score, CANDIDATES, looks), first_frame)
+
+
+def best_score(summed: np.ndarray, scales: tuple[float, ...], places: int, counted: np.ndarray) -> tuple[int, float]:
+    """The payload whose pattern is most coherent with the sum at the best places, and its score: the coherence in 0..1
+    of the waves that are ``counted``, times their number."""
+    values = best_places(summed, scales, places)
+    payloads = code.decode(values.real[:, pattern.shares()[1]])
+    patterns = np.stack([pattern.signs(code.encode(payload)) for payload in payloads])
+    along = np.maximum((patterns * values.real)[:, counted].sum(1), 0)
+    scores = along**2 / ((np.abs(values[:, counted]) ** 2).sum(1) + TINY)
+    best = int(scores.argmax())
+    return payloads[best], float(scores[best])
 
 
 def demodulate(window: list[tuple[float, np.ndarray]]) -> np.ndarray:
     """complex64 [h, w]: whitened frames, weighted by the carrier."""
     seconds = np.array([time for time, _ in window])
-    total = None
+    total = np.zeros(window[0][1].shape, np.complex64)
     for weight, (_, luma) in zip(carrier(seconds), window, strict=True):
-        white = whiten(luma)
-        total = weight * white if total is None else total + weight * white
+        total += weight * whiten(luma)
     return total
 
 
@@ -124,23 +147,32 @@ def whiten(luma: np.ndarray) -> np.ndarray:
     return detail * contrast / (contrast * contrast + QUIET * QUIET)
 
 
-def best_places(summed: np.ndarray, scales, places: int) -> Iterator[tuple[np.ndarray, float]]:
-    """(waves complex [240, 2] at k and -k, freed of place and phase; the pilot's coherence), best first.
-
-    One place: the corner of the frame, where the pattern was begun; else the best places, one of each scale.
-    """
+def best_places(summed: np.ndarray, scales: tuple[float, ...], places: int) -> np.ndarray:
+    """Waves complex [<= places, 192], freed of place and of the pattern's and the carrier's phases, where the pilot is
+    most coherent. One place: the corner of the frame, where the pattern was begun."""
     found = []
     for scale in scales:
         waves = tile_waves(summed, scale)
         coherence, phase = pilot_field(waves)
-        best = int(coherence.argmax()) if places > 1 else 0
-        found.append((float(coherence.flat[best]), best, phase.flat[best], waves))
-    for coherence, place, phase, waves in sorted(found, key=lambda f: -f[0])[:places]:
-        yield at_place(waves, place) * np.conj(phase), coherence
+        for place in [0] if places == 1 else peaks(coherence):
+            found.append((float(coherence.flat[place]), place, phase.flat[place], waves))
+    values = []
+    for _, place, phase, waves in sorted(found, key=lambda f: -f[0])[:places]:
+        both = at_place(waves, int(place)) * np.conj(phase)
+        values.append((both[:, 0] + both[:, 1].conj()) * pattern.phases().conj())
+    return np.stack(values)
+
+
+def peaks(field: np.ndarray) -> np.ndarray:
+    """Of a tile float32 [128, 128], the indices of its PEAKS highest places that are the highest of their square."""
+    around = cv2.copyMakeBorder(field, *4 * [PEAK // 2], cv2.BORDER_WRAP)
+    around = cv2.dilate(around, np.ones((PEAK, PEAK), np.uint8))[PEAK // 2 : -(PEAK // 2), PEAK // 2 : -(PEAK // 2)]
+    highest = np.flatnonzero(field >= around)
+    return highest[np.argsort(-field.flat[highest])[:PEAKS]]
 
 
 def tile_waves(summed: np.ndarray, scale: float) -> np.ndarray:
-    """complex64 [240, 2]: how much of the pattern's waves k and -k is in the sum, if a unit of the pattern is ``scale``
+    """complex64 [192, 2]: how much of the pattern's waves k and -k is in the sum, if a unit of the pattern is ``scale``
     times as long as in a frame whose shorter side is UNITS units; waves of about one length have a variance of 1."""
     height, width = summed.shape
     unit = scale * min(height, width) / pattern.UNITS
@@ -161,7 +193,7 @@ def fourier(length: int, unit: float) -> np.ndarray:
 
 
 def pilot_field(waves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coherence in 0..1 of the pilot with waves [240, 2] for every place of the tile [64, 64], and its phase."""
+    """Coherence in 0..1 of the pilot with waves [192, 2] for every place of the tile [128, 128], and its phase."""
     pilot, inverse = pattern.shares()[0], fourier(pattern.TILE, 1.0).conj()
     down, right = pattern.waves()[pilot].T
     here, phases = waves[pilot], pattern.phases()[pilot]
@@ -173,19 +205,14 @@ def pilot_field(waves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def at_place(waves: np.ndarray, place: int) -> np.ndarray:
-    """complex [240, 2] at k and -k, as if the tile began at ``place`` (its index in the flat tile)."""
+    """complex [192, 2] at k and -k, as if the tile began at ``place`` (its index in the flat tile)."""
     down, right = pattern.waves().T
     moved = np.exp(2j * np.pi * (down * (place // pattern.TILE) + right * (place % pattern.TILE)) / pattern.TILE)
     return waves * np.stack([moved, moved.conj()], 1)
 
 
-def soft_bits(waves: np.ndarray) -> np.ndarray:
-    """[96] from the waves at k and -k [240, 2]."""
-    phases = pattern.phases()
-    real = (waves[:, 0] * phases.conj() + waves[:, 1] * phases).real
-    return real[pattern.shares()[1]].sum(1).astype(np.float32)
-
-
-def by_chance(coherence: float) -> float:
-    """Probability, at most, that a picture without a mark is as coherent with the pilot at one place, or more."""
-    return max(0.0, 1 - coherence) ** (pattern.PILOT_WAVES - 1)
+def by_chance(score: float, tried: int, looks: int = 1) -> float:
+    """Probability, at most, that without a mark any payload has such a score at any of so many places and angles that
+    are tried. It is multiplied so that over all looks at a video, each in two ways, FALSE_ALARM is kept: the sum of
+    1 / (n (n + 1)) is below 1."""
+    return min(1.0, 2.0 * tried * looks * (looks + 1) * 2.0**code.PAYLOAD_BITS * float(np.exp(-score)))

@@ -1,0 +1,373 @@
+/** Frames of a whole photograph from what the decoder says of its face (tsd/runtime/canvas.py and composing.py). */
+
+import { cutOut, toPixels } from "./faces";
+import { type Affine, type Picture, area, byte, inverse } from "./pixels";
+import type { Settings } from "./settings";
+
+export interface Canvas {
+  picture: Picture;
+  /** From its pixels to units of the face's square. */
+  toUnit: Affine;
+  /** Landmarks in units of the square. */
+  points: [number, number][];
+  /** Left, top, right and bottom of what is shown. */
+  shown: [number, number, number, number];
+  /** Edges of the photograph in this picture. */
+  photograph: [number, number, number, number];
+}
+
+export function sideOf([[a, b], [c, d]]: Affine): number {
+  return 1 / Math.sqrt(Math.max(Math.abs(a * d - b * c), 1e-12));
+}
+
+/** `frame`: the whole picture, or the face's square alone; as large as the picture is, within the settings' limits. */
+export function canvasOf(
+  photograph: Picture,
+  toUnit: Affine,
+  points: [number, number][],
+  frame: "picture" | "face",
+  smallest: number,
+  settings: Settings,
+): Canvas {
+  const { largest_face, largest_picture } = settings.canvas;
+  const side = sideOf(toUnit);
+  if (frame === "face") {
+    const across = Math.max(smallest, Math.min(largest_face, Math.round(side)));
+    return faceCanvas(photograph, toUnit, points, Math.floor(across / 2) * 2, settings);
+  }
+  const longest = Math.max(photograph.width, photograph.height);
+  return pictureCanvas(photograph, toUnit, points, Math.min(1, largest_face / side, largest_picture / longest));
+}
+
+function pictureCanvas(photograph: Picture, toUnit: Affine, points: [number, number][], scale: number): Canvas {
+  let picture = photograph;
+  if (scale < 1) {
+    const width = Math.max(2, Math.round(photograph.width * scale));
+    const height = Math.max(2, Math.round(photograph.height * scale));
+    picture = area(photograph, width, height);
+    const [across, down] = [photograph.width / width, photograph.height / height];
+    toUnit = toUnit.map(([a, b, x]) => [a * across, b * down, x]);
+  }
+  const width = Math.max(1, Math.floor(picture.width / 2) * 2);
+  const height = Math.max(1, Math.floor(picture.height / 2) * 2);
+  const whole: [number, number, number, number] = [0, 0, width, height];
+  return { picture: cropped(picture, width, height), toUnit, points, shown: whole, photograph: whole };
+}
+
+function cropped(picture: Picture, width: number, height: number): Picture {
+  if (picture.width === width && picture.height === height) return picture;
+  const data = new Uint8Array(width * height * 3);
+  for (let y = 0; y < height; y++) {
+    data.set(picture.data.subarray(y * picture.width * 3, (y * picture.width + width) * 3), y * width * 3);
+  }
+  return { data, width, height, channels: 3 };
+}
+
+function faceCanvas(
+  photograph: Picture,
+  toUnit: Affine,
+  points: [number, number][],
+  size: number,
+  settings: Settings,
+): Canvas {
+  const margin = Math.round(settings.canvas.reach * size);
+  const across = size + 2 * margin;
+  const wider = toUnit.map(([a, b, x]) => [(a * size) / across, (b * size) / across, (x * size + margin) / across]);
+  const toCanvas = toPixels(toUnit, size).map(([a, b, x]) => [a, b, x + margin]);
+  const corners = [
+    [0, 0],
+    [photograph.width - 1, 0],
+    [0, photograph.height - 1],
+    [photograph.width - 1, photograph.height - 1],
+  ].map(([x, y]) => toCanvas.map(([a, b, t]) => a * x + b * y + t));
+  const [xs, ys] = [corners.map((p) => p[0]), corners.map((p) => p[1])];
+  return {
+    picture: cutOut(photograph, wider, across),
+    toUnit: [
+      [1 / size, 0, -margin / size],
+      [0, 1 / size, -margin / size],
+    ],
+    points,
+    shown: [margin, margin, margin + size, margin + size],
+    photograph: [Math.min(...xs), Math.min(...ys), Math.max(...xs) + 1, Math.max(...ys) + 1],
+  };
+}
+
+/** What makes a photograph's face as bright as usual, and its share of usual colour. */
+export interface Light {
+  gain: number;
+  colour: number;
+}
+
+export function lightOf(face: Picture, settings: Settings): Light {
+  const { rows, columns, bright, largest_gain, coloured, luminance } = settings.light;
+  const part = ([begin, end]: [number, number], size: number) => [Math.trunc(begin * size), Math.trunc(end * size)];
+  const [top, bottom] = part(rows, face.height);
+  const [left, right] = part(columns, face.width);
+  const levels: number[] = [];
+  let chroma = 0;
+  for (let y = top; y < bottom; y++) {
+    for (let x = left; x < right; x++) {
+      const rgb = [...face.data.subarray((y * face.width + x) * 3, (y * face.width + x) * 3 + 3)].map((v) => v / 255);
+      levels.push(rgb[0] * luminance[0] + rgb[1] * luminance[1] + rgb[2] * luminance[2]);
+      chroma += Math.max(...rgb) - Math.min(...rgb);
+    }
+  }
+  const mean = levels.reduce((sum, level) => sum + level, 0) / levels.length;
+  const gain = Math.min(Math.max(bright / Math.max(quantile(levels, 0.9), 1e-3), 1), largest_gain);
+  return { gain, colour: Math.min(1, chroma / levels.length / Math.max(mean, 1e-3) / coloured) };
+}
+
+function quantile(values: number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const at = share * (sorted.length - 1);
+  const low = Math.floor(at);
+  return sorted[low] + (at - low) * ((sorted[low + 1] ?? sorted[low]) - sorted[low]);
+}
+
+/** A picture in the light that nets know. */
+export function usual(face: Picture, light: Light): Picture {
+  return light.gain === 1 ? face : { ...face, data: face.data.map((level) => byte(level * Math.fround(light.gain))) };
+}
+
+function rise(x: number): number {
+  const t = Math.min(Math.max(x, 0), 1);
+  return t * t * (3 - 2 * t);
+}
+
+/** Composes the frames of one canvas; what does not change from frame to frame is computed once. */
+export class Composer {
+  private readonly margin: number;
+  private readonly grid: number;
+  private readonly painted: Float32Array;
+  private readonly moved: Float32Array;
+  private readonly region: [number, number, number, number];
+  private readonly toGrid: Affine;
+  private readonly toCanvas: number[][];
+
+  constructor(
+    private readonly canvas: Canvas,
+    private readonly resolution: number,
+    private readonly light: Light,
+    still: boolean,
+    private readonly settings: Settings,
+  ) {
+    this.margin = Math.round(settings.canvas.reach * resolution);
+    this.grid = resolution + 2 * this.margin;
+    this.toGrid = toPixels(canvas.toUnit, resolution).map(([a, b, x]) => [a, b, x + this.margin]);
+    this.painted = still ? this.mouth() : this.rim();
+    this.moved = still ? this.painted : this.reach();
+    this.region = this.changing();
+    const [[a, b], [c, d]] = canvas.toUnit;
+    const det = a * d - b * c;
+    this.toCanvas = [
+      [d / det, -b / det],
+      [-c / det, a / det],
+    ];
+  }
+
+  /** Width and height of a frame. */
+  get size(): [number, number] {
+    const [left, top, right, bottom] = this.canvas.shown;
+    return [right - left, bottom - top];
+  }
+
+  /** change [R, R, 3] in -1..1 as planes [3, R, R], offsets [R, R, 2] -> RGBA of what the canvas shows. */
+  frame(change: Float32Array, offsets: Float32Array): Uint8ClampedArray<ArrayBuffer> {
+    const { grid } = this;
+    const levels = this.levels(change);
+    const shift = this.shift(offsets);
+    const { picture, shown } = this.canvas;
+    const [width, height] = this.size;
+    const out = new Uint8ClampedArray(width * height * 4);
+    for (let y = 0, k = 0; y < height; y++) {
+      for (let i = ((y + shown[1]) * picture.width + shown[0]) * 3, x = 0; x < width; x++, k += 4, i += 3) {
+        out[k] = picture.data[i];
+        out[k + 1] = picture.data[i + 1];
+        out[k + 2] = picture.data[i + 2];
+        out[k + 3] = 255;
+      }
+    }
+    const [[a, b, tx], [c, d, ty]] = this.toGrid;
+    const [left, top, right, bottom] = this.region;
+    const last = grid - 1;
+    for (let y = top; y < bottom; y++) {
+      for (let x = left; x < right; x++) {
+        const gx = a * x + b * y + tx;
+        const gy = c * x + d * y + ty;
+        const x0 = Math.floor(gx);
+        const y0 = Math.floor(gy);
+        if (x0 < -1 || y0 < -1 || x0 > last || y0 > last) continue;
+        const fx = gx - x0;
+        const fy = gy - y0;
+        // Four corners; beyond the grid there is nothing.
+        const w00 = x0 >= 0 && y0 >= 0 ? (1 - fx) * (1 - fy) : 0;
+        const w10 = x0 < last && y0 >= 0 ? fx * (1 - fy) : 0;
+        const w01 = x0 >= 0 && y0 < last ? (1 - fx) * fy : 0;
+        const w11 = x0 < last && y0 < last ? fx * fy : 0;
+        const i00 = y0 * grid + x0;
+        const at = (field: Float32Array, n: number, channel: number) =>
+          (w00 ? w00 * field[i00 * n + channel] : 0) +
+          (w10 ? w10 * field[(i00 + 1) * n + channel] : 0) +
+          (w01 ? w01 * field[(i00 + grid) * n + channel] : 0) +
+          (w11 ? w11 * field[(i00 + grid + 1) * n + channel] : 0);
+        const k = ((y - shown[1]) * width + (x - shown[0])) * 4;
+        this.look(x + at(shift, 2, 0), y + at(shift, 2, 1), out, k);
+        out[k] = byte(out[k] + at(levels, 3, 0));
+        out[k + 1] = byte(out[k + 1] + at(levels, 3, 1));
+        out[k + 2] = byte(out[k + 2] + at(levels, 3, 2));
+      }
+    }
+    return out;
+  }
+
+  /** The picture at a position, into out[k .. k + 2]; beyond its edges it is mirrored. */
+  private look(x: number, y: number, out: Uint8ClampedArray, k: number): void {
+    const { data, width, height } = this.canvas.picture;
+    const x0 = Math.floor(x);
+    const y0 = Math.floor(y);
+    const fx = x - x0;
+    const fy = y - y0;
+    const xa = mirrored(x0, width);
+    const xb = mirrored(x0 + 1, width);
+    const ya = mirrored(y0, height) * width;
+    const yb = mirrored(y0 + 1, height) * width;
+    for (let c = 0; c < 3; c++) {
+      const upper = data[(ya + xa) * 3 + c] * (1 - fx) + data[(ya + xb) * 3 + c] * fx;
+      const lower = data[(yb + xa) * 3 + c] * (1 - fx) + data[(yb + xb) * 3 + c] * fx;
+      out[k + c] = byte(upper * (1 - fy) + lower * fy);
+    }
+  }
+
+  /** On the grid: what is added, [., ., 3] in levels. */
+  private levels(change: Float32Array): Float32Array {
+    const { resolution, margin, grid, painted, light } = this;
+    const plane = resolution * resolution;
+    const [r, g, b] = this.settings.light.luminance;
+    const out = new Float32Array(grid * grid * 3);
+    for (let y = 0; y < resolution; y++) {
+      for (let x = 0; x < resolution; x++) {
+        const i = y * resolution + x;
+        const to = (y + margin) * grid + x + margin;
+        const grey = change[i] * r + change[plane + i] * g + change[2 * plane + i] * b;
+        for (let c = 0; c < 3; c++) {
+          const own = light.colour < 1 ? grey + light.colour * (change[c * plane + i] - grey) : change[c * plane + i];
+          out[to * 3 + c] = ((own / light.gain) * 127.5) * painted[to];
+        }
+      }
+    }
+    return out;
+  }
+
+  /** On the grid: where it looks, [., ., 2] in pixels of the canvas. */
+  private shift(offsets: Float32Array): Float32Array {
+    const { resolution, margin, grid, moved, toCanvas } = this;
+    const out = new Float32Array(grid * grid * 2);
+    const inside = (i: number) => Math.min(Math.max(i - margin, 0), resolution - 1);
+    for (let y = 0; y < grid; y++) {
+      for (let x = 0; x < grid; x++) {
+        const from = (inside(y) * resolution + inside(x)) * 2;
+        const to = y * grid + x;
+        const [dx, dy] = [offsets[from] * moved[to], offsets[from + 1] * moved[to]];
+        out[to * 2] = toCanvas[0][0] * dx + toCanvas[0][1] * dy;
+        out[to * 2 + 1] = toCanvas[1][0] * dx + toCanvas[1][1] * dy;
+      }
+    }
+    return out;
+  }
+
+  /** 1 in the square, falling to 0 along its rim. */
+  private rim(): Float32Array {
+    const { resolution } = this;
+    const near = (i: number) => {
+      const at = (i + 0.5) / resolution;
+      return Math.min(at, 1 - at) - 0.5 / resolution;
+    };
+    return this.field((x, y) => rise(Math.min(near(x), near(y)) / this.settings.canvas.rim));
+  }
+
+  /** 1 over mouth and chin. */
+  private mouth(): Float32Array {
+    const { resolution } = this;
+    const { lower_face, roundness, edge } = this.settings.mouth;
+    const [left, right, , mouthLeft, mouthRight] = this.canvas.points;
+    const eyes = [(left[0] + right[0]) / 2, (left[1] + right[1]) / 2];
+    const mouth = [(mouthLeft[0] + mouthRight[0]) / 2, (mouthLeft[1] + mouthRight[1]) / 2];
+    const apart = Math.max(Math.hypot(right[0] - left[0], right[1] - left[1]), 1e-6);
+    const across = [(right[0] - left[0]) / apart, (right[1] - left[1]) / apart];
+    const down = [-across[1], across[0]];
+    const unit = Math.max(Math.hypot(mouth[0] - eyes[0], mouth[1] - eyes[1]), 1e-6);
+    const [wide, high, below] = lower_face;
+    const centre = [mouth[0] + below * unit * down[0], mouth[1] + below * unit * down[1]];
+    return this.field((column, row) => {
+      const at = [(column + 0.5) / resolution, (row + 0.5) / resolution];
+      const way = [at[0] - centre[0], at[1] - centre[1]];
+      const u = Math.abs(way[0] * across[0] + way[1] * across[1]) / (wide * unit);
+      const v = Math.abs(way[0] * down[0] + way[1] * down[1]) / (high * unit);
+      const inside = 1 - (u ** roundness + v ** roundness) ** (1 / roundness);
+      const border = Math.min(at[0], 1 - at[0], at[1], 1 - at[1]) - 0.5 / resolution;
+      return rise(Math.min(inside / edge, border / 0.05));
+    });
+  }
+
+  private field(value: (x: number, y: number) => number): Float32Array {
+    const { resolution, margin, grid } = this;
+    const out = new Float32Array(grid * grid);
+    for (let y = 0; y < resolution; y++) {
+      for (let x = 0; x < resolution; x++) out[(y + margin) * grid + x + margin] = value(x, y);
+    }
+    return out;
+  }
+
+  /** 1 in the square, falling to 0 at some distance from it and at the photograph's edges. */
+  private reach(): Float32Array {
+    const { resolution, margin, grid, canvas } = this;
+    const outermost = margin + resolution - 1;
+    const [[a, b, tx], [c, d, ty]] = inverse(this.toGrid);
+    const [left, top, right, bottom] = canvas.photograph;
+    const within = this.settings.canvas.edge * sideOf(canvas.toUnit);
+    const out = new Float32Array(grid * grid);
+    for (let y = 0; y < grid; y++) {
+      for (let x = 0; x < grid; x++) {
+        const far = Math.max(margin - x, x - outermost, margin - y, y - outermost, 0);
+        const column = a * x + b * y + tx;
+        const row = c * x + d * y + ty;
+        const near = Math.min(column - left, right - 1 - column, row - top, bottom - 1 - row);
+        out[y * grid + x] = rise(1 - far / margin) * rise(near / within);
+      }
+    }
+    return out;
+  }
+
+  /** Part of the canvas in which anything can change: where the grid lies, with a pixel more on every side. */
+  private changing(): [number, number, number, number] {
+    const [[a, b, tx], [c, d, ty]] = inverse(this.toGrid);
+    const xs: number[] = [];
+    const ys: number[] = [];
+    for (const [x, y] of [
+      [-1, -1],
+      [this.grid, -1],
+      [-1, this.grid],
+      [this.grid, this.grid],
+    ]) {
+      xs.push(a * x + b * y + tx);
+      ys.push(c * x + d * y + ty);
+    }
+    const [left, top, right, bottom] = this.canvas.shown;
+    return [
+      Math.max(left, Math.floor(Math.min(...xs))),
+      Math.max(top, Math.floor(Math.min(...ys))),
+      Math.min(right, Math.ceil(Math.max(...xs)) + 1),
+      Math.min(bottom, Math.ceil(Math.max(...ys)) + 1),
+    ];
+  }
+}
+
+/** Index beyond an edge, mirrored at the outermost pixel. */
+function mirrored(i: number, size: number): number {
+  if (i >= 0 && i < size) return i;
+  if (size === 1) return 0;
+  const period = 2 * (size - 1);
+  const at = ((i % period) + period) % period;
+  return at < size ? at : period - at;
+}

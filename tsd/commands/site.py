@@ -1,0 +1,43 @@
+"""Static files in which a photograph speaks by itself: ``python -m tsd.commands.site export=outputs/export``."""
+
+import logging
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from tsd.commands.compose import CONF
+from tsd.commands.errors import user_errors
+from tsd.media.atomic import filling
+from tsd.runtime.card import Card
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> Path:
+    """Write the site to ``cfg.out``, all of it or nothing, and return the folder."""
+    from tsd.browser import site
+    from tsd.browser.limits import Limits
+
+    export, out = Card.read(cfg.export), Path(cfg.out)
+    with filling(out, site.MARKER) as work:
+        site.write_site(work, export, Limits(**cfg.limits))
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    log.info(
+        "%s: %.1f MB, all of them loaded at the first visit. Copy it to any host, or try it here:\n"
+        "python3 -m http.server --bind 127.0.0.1 --directory %s",
+        out,
+        size / 1e6,
+        out,
+    )
+    return out
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="site")
+@user_errors
+def main(cfg: DictConfig) -> None:
+    run(cfg)
+
+
+if __name__ == "__main__":
+    main()
