@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 INSTALLED := .venv/.installed
+TALKS := .venv/.talks
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -21,13 +22,25 @@ $(INSTALLED): pyproject.toml constraints.txt
 		{ echo "error: $(PYTHON) is older than Python 3.10: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	@echo "installing into .venv: some minutes and about 6 GB the first time"
-	$(PY) -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[corpus,sweeps,dev,export,page]'
+	$(PY) -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[train,corpus,sweeps,dev,export,page]'
 	@# All at once: else whoever starts first waits for it, and where nothing may be written everybody does, every time.
 	@# A quarter of it are packages' own tests, which nobody imports.
 	@$(PY) -m compileall -q -j 0 -x '/tests/' .venv/lib >/dev/null 2>&1 || true
+	@touch $@ $(TALKS)
+
+# Talking takes a tenth of that. Who installs the rest later loses nothing.
+$(TALKS): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "error: $(PYTHON) is older than Python 3.10: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf .venv && $(PYTHON) -m venv .venv; }
+	@echo "installing what talking takes into .venv"
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[talk]'
 	@touch $@
 
-setup: $(INSTALLED)  ## create .venv and install everything (the other targets do this by themselves)
+# Weights with graphs beside them speak without PyTorch, so no more is installed for them.
+SPEAKS := $(if $(wildcard weights/$(or $(WEIGHTS),people)/graphs/card.json),$(TALKS),$(INSTALLED))
+
+setup: $(if $(filter talk,$(EXTRA)),$(TALKS),$(INSTALLED))  ## create .venv and install everything, or with EXTRA=talk what talking takes (the other targets do this by themselves)
 
 demo: $(INSTALLED)  ## train the whole chain from nothing and let a held-out face speak: outputs/demo
 	$(PY) -m tsd.commands.chain $(ARGS)
@@ -42,10 +55,10 @@ chain: $(INSTALLED)  ## a recipe of conf/chain: NAME=longer|release256, or NAME=
 schedules: $(INSTALLED)  ## search the strengths of a student's steps on validation clips, into its weights
 	$(PY) -m tsd.commands.schedules $(ARGS)
 
-test: $(INSTALLED)  ## all tests but the slow ones, with coverage
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -m "not slow" --timeout 600 --cov --cov-fail-under=85 $(ARGS)
+test: $(INSTALLED)  ## all tests but the slow ones
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -m "not slow" --timeout 600 $(ARGS)
 
-test-all: $(INSTALLED)  ## all tests
+test-all: $(INSTALLED)  ## all tests, with coverage
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --cov --cov-fail-under=85 $(ARGS)
 
 lint: $(INSTALLED)  ## ruff: rules and format
@@ -76,7 +89,7 @@ sample: $(INSTALLED)  ## make a face speak: REF=face.png AUDIO=speech.wav
 	@test -n "$$REF" && test -n "$$AUDIO" || { echo "error: make sample REF=face.png AUDIO=speech.wav ARGS=..."; exit 2; }
 	$(PY) -m tsd.commands.sample 'reference=$${oc.env:REF}' 'audio=$${oc.env:AUDIO}' $(ARGS)
 
-talk: $(INSTALLED)  ## the same with the weights that the repository carries: REF=photo.jpg AUDIO=voice.wav [WEIGHTS=drawn] [CONSENT='She agreed.']
+talk: $(SPEAKS)  ## the same with the weights that the repository carries: REF=photo.jpg AUDIO=voice.wav [WEIGHTS=drawn] [CONSENT='She agreed.']
 	@test -n "$$REF" && test -n "$$AUDIO" || { echo "error: make talk REF=photo.jpg AUDIO=voice.wav"; exit 2; }
 	$(PY) -m tsd.commands.sample "weights=$${WEIGHTS:-people}" 'reference=$${oc.env:REF}' 'audio=$${oc.env:AUDIO}' 'consent=$${oc.env:CONSENT,null}' $(ARGS)
 
@@ -86,7 +99,7 @@ page: $(INSTALLED)  ## a page for the browser in which a photograph speaks, comp
 site: $(INSTALLED)  ## static files that do the same in the browser by itself, from an export: outputs/site (needs npm)
 	$(PY) -m tsd.commands.site $(ARGS)
 
-verify: $(INSTALLED)  ## say where a video or picture comes from, by its manifest and its mark: VIDEO=sample.mp4
+verify: $(TALKS)  ## say where a video or picture comes from, by its manifest and its mark: VIDEO=sample.mp4
 	@test -n "$$VIDEO" || { echo "error: make verify VIDEO=sample.mp4"; exit 2; }
 	$(PY) -m tsd.commands.verify "$$VIDEO"
 

@@ -1,16 +1,14 @@
 """The whole chain in miniature, through the functions that the commands run: corpus, every stage, sample, report."""
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from command_lines import run_here
 from fakes import CONF
 from finished import write_weights
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from PIL import Image
 
@@ -91,21 +89,6 @@ def chain(tmp_path_factory) -> recipe.Chain:
     cfg = miniature(tmp_path_factory.mktemp("chain") / "demo")
     recipe.run(cfg)
     return recipe.Chain(cfg)
-
-
-def run(command: str, monkeypatch, capsys, folder: Path, *arguments: str) -> tuple[int, str]:
-    """Exit code and stderr of ``python -m tsd.commands.<command> arguments`` in ``folder``."""
-    GlobalHydra.instance().clear()
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", [command, *arguments])
-    monkeypatch.delitem(sys.modules, f"tsd.commands.{command}", raising=False)  # as in a fresh interpreter
-    monkeypatch.setattr(sys, "gettrace", lambda: None)  # Hydra takes coverage for a debugger and would not exit
-    capsys.readouterr()
-    try:
-        runpy.run_module(f"tsd.commands.{command}", run_name="__main__", alter_sys=True)
-    except SystemExit as end:
-        return end.code, capsys.readouterr().err
-    return 0, capsys.readouterr().err
 
 
 def at(report: dict, path: str):
@@ -349,16 +332,16 @@ def test_every_start_and_motion_speaks(chain, tmp_path, start, motion):
 
 def test_stages_say_what_to_run_first(tmp_path, monkeypatch, capsys):
     for stage, first in (("teacher", "make train-vae"), ("student", "make train-vae"), ("vae", "tsd.commands.prepare")):
-        code, message = run("train", monkeypatch, capsys, tmp_path, f"stage={stage}", "logger=none")
+        code, message = run_here("train", monkeypatch, capsys, tmp_path, f"stage={stage}", "logger=none")
         assert code == 2 and first in message and message.count("\n") == 1, message
         assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_weights_of_another_stage_are_refused_by_name(chain, tmp_path, monkeypatch, capsys):
     arguments = sample_arguments(chain, tmp_path / "out", f"weights.student={chain.weights('teacher')}")
-    code, message = run("sample", monkeypatch, capsys, tmp_path, *arguments)
+    code, message = run_here("sample", monkeypatch, capsys, tmp_path, *arguments)
     assert code == 2 and "holds weights of stage 'teacher', but stage 'student' is needed" in message
-    code, message = run("evaluate", monkeypatch, capsys, tmp_path, f"weights.vae={chain.weights('mouth')}")
+    code, message = run_here("evaluate", monkeypatch, capsys, tmp_path, f"weights.vae={chain.weights('mouth')}")
     assert code == 2 and "holds weights of stage 'mouth', but stage 'vae' is needed" in message
     assert not list(tmp_path.rglob("sample.mp4")) and not list(tmp_path.rglob("*.json"))
 
@@ -375,13 +358,15 @@ def test_weights_of_another_stage_are_refused_by_name(chain, tmp_path, monkeypat
     ],
 )
 def test_mistakes_of_sample_are_one_line(chain, tmp_path, monkeypatch, capsys, argument, words):
-    code, message = run("sample", monkeypatch, capsys, tmp_path, *sample_arguments(chain, tmp_path / "out", argument))
+    code, message = run_here(
+        "sample", monkeypatch, capsys, tmp_path, *sample_arguments(chain, tmp_path / "out", argument)
+    )
     assert code == 2 and words in message and message.count("\n") == 1, message
     assert not list((tmp_path / "out").rglob("*.*")) or not list((tmp_path / "out").rglob("sample.mp4"))
 
 
 def test_steps_nobody_defined_are_refused_with_those_there_are(tmp_path, monkeypatch, capsys):
-    code, message = run("sample", monkeypatch, capsys, tmp_path, "steps=k3")
+    code, message = run_here("sample", monkeypatch, capsys, tmp_path, "steps=k3")
     assert code != 0 and "Could not find 'steps/k3'" in message and "k8" in message
 
 
@@ -389,20 +374,20 @@ def test_a_folder_that_holds_something_else_is_left_alone(chain, tmp_path, monke
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "diary.txt").write_text("dear diary")
     arguments = sample_arguments(chain, tmp_path, "mode=e2", "name=mine")
-    code, message = run("sample", monkeypatch, capsys, tmp_path, *arguments)
+    code, message = run_here("sample", monkeypatch, capsys, tmp_path, *arguments)
     assert code == 2 and "holds something else" in message and (tmp_path / "mine" / "diary.txt").exists()
     assert not list(tmp_path.glob(".part*"))
 
 
 @pytest.mark.parametrize("command", ["train", "sample", "evaluate", "chain"])
 def test_unknown_keys_end_every_command(tmp_path, monkeypatch, capsys, command):
-    code, message = run(command, monkeypatch, capsys, tmp_path, "no_such_key=1")
+    code, message = run_here(command, monkeypatch, capsys, tmp_path, "no_such_key=1")
     assert code != 0 and "no_such_key" in message
 
 
 def test_latents_that_are_none_are_refused(chain, tmp_path, monkeypatch, capsys):
     (tmp_path / "text.npz").write_text("not an array")
     arguments = ["mode=decode", f"latents={tmp_path / 'text.npz'}", f"weights.vae={chain.weights('vae')}", "name=x"]
-    code, message = run("sample", monkeypatch, capsys, tmp_path, *arguments)
+    code, message = run_here("sample", monkeypatch, capsys, tmp_path, *arguments)
     assert code == 2 and "text.npz" in message and message.count("\n") == 1, message
     assert not list(tmp_path.rglob("sample.mp4"))

@@ -20,6 +20,7 @@ from tsd.nets.sync import SyncNet
 from tsd.nets.vae import VAE
 from tsd.nets.visemes import VisemeNet
 from tsd.weights import checkpoint
+from tsd.weights.files import STAGES
 
 DENOISER = {"latent_channels": 4, "latent_size": 8, "channels": [8, 16], "blocks": 1, "reference_channels": 8}
 DENOISER |= {"emb_channels": 16}
@@ -309,3 +310,7 @@ def test_an_encoder_of_another_size_is_not_taken(two_decoders):
 def test_every_net_of_the_door_is_covered_here():
     covered = {VAE, VisemeNet, IdentityNet, Denoiser, MouthNet, SyncNet, LipReader, MotionBank}
     assert set(checkpoint.NETS.values()) == covered
+
+
+def test_stages_are_named_alike_with_and_without_pytorch():
+    assert set(STAGES) == set(checkpoint.NETS)

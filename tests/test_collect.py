@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_lines import run_here
 from mini_corpus import write_disc
 from mixed_folder import People, encode
 
@@ -41,10 +42,14 @@ def digest(root: Path) -> dict[str, str]:
     return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def arguments(videos: Path, root: Path, *more: str) -> list[str]:
+    given = [f"videos={videos}", f"root={root}", "clips.size=96", "clips.look_every=8", *more]
+    return ["source=folder", "source.identity=file", *given]
+
+
 def start(videos: Path, root: Path, *more: str) -> subprocess.Popen:
-    arguments = [f"videos={videos}", f"root={root}", "clips.size=96", "clips.look_every=8", *more]
     return subprocess.Popen(
-        [sys.executable, "-m", "tsd.commands.prepare", "source=folder", "source.identity=file", *arguments],
+        [sys.executable, "-m", "tsd.commands.prepare", *arguments(videos, root, *more)],
         cwd=REPO,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
@@ -127,11 +132,11 @@ def test_two_processes_on_one_shard_are_one_too_many(tmp_path):
     assert not list(tmp_path.glob("journal*"))
 
 
-def test_clips_are_not_taken_for_inputs(tmp_path):
+def test_clips_are_not_taken_for_inputs(tmp_path, monkeypatch, capsys):
     write_disc(tmp_path / "in" / "a.mp4", 20)
-    run = start(tmp_path / "in", tmp_path / "in" / "out")
-    _, errors = run.communicate(timeout=60)
-    assert run.returncode == 2 and b"lies inside videos=" in errors and not (tmp_path / "in" / "out").exists()
+    given = arguments(tmp_path / "in", tmp_path / "in" / "out")
+    code, errors = run_here("prepare", monkeypatch, capsys, tmp_path, *given)
+    assert code == 2 and "lies inside videos=" in errors and not (tmp_path / "in" / "out").exists()
 
 
 def _job(number: int) -> int:

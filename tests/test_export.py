@@ -17,13 +17,14 @@ from tsd.commands import export
 from tsd.diffusion import Schedule
 from tsd.evaluation.clips import Chain, Subject
 from tsd.export.calibration import Recording, calibration_inputs
-from tsd.export.graphs import graphs_of, step
 from tsd.export.int8 import quantise
 from tsd.export.parity import largest_difference
+from tsd.runtime import graph_making
 from tsd.runtime.backends import available, open_graph
 from tsd.runtime.card import NAME, Card
 from tsd.runtime.loading import choose, good_in_int8
 from tsd.runtime.talker import Talker
+from tsd.weights.graphs import graphs_of, step
 
 pytestmark = pytest.mark.untraced
 
@@ -196,11 +197,56 @@ def test_a_backend_that_is_none(folder, backend):
         Talker.load(folder, backend)
 
 
-def test_weights_are_run_by_torch_alone(folder):
+def test_weights_speak_by_graphs_that_are_made_once(folder, tmp_path, monkeypatch):
+    """What PyTorch makes of weights, their graphs make within the tolerance; then `auto` takes these."""
     paths = {stage: folder / f"{stage}.safetensors" for stage in ("vae", "student", "visemes")}
-    with pytest.raises(ValueError, match="weights are run by torch alone; `make export`"):
-        Talker.load(paths, "onnxruntime")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    exported = iter([(folder / f"{name}.onnx").read_bytes() for name in GRAPHS])
+    monkeypatch.setattr(graph_making, "to_onnx", lambda _: next(exported))
     assert set(Talker.load(paths).backends.values()) == {"torch"}
+    sound, made, digests = wave(9000), {}, set()
+    for name in ("torch", "onnxruntime"):
+        talker = Talker.load(paths, name, threads=1)
+        talker.marked, talker.reference = False, talker.speaker(portrait(), None)
+        made[name] = talker.video(sound, mode="e2")
+        digests.add(talker.weights)
+        assert set(talker.backends.values()) == {name}
+    assert np.abs(made["torch"] - made["onnxruntime"]).max() < 1e-4 and len(digests) == 1
+    assert "torch" not in Talker.load(paths).backends.values()
+    by_least = Talker.load(paths, "onnxruntime", threads=1, memory="least")
+    by_least.marked, by_least.reference = False, by_least.speaker(portrait(), None)
+    assert np.abs(by_least.video(sound, mode="e2") - made["onnxruntime"]).max() < 1e-5
+
+
+def test_an_export_speaks_without_pytorch(folder, tmp_path):
+    """Neither installed, as far as the process can tell, nor needed; the frames are those of a process that has it."""
+    sound = wave(9000)
+    np.savez(tmp_path / "given.npz", sound=sound, portrait=portrait())
+    code = f"""
+import sys
+sys.modules["torch"] = None
+import numpy as np
+from tsd.runtime.talker import Talker
+import tsd.commands.sample
+given = np.load({str(tmp_path / "given.npz")!r})
+talker = Talker.load({str(folder)!r}, "onnxruntime", threads=2)
+talker.marked, talker.reference = False, talker.speaker(given["portrait"], None)
+np.save({str(tmp_path / "made.npy")!r}, talker.video(given["sound"]))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    talker = Talker.load(folder, "onnxruntime", threads=1)
+    talker.marked, talker.reference = False, talker.speaker(portrait(), None)
+    made = np.load(tmp_path / "made.npy").astype(int)
+    assert made.shape == (15, SIDE, SIDE, 3) and np.abs(made - talker.video(sound)).max() <= 1
+
+
+def test_xnnpack_is_named_where_it_is_missing(folder):
+    if "onnxruntime-xnnpack" in available():
+        assert Talker.load(folder, "onnxruntime-xnnpack").backends["student"] == "onnxruntime-xnnpack"
+    else:
+        with pytest.raises(ValueError, match="built without XNNPACK; take backend=onnxruntime"):
+            Talker.load(folder, "onnxruntime-xnnpack")
 
 
 def test_a_folder_of_weights(folder, tmp_path):

@@ -1,8 +1,11 @@
 import cv2
 import numpy as np
 import pytest
+from facenet_pytorch import MTCNN
+from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
+from PIL import Image
 
-from tsd.media import faces
+from tsd.media import face_finder, faces
 from tsd.media.faces import (
     EYES_AT,
     EYES_TO_MOUTH,
@@ -14,6 +17,7 @@ from tsd.media.faces import (
 )
 from tsd.media.video import read_frames
 from tsd.prepare.drawn.synthetic import make_corpus
+from tsd.prepare.face_nets import drawn
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,26 @@ def test_a_face_is_found_wherever_it_is_and_framed_the_same(portraits):
     picture, motion = crop_face(wide, find_face(wide), 64)
     assert picture.shape == (64, 64, 3)
     assert np.abs(motion - expected).max() < 0.04
+
+
+def test_faces_are_those_of_facenet_pytorch(portraits):
+    """Boxes and landmarks of every face, in pictures of several sizes and shapes."""
+    theirs = MTCNN(keep_all=True, device="cpu", post_process=False).eval()
+    both = np.concatenate([portraits[0], portraits[1][:, :120]], 1)
+    for picture in (portraits[1], cv2.resize(portraits[0], (333, 250)), both, np.full((80, 90, 3), 200, np.uint8)):
+        found = face_finder.find(picture)
+        boxes, probabilities, points = theirs.detect(Image.fromarray(picture), landmarks=True)
+        assert len(found.boxes) == (0 if boxes is None else len(boxes))
+        if boxes is not None:
+            ours, same = np.lexsort(found.boxes.round().T), np.lexsort(boxes.astype(float).round().T)
+            assert np.abs(found.boxes[ours] - boxes[same]).max() < 0.01
+            assert np.abs(found.points[ours] - points[same]).max() < 0.01
+            assert np.abs(found.probabilities[ours] - probabilities[same].astype(float)).max() < 1e-4
+
+
+def test_the_nets_of_the_finder_are_what_their_command_writes():
+    for name, net in {"propose": PNet(), "refine": RNet(), "output": ONet()}.items():
+        assert (face_finder.NETS / f"{name}.onnx").read_bytes() == drawn(net.eval())
 
 
 def test_the_crop_puts_landmarks_where_they_belong():

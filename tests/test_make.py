@@ -32,7 +32,7 @@ print(json.dumps({"argv": sys.argv[1:], "environment": {name: os.environ[name] f
 
 def make(*arguments: str, program: str = sys.executable) -> subprocess.CompletedProcess:
     """``make arguments`` in the repository, with ``program`` for Python and nothing to install."""
-    argv = ["make", "--silent", "INSTALLED=", f"PY={program}", *arguments]
+    argv = ["make", "--silent", "INSTALLED=", "TALKS=", f"PY={program}", *arguments]
     run = subprocess.run(argv, cwd=REPO, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(REPO)})
     assert not (REPO / "pwned").exists(), "text was run as code"
     return run

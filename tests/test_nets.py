@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from fakes import CONF, LATENT_CHANNELS, LATENT_SIDE, SIDE, awake, fake_condition, fake_denoiser, fake_motion, fake_vae
@@ -12,6 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tsd.clip import MEL_AUDIBLE, MELS, MELS_PER_FRAME, VISEMES
 from tsd.diffusion import Preconditioning, expand
+from tsd.media.draws import integer, unit_noise
+from tsd.media.head_motion import frames_to_reference, pose_of
 from tsd.nets.affine import (
     CANONICAL_FACE,
     after,
@@ -29,7 +32,7 @@ from tsd.nets.blocks import ResBlock
 from tsd.nets.context import TemporalMean
 from tsd.nets.denoiser import Condition, Denoiser, Reference
 from tsd.nets.identity import IdentityNet
-from tsd.nets.motion import MotionBank, pose_of
+from tsd.nets.motion import MotionBank
 from tsd.nets.mouth import MouthNet
 from tsd.nets.vae import FLOW_SCALE, OF_LATENTS, VAE, enlarged
 from tsd.nets.visemes import VisemeNet
@@ -522,11 +525,11 @@ def test_recorded_motion_begins_where_the_head_is_held_as_the_face_is():
     nose = torch.stack([along * angles.cos() - down * angles.sin(), along * angles.sin() + down * angles.cos()], 1)
     bank = MotionBank(1, 13)
     bank.tracks[0] = torch.cat([0.5 + 0.1 * torch.cat([eyes, nose], 1), torch.ones(13, 1)], 1)
-    pose = pose_of(bank.tracks[0, :, :6].unflatten(1, (3, 2)))
+    pose = torch.from_numpy(pose_of(bank.tracks[0, :, :6].unflatten(1, (3, 2)).numpy()))
     face = bank.tracks[0, 9].clone()
     face[4:6] += 0.05 * (face[4:6] - (face[:2] + face[2:4]) / 2)  # a longer nose
     motion = bank.replay(face, 24)
-    held = pose_of(motion[:, :6].unflatten(1, (3, 2)))
+    held = torch.from_numpy(pose_of(motion[:, :6].unflatten(1, (3, 2)).numpy()))
     assert torch.allclose(held[:4], pose[9:13], atol=0.01) and held.abs().amax(0).le(pose.abs().amax(0) + 0.01).all()
     assert torch.allclose(motion[0], face, atol=1e-5)
 
@@ -537,6 +540,26 @@ def test_recorded_motion_on_its_own_face_is_the_recording():
     bank.tracks.copy_(fake_motion(1, 10))
     assert torch.allclose(bank.replay(bank.tracks[0, 0], 10), bank.tracks[0], atol=1e-4)
     assert torch.allclose(bank.replay(bank.tracks[0, 4], 6), bank.tracks[0, 4:], atol=1e-4)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_runtime_maps_faces_as_nets_do(known):
+    torch.manual_seed(0)
+    motion, reference = fake_motion(9), fake_motion()
+    ours = frames_to_reference(motion.numpy(), reference.numpy(), known)
+    theirs = frame_to_reference(motion[None], reference[None], torch.tensor([known]))
+    assert np.abs(ours - theirs.numpy()).max() < 1e-5
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 8, 8), (1, 6, 16, 16), (3, 7), (4, 4)])
+def test_random_numbers_of_a_seed_are_those_of_pytorch(shape):
+    """Blocks of 16 and what is left over; integers; seeds beyond 32 bits."""
+    for seed in (0, 7, 2**31, 2**40 + 5):
+        expected = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).numpy()
+        assert np.abs(unit_noise(shape, seed) - expected).max() < 1e-5
+        assert integer(seed, 11) == int(torch.randint(11, (), generator=torch.Generator().manual_seed(seed)))
+    with pytest.raises(ValueError, match="fewer than 16"):
+        unit_noise((3, 5), 0)
 
 
 def test_a_residual_block_starts_as_the_identity_and_knows_no_batch():

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_lines import run_here
 from mini_corpus import motion_of, write_disc
 
+from tsd.commands import prepare
+from tsd.commands.compose import composed
 from tsd.commands.errors import user_errors
 from tsd.data.datamodule import ClipDataModule
 from tsd.data.manifest import manifest_path, read_manifest
@@ -241,9 +244,9 @@ def test_the_command_makes_a_corpus_that_trains(tmp_path):
         (("root=/tmp", "source=hdtv"), "source/hdtv"),
     ],
 )
-def test_mistakes_on_the_command_line_are_one_clear_message(tmp_path, arguments, words):
-    run = _prepare(*arguments, cwd=tmp_path)
-    assert run.returncode != 0 and words in run.stderr and "Traceback" not in run.stderr
+def test_mistakes_on_the_command_line_are_one_clear_message(tmp_path, monkeypatch, capsys, arguments, words):
+    code, message = run_here("prepare", monkeypatch, capsys, tmp_path, *arguments)
+    assert code not in (0, None) and words in message and "Traceback" not in message
     assert list(tmp_path.iterdir()) == []
 
 
@@ -264,8 +267,7 @@ def test_user_errors_are_one_line_and_bugs_keep_their_traceback(capsys):
 
 
 def test_manifests_of_a_prepared_corpus_can_be_read(corpus):
-    run = _prepare(f"root={corpus}", "clips.faces=false", "workers=1")
-    assert run.returncode == 0, run.stderr
+    prepare.run(composed("prepare", [f"root={corpus}", "clips.faces=false", "workers=1"]))
     splits = {s: read_manifest(manifest_path(corpus, s), corpus) for s in ("train", "val", "test")}
     assert sorted(len(entries) for entries in splits.values()) == [1, 1, 4] or len(splits["train"]) == 3
     people = [{e.identity for e in entries} for entries in splits.values()]

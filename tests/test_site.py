@@ -20,13 +20,13 @@ from tsd.browser import site
 from tsd.browser.limits import Limits
 from tsd.commands import export
 from tsd.export.face_finder import graphs_of_finder
-from tsd.export.onnx import to_onnx
 from tsd.export.parity import largest_difference
 from tsd.media.audio import load_audio, write_wav
 from tsd.nets.motion import MotionBank
 from tsd.runtime.card import Card
 from tsd.runtime.talker import Talker
 from tsd.weights import checkpoint
+from tsd.weights.onnx import to_onnx
 
 pytestmark = pytest.mark.untraced
 FACE = Path(__file__).parents[1] / "experiments" / "quality" / "face.png"

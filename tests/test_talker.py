@@ -207,8 +207,8 @@ def test_schedules_that_are_none_are_refused_with_the_file(tmp_path, schedules):
 
 
 def test_the_runtime_imports_no_training_code():
-    """What an application loads: no Lightning, no Hydra, no experiment manager."""
-    heavy = {"lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb", "torchmetrics"}
+    """What an application loads: no Lightning, no Hydra, no experiment manager, and no PyTorch before it is needed."""
+    heavy = {"lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb", "torchmetrics", "torch", "torchvision"}
     code = f"import sys, tsd.runtime.talker; print(sorted({heavy} & set(sys.modules)))"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert seen.stdout.strip() == "[]"

@@ -7,52 +7,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-FPS = 25
-SAMPLE_RATE = 16_000
-MELS = 80
-MELS_PER_FRAME = 4
-"""Log-mel columns per video frame: hop 160 samples, so 100 columns a second."""
-
-MEL_AUDIBLE = -1.0
-"""Log-mel (power 1e-6) below which nets that know one level of sound hear nothing: hiss of a studio. A quiet recording
-lies below it as a whole, so nets for any level hear what ``log_mel`` gives, down to its own floor."""
-
-VISEMES = ("sil", "PP", "FF", "TH", "DD", "kk", "CH", "SS", "nn", "RR", "aa", "E", "ih", "oh", "ou")
-"""The 15 mouth shapes. PP are the closed lips of p, b and m; ``sil`` is the mouth at rest."""
-
-PHONEMES = (
-    "sil", "AA", "AE", "AH", "AO", "AW", "AY", "B", "CH", "D", "DH", "EH", "ER", "EY", "F", "G", "HH", "IH", "IY", "JH",
-    "K", "L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH", "UW", "V", "W", "Y", "Z", "ZH",
-)  # fmt: skip
-"""The sounds of English in ARPABET: what the recogniser may learn to tell beside visemes."""
-
-LOUDNESS = ("all", "voice", "formant")
-"""How loud a frame is: in all bands, in the lowest ones, in those of the first formant (``media.loudness``)."""
-
-LIPS = ("open", "known")
-"""How far the lips of a frame are open (``openness``), and whether that is known: 1, or 0 with ``open`` 0."""
-
-OPEN = 0.1
-"""Gap between the inner lips, in units of the distance of the eyes, that is an ``openness`` of 1: a syllable of GRID's
-speakers."""
-
-HEARS = {
-    "visemes": len(VISEMES),
-    "visemes_lips": len(VISEMES) + len(LIPS),
-    "visemes_loudness": len(VISEMES) + len(LOUDNESS),
-    "loudness": len(VISEMES) + len(LOUDNESS),
-}
-"""What a denoiser hears of speech, and how many numbers a frame it is given for that: visemes, then LIPS or LOUDNESS. A
-net of ``loudness`` is given both and looks at the loudness alone."""
-
-VISEME_PAST, VISEME_FUTURE = 4, 2
-"""Frames of visemes before and after frame t that the denoiser sees. The frames after it are 80 ms of lookahead."""
-VISEME_WINDOW = VISEME_PAST + 1 + VISEME_FUTURE
-
-MOTION = ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y", "nose_x", "nose_y", "eyes_open")
-"""Head motion: three landmarks in units of the picture's side (0 left/top, 1 right/bottom; ``left`` is
-the eye on the left of the picture) and how far the eyes are open (0 shut, 1 open)."""
-EYES_OPEN = MOTION.index("eyes_open")
+from tsd.media.signals import (  # noqa: F401  stages take a clip's constants from here
+    EYES_OPEN,
+    FPS,
+    HEARS,
+    LIPS,
+    LOUDNESS,
+    MEL_AUDIBLE,
+    MELS,
+    MELS_PER_FRAME,
+    MOTION,
+    OPEN,
+    PHONEMES,
+    SAMPLE_RATE,
+    VISEME_FUTURE,
+    VISEME_PAST,
+    VISEME_WINDOW,
+    VISEMES,
+    to_levels,
+    to_planes,
+)
 
 
 def viseme_windows(visemes: Tensor) -> Tensor:
@@ -68,13 +42,12 @@ def to_unit(pictures: Tensor) -> Tensor:
 
 def to_frames(pictures: np.ndarray) -> Tensor:
     """uint8 [..., H, W, 3] -> float32 [..., 3, H, W] in [-1, 1]."""
-    return to_unit(torch.from_numpy(np.ascontiguousarray(pictures)).movedim(-1, -3))
+    return torch.from_numpy(to_planes(pictures))
 
 
 def to_uint8(frames: Tensor) -> np.ndarray:
     """Frames [..., 3, H, W] in [-1, 1] -> uint8 [..., H, W, 3]."""
-    levels = frames.detach().float().clamp(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8)
-    return levels.movedim(-3, -1).contiguous().cpu().numpy()
+    return to_levels(frames.detach().float().cpu().numpy())
 
 
 def flip_motion(motion: Tensor) -> Tensor:

@@ -280,7 +280,7 @@ def frame_time(weights: Path) -> float:
     from tsd.runtime.talker import Talker
 
     torch.set_num_threads(1)
-    talker = Talker.load(weights)
+    talker = Talker.load(weights, "torch")
     talker.marked = False
     talker.set_reference(STUDY.parent / "quality" / "face.png")
     sound = np.zeros(16_000 * 4, np.float32)

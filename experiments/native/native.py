@@ -218,7 +218,7 @@ def cost(talker: Talker, shot: Photograph, wave: np.ndarray, rounds: int = 5) ->
 
 
 def backends(given: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Talker]]]:
-    yield "torch", lambda: Talker.load(given.weights)
+    yield "torch", lambda: Talker.load(given.weights, "torch")
     for name in available() if given.export else ():
         if name != "torch" and not name.endswith(("int8", "bf16")):
             yield name, lambda name=name: Talker.load(given.export, name, given.threads)
@@ -245,7 +245,7 @@ def main() -> None:
     people = read_photographs(given.photographs)[: given.people]
     nets = {"lpips": lpips_net(given.lpips)} if given.lpips else {}
     nets |= {"facenet": FaceNet(given.facenet)} if given.facenet else {}
-    talker = Talker.load(given.weights)
+    talker = Talker.load(given.weights, "torch")
     rows = [measure(talker, shots, wave, nets) for shots in tqdm(people, unit="person")]
     seams = [borders(talker, shots[0], wave) for shots in people[: given.seams]]
     costs = {name: cost(load(), people[0][0], wave) for name, load in backends(given)}

@@ -17,10 +17,10 @@ import tsd
 from tsd.browser.limits import Limits
 from tsd.clip import MELS, MELS_PER_FRAME, VISEME_FUTURE, VISEME_PAST
 from tsd.export.face_finder import graphs_of_finder
-from tsd.export.onnx import to_onnx
-from tsd.media import audio, faces, heads, label, light, loudness, mouth_mask, provenance, suitability
+from tsd.media import audio, face_finder, faces, heads, label, light, loudness, mouth_mask, provenance, suitability
 from tsd.runtime import canvas, card, composing
 from tsd.runtime.card import Card
+from tsd.weights.onnx import to_onnx
 
 PROGRAM = Path(__file__).with_name("program")
 MARKER = "settings.json"
@@ -54,7 +54,7 @@ def write_site(folder: Path, export: Card, limits: Limits) -> None:
     shutil.copyfile(export.folder / card.NAME, folder / "nets" / card.NAME)
     for name, graph in graphs_of_finder().items():
         (folder / "faces" / f"{name}.onnx").write_bytes(to_onnx(graph))
-    (folder / "mel.bin").write_bytes(audio.mel_filters().numpy().astype("<f4").tobytes())
+    (folder / "mel.bin").write_bytes(audio.mel_filters().astype("<f4").tobytes())
     weights = card.sha256((export.folder / card.NAME).read_bytes())
     build_program(folder, weights)
     write_page(folder)
@@ -72,7 +72,6 @@ def loaded(folder: Path) -> Iterator[str]:
 
 def settings(weights: str, limits: Limits) -> dict:
     """Constants of this package that the program uses; see ``program/src/settings.ts``."""
-    finder = faces.finder()
     return {
         "version": tsd.__version__,
         "weights": weights,
@@ -102,9 +101,9 @@ def settings(weights: str, limits: Limits) -> dict:
             "sure": faces.SURE,
             "rival": faces.RIVAL,
             "finder": {
-                "smallest": finder.min_face_size,
-                "thresholds": list(finder.thresholds),
-                "factor": finder.factor,
+                "smallest": face_finder.SMALLEST,
+                "thresholds": list(face_finder.ENOUGH),
+                "factor": face_finder.SHRINK,
             },
         },
         "canvas": {

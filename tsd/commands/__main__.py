@@ -22,7 +22,17 @@ def main() -> None:
         )
         raise SystemExit(0 if command in ("-h", "--help") else 2)
     sys.argv = [f"tsd {command}", *given]
-    import_module(f"tsd.commands.{command}").main()
+    try:
+        module = import_module(f"tsd.commands.{command}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "tsd":
+            raise
+        print(
+            f"error: tsd {command} takes {error.name}, which is not installed: pip install 'temposyncdiff[train]'",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
+    module.main()
 
 
 if __name__ == "__main__":

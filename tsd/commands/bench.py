@@ -42,7 +42,7 @@ def open_talkers(cfg: DictConfig) -> dict[str, Talker]:
     """{backend: talker}: of an export all that are here and ``auto``, of weights PyTorch alone."""
     if not cfg.export:
         stages = ("vae", "visemes", "student", "motion")
-        return {"torch": Talker.load({stage: cfg.weights[stage] for stage in stages})}
+        return {"torch": Talker.load({stage: cfg.weights[stage] for stage in stages}, "torch")}
     names = cfg.backends or [*available(), "auto"]
     return {name: Talker.load(cfg.export, name, cfg.threads) for name in names}
 

@@ -20,9 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from tsd.commands.errors import user_errors
-from tsd.training import check
-from tsd.training.check.values import nodes, show
-from tsd.weights import needs, releases
+from tsd.weights import releases
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF = str(next(folder for folder in (PACKAGE.parent / "conf", PACKAGE / "conf") if (folder / "sample.yaml").is_file()))
@@ -52,6 +50,8 @@ SHELL_KEYS = ("setup", "srun_args", "additional_parameters", "env_set", "python"
 
 def plain(cfg: DictConfig) -> tuple[dict[str, Any], set[str]]:
     """The resolved values without Hydra's own, and the top-level keys that other keys refer to."""
+    from tsd.training.check.values import nodes  # here and below: judging takes PyTorch, which talking does without
+
     cfg = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
     texts = [value for _, value in nodes(OmegaConf.to_container(cfg, resolve=False)) if isinstance(value, str)]
     references = set(re.findall(r"\$\{(\w+)", " ".join(texts)))
@@ -156,6 +156,8 @@ def first_line(error: Exception) -> str:
 
 def hydra_faults(cfg: DictConfig, overrides: list[str]) -> list[str]:
     """What must not be in Hydra's own part: it is built before any job begins."""
+    from tsd.training.check.values import nodes, show
+
     hydra, found = OmegaConf.to_container(cfg.hydra, resolve=False), []
     for path, value in nodes(hydra):
         group, key = path.split(".")[0], path.rpartition(".")[2]
@@ -171,6 +173,8 @@ def hydra_faults(cfg: DictConfig, overrides: list[str]) -> list[str]:
 
 def all_faults(config: str, overrides: list[str], folders: list[str]) -> list[str]:
     """Faults of every job that a command line asks for."""
+    from tsd.training import check
+
     try:
         jobs = jobs_of(overrides)
     except REFUSALS as error:
@@ -208,6 +212,8 @@ def judge(config: str) -> bool:
 @user_errors
 def say_plan(config: str, overrides: list[str], folders: list[str]) -> None:
     """What would be trained, on top of what; nothing is written."""
+    from tsd.weights import needs
+
     for job in jobs_of(overrides):
         values, _ = plain(composed(config, job, folders, own=True))
         below = needs.below(values) | needs.first_weights(values)

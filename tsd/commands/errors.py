@@ -12,7 +12,7 @@ from typing import Any
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
-from tsd.weights import checkpoint
+from tsd.weights.files import read_header
 
 REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space",
@@ -68,7 +68,7 @@ def unreadable(files: Iterable[tuple[str, Any]]) -> list[str]:
     for stage, path in files:
         try:
             if path:
-                checkpoint.read_header(path, stage)
+                read_header(path, stage)
         except (ValueError, FileNotFoundError) as error:
             found.append(str(error))
     return found

@@ -218,7 +218,7 @@ def evaluate_wild(cfg: DictConfig) -> dict:
         "version": WILD_VERSION,
         "seconds": cfg.wild_seconds,
     }
-    talker = Talker.load(weights)
+    talker = Talker.load(weights, "torch")
     generated = Parts(out, depends_on | settings | {"weights": hashes})
     real = Parts(out.with_name("real.json"), depends_on | {"size": talker.vae.resolution})
     run = Run(

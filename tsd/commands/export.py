@@ -10,22 +10,21 @@ import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from tsd.clip import FPS, MOTION, SAMPLE_RATE, VISEMES
 from tsd.commands.compose import CONF, file_names
 from tsd.commands.errors import below_one, refuse, unreadable, user_errors
 from tsd.evaluation.clips import Chain, Subject
 from tsd.evaluation.loading import open_split
 from tsd.export.calibration import calibration_inputs
-from tsd.export.graphs import Graph, graphs_of, memory_shapes
 from tsd.export.int8 import QUANTISED, quantise
-from tsd.export.onnx import to_onnx
 from tsd.export.parity import TOLERANCE, largest_difference, noise_strength, quality
 from tsd.media.atomic import filling, replaceable
 from tsd.runtime.backends import available
-from tsd.runtime.card import FORMAT, NAME, sha256
-from tsd.runtime.hearing import look_ahead_ms
+from tsd.runtime.card import NAME, sha256
+from tsd.runtime.graph_making import make_card
 from tsd.runtime.talker import Talker
 from tsd.weights import checkpoint
+from tsd.weights.graphs import Graph, graphs_of
+from tsd.weights.onnx import to_onnx
 
 log = logging.getLogger(__name__)
 STAGES = ("vae", "student", "visemes", "motion")
@@ -41,34 +40,6 @@ def check(cfg: DictConfig) -> None:
     if not replaceable(out, NAME):
         wrong.append(f"out={out}: holds something else than an export; give another folder")
     refuse(wrong)
-
-
-def make_card(talker: Talker, graphs: dict[str, Graph], hashes: dict[str, str]) -> dict:
-    """Everything that an application in any language has to know; documented in docs/export.md."""
-    vae, student = talker.vae, talker.student
-    return {
-        "format": FORMAT,
-        "resolution": vae.resolution,
-        "latents": {
-            "channels": vae.latent_channels,
-            "size": vae.latent_size,
-            "mean": vae.latent_mean.tolist(),
-            "std": vae.latent_std.tolist(),
-        },
-        "fps": FPS,
-        "sample_rate": SAMPLE_RATE,
-        "visemes": list(VISEMES),
-        "motion": list(MOTION),
-        "schedules": {name: list(schedule.strengths) for name, schedule in talker.schedules.items()},
-        "hears": talker.hears,
-        "look_ahead": talker.recogniser.look_ahead,
-        "past": talker.recogniser.past,
-        "look_ahead_ms": look_ahead_ms(talker.recogniser),
-        "memory": memory_shapes(student),
-        "graphs": {name: {"inputs": graph.shapes, "outputs": graph.outputs} for name, graph in graphs.items()},
-        "weights": hashes,
-        "files": {},
-    }
 
 
 class Export:
@@ -132,12 +103,13 @@ def run(cfg: DictConfig) -> Path:
     """Write the export to ``cfg.out``, all of it or nothing, and return the folder."""
     check(cfg)
     weights = {stage: cfg.weights[stage] for stage in STAGES}
-    talker = Talker.load(weights)
+    talker = Talker.load(weights, "torch")
     graphs = graphs_of(talker.vae, talker.student, talker.recogniser)
     out = Path(cfg.out)
     hashes = {stage: checkpoint.file_hash(path) for stage, path in weights.items() if path}
     with filling(out, NAME) as work:
-        fill(Export(work, make_card(talker, graphs, hashes)), cfg, talker, graphs)
+        card = make_card(talker.vae, talker.student, talker.recogniser, talker.schedules, graphs, hashes)
+        fill(Export(work, card), cfg, talker, graphs)
     return out
 
 

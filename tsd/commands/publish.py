@@ -15,6 +15,8 @@ from tsd.commands.compose import CONF, file_names
 from tsd.commands.errors import refuse, user_errors
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.media.atomic import filling, replaceable
+from tsd.runtime.graph_files import FOLDER
+from tsd.runtime.graph_making import write as write_graphs
 from tsd.training import run_record
 from tsd.weights import checkpoint
 from tsd.weights.releases import CARD, Finished, is_sibling, read_finished
@@ -175,6 +177,9 @@ def run(cfg: DictConfig) -> Path:
             copied = hashlib.sha256((work / f"{stage}.safetensors").read_bytes()).hexdigest()
             if copied != card["weights"][stage]["sha256"]:
                 raise ValueError(f"{chain.weights[stage]} changed while it was copied: start again")
+        if cfg.graphs:
+            (work / FOLDER).mkdir()
+            write_graphs(work / FOLDER, chain.weights)
         (work / CARD).write_text(json.dumps(card, indent=1, allow_nan=False) + "\n")
     return out
 
@@ -187,7 +192,7 @@ def main(cfg: DictConfig) -> None:
     card = json.loads((out / CARD).read_text())
     for stage, made in card["weights"].items():
         log.info("%-10s %5.2f MB", stage, made["bytes"] / 1e6)
-    total = sum(path.stat().st_size for path in out.iterdir()) / 1e6
+    total = sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) / 1e6
     apart = f"; apart: {', '.join(card['apart'])}" if card["apart"] else ""
     log.info("%s: %.1f MB%s", out, total, apart)
 

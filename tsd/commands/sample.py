@@ -9,21 +9,21 @@ from pathlib import Path
 
 import hydra
 import numpy as np
-import torch
 from omegaconf import DictConfig
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
-from tsd.clip import FPS, to_frames, to_uint8
 from tsd.commands.compose import CONF, file_names
 from tsd.commands.errors import user_errors
 from tsd.media import credentials
 from tsd.media.atomic import filling
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio
 from tsd.media.provenance import NO_CONSENT, Origin, consent_of, sign
+from tsd.media.signals import FPS, to_levels, to_planes
 from tsd.media.sound import Sound
 from tsd.media.video import video_info
+from tsd.runtime.arrays import array, given, no_gradients
 from tsd.runtime.canvas import FRAMES
 from tsd.runtime.composing import Composer
 from tsd.runtime.dubbing import LENGTHS, Dubbing
@@ -91,9 +91,9 @@ def impossible(cfg: DictConfig) -> list[str]:
 def unsaid(cfg: DictConfig) -> list[str]:
     """What is wrong with consent, mark, label and signing key."""
     wrong = [f"{key}={cfg[key]}: must be true or false" for key in ("mark", "label") if not isinstance(cfg[key], bool)]
-    for judge, given in ((consent_of, [cfg.consent]), (credentials.load, [cfg.signing.key, cfg.signing.certificate])):
+    for judge, said in ((consent_of, [cfg.consent]), (credentials.load, [cfg.signing.key, cfg.signing.certificate])):
         try:
-            judge(*given)
+            judge(*said)
         except (ValueError, OSError) as error:
             wrong.append(str(error))
     return wrong
@@ -106,7 +106,7 @@ def load(cfg: DictConfig) -> Talker:
     weights = {stage: cfg.weights[stage] for stage in stages}
     if not cfg.export:
         releases.check(weights)
-    talker = Talker.load(cfg.export or weights, cfg.backend)
+    talker = Talker.load(cfg.export or weights, cfg.backend, memory=cfg.memory)
     talker.marked = cfg.mark
     log.info("computed by %s", ", ".join(f"{backend} ({stage})" for stage, backend in talker.backends.items()))
     return talker
@@ -125,22 +125,22 @@ def speak(cfg: DictConfig, talker: Talker) -> Iterator[np.ndarray]:
 
 def decode(talker: Talker, latents: Latents, cfg: DictConfig) -> Iterator[np.ndarray]:
     """Frames uint8 [n, H, W, 3] of the latents of an earlier run."""
-    with torch.inference_mode():
-        appearance = talker.vae.appearance(to_frames(latents.reference)[None])
+    with no_gradients():
+        appearance = talker.vae.appearance(given(to_planes(latents.reference)[None]))
     talker.consent, talker.weights = consent_of(cfg.consent) or latents.consent, latents.weights
     marking = talker.marking(latents.payload, latents.canvas)
     composer = Composer(latents.canvas, talker.vae.resolution, latents.light, latents.still)
-    blocks = zip(*(torch.from_numpy(x).split(CHUNK) for x in (latents.z, latents.maps)), strict=True)
-    for block, places in tqdm(list(blocks), unit="block", desc="decoding", delay=2):
-        yield marking(talker.compose(block, appearance.along(places), composer))
+    blocks = [slice(begin, begin + CHUNK) for begin in range(0, len(latents.z), CHUNK)]
+    for here in tqdm(blocks, unit="block", desc="decoding", delay=2):
+        yield marking(talker.compose(latents.z[here], appearance.along(given(latents.maps[here])), composer))
 
 
 def kept(talker: Talker, z: np.ndarray, cfg: DictConfig) -> Latents:
     """The latents of a whole video with what they are decoded with."""
     speaker = talker.reference
-    cycle = talker.motion_cycle(speaker, cfg.seed, cfg.motion)
-    maps = speaker.along(cycle[torch.arange(len(z)) % len(cycle)]).maps.numpy()
-    crop, still = to_uint8(speaker.appearance.picture[0]), cfg.motion == "still"
+    cycle = array(talker.motion_cycle(speaker, cfg.seed, cfg.motion))
+    maps = speaker.maps(cycle[np.arange(len(z)) % len(cycle)])
+    crop, still = to_levels(array(speaker.appearance.picture)[0]), cfg.motion == "still"
     payload = talker.run_payload(speaker.appearance, steps_of(cfg), cfg.seed)
     return Latents(z, crop, maps, speaker.canvas, speaker.light, still, payload, talker.weights, talker.consent)
 

@@ -72,7 +72,7 @@ def load_instruments(
 
 def load_chain(weights: Mapping[str, str | None], instruments: Instruments) -> Chain:
     """The nets of weights files {stage: path or None}; refused where VAE and teacher or student do not fit."""
-    talker = Talker.load({stage: weights[stage] for stage in (*NEEDED, "motion")})
+    talker = Talker.load({stage: weights[stage] for stage in (*NEEDED, "motion")}, "torch")
     if not weights["teacher"]:
         return Chain(talker, None, instruments)
     teacher = checkpoint.load(weights["teacher"], "teacher")

@@ -10,9 +10,9 @@ from tqdm import tqdm
 from tsd.clip import to_frames
 from tsd.evaluation.clips import Chain, Instruments, Subject, denoise, find_strength, speak
 from tsd.evaluation.clips.instruments import mouth_r, opening
-from tsd.export.graphs import Graph
 from tsd.runtime.backends import available, open_graph
 from tsd.runtime.talker import Talker
+from tsd.weights.graphs import Graph
 
 TOLERANCE = 1e-4
 """Of float32 graphs, over 1 + the size of what they compute."""

@@ -7,13 +7,13 @@ from functools import cache
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
-import torch
 
-from tsd.clip import FPS, MELS, MELS_PER_FRAME, SAMPLE_RATE
 from tsd.media.atomic import replacing
 from tsd.media.container import LONGEST, open_media
 from tsd.media.lateness import lateness
+from tsd.media.signals import FPS, MELS, MELS_PER_FRAME, SAMPLE_RATE
 
 log = logging.getLogger(__name__)
 
@@ -170,10 +170,10 @@ def _bounded(path: Path, num_samples: int) -> None:
 
 
 @cache
-def mel_filters() -> torch.Tensor:
+def mel_filters() -> np.ndarray:
     """[WINDOW // 2 + 1, MELS]: ``librosa.filters.mel(sr=16000, n_fft=400, n_mels=80)``, transposed and stored beside
     this file, so that talking need not import librosa."""
-    return torch.from_numpy(np.load(Path(__file__).with_name("mel_filters.npy"), allow_pickle=False))
+    return np.load(Path(__file__).with_name("mel_filters.npy"), allow_pickle=False)
 
 
 def padded(wave: np.ndarray) -> np.ndarray:
@@ -202,9 +202,9 @@ def log_mel(wave: np.ndarray) -> np.ndarray:
     pieces = np.lib.stride_tricks.sliding_window_view(padded(wave), WINDOW)[::HOP]
     hann = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
     power = np.abs(np.fft.rfft(pieces * hann, axis=-1)) ** 2
-    # By torch: the threads of numpy's matrix products go on spinning between calls and take the cores from the nets.
+    # By OpenCV: the threads of numpy's matrix products go on spinning between calls and take the cores from the nets.
     # A stream on two cores took twice as long.
-    return scaled((torch.from_numpy(power) @ mel_filters()).numpy())
+    return scaled(cv2.gemm(power, mel_filters().astype(power.dtype), 1, None, 0))
 
 
 def as_samples(piece: np.ndarray) -> np.ndarray:

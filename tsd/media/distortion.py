@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tsd.clip import SAMPLE_RATE
+from tsd.media.signals import SAMPLE_RATE
 
 Noise = Callable[[np.random.Generator, int], np.ndarray]
 """(rng, samples) -> that many samples at any level."""

@@ -1,14 +1,12 @@
 """A face in a picture: found, checked, and cut out in the framing that every model here is trained on."""
 
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
-from PIL import Image
+
+from tsd.media import face_finder
 
 EYES_AT = (0.5, 0.42)
 """Where the point between the eyes lies in a framed picture, in units of its side."""
@@ -42,25 +40,6 @@ class Landmarks:
     probability: float
 
 
-@cache
-def finder():
-    """The nets that find faces, and how they are called."""
-    from facenet_pytorch import MTCNN  # loads its three small networks: only where faces are looked for
-
-    return MTCNN(keep_all=True, device="cpu", post_process=False).eval()
-
-
-@contextmanager
-def _one_thread():
-    """MTCNN's nets are so small that threads waiting for each other cost up to 60 times its work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def detect_faces(image: np.ndarray) -> list[Landmarks]:
     """All faces in a uint8 [H, W, 3] picture (MTCNN, Zhang et al. 2016), largest first.
 
@@ -82,14 +61,10 @@ def brightened(image: np.ndarray, top: float) -> np.ndarray:
 
 def _detect(image: np.ndarray, scale: float) -> list[Landmarks]:
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    sized = Image.fromarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=how))
-    with torch.inference_mode(), _one_thread():
-        boxes, probabilities, points = finder().detect(sized, landmarks=True)
-    if boxes is None:
-        return []
+    seen = face_finder.find(cv2.resize(image, None, fx=scale, fy=scale, interpolation=how))
     found = [
-        Landmarks((np.asarray(p) / scale).astype(np.float32), (np.asarray(b) / scale).astype(np.float32), float(sure))
-        for b, sure, p in zip(boxes, probabilities, points, strict=True)
+        Landmarks((points / scale).astype(np.float32), (box / scale).astype(np.float32), float(sure))
+        for box, sure, points in zip(seen.boxes, seen.probabilities, seen.points, strict=True)
         if sure >= SURE
     ]
     return sorted(found, key=_size, reverse=True)
@@ -132,7 +107,7 @@ def the_face(faces: list[Landmarks], path: str | Path = "picture") -> Landmarks:
 def crop_face(
     image: np.ndarray, face: Landmarks, size: int, eyes_at: tuple = EYES_AT, eyes_to_mouth: float = EYES_TO_MOUTH
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The face as a square uint8 [size, size, 3] in canonical framing, and its motion float32 [7] (clip.MOTION).
+    """The face as a square uint8 [size, size, 3] in canonical framing, and its motion float32 [7] (signals.MOTION).
 
     The eyes' midpoint comes to ``eyes_at``, the mouth's ``eyes_to_mouth`` sides away; a head that leans more
     than MAX_ROLL is turned back. Beyond the picture's edges its border is repeated.
@@ -174,7 +149,7 @@ def to_pixels(to_unit: np.ndarray, size: int) -> np.ndarray:
 
 
 def landmarks_to_motion(points: np.ndarray, eyes_open: np.ndarray | float = 1.0) -> np.ndarray:
-    """[..., 5, 2] in units of the picture's side -> motion float32 [..., 7] (clip.MOTION).
+    """[..., 5, 2] in units of the picture's side -> motion float32 [..., 7] (signals.MOTION).
 
     MTCNN does not see the lids: ``eyes_open`` ([...] or a number, see ``media.lids``) is taken to be 1 unless given.
     """

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from tsd.clip import FPS
 from tsd.media.faces import RIVAL, Landmarks, landmarks_to_motion
+from tsd.media.signals import FPS
 
 SMOOTHING = 1.5
 """Std of the Gaussian over time in frames: below the quickest nods, above the detector's jitter (our choice)."""
@@ -128,8 +128,8 @@ def face_arrays(
     """Landmarks [T, 5, 2] and boxes [T, 4] in units of the picture's side, and how far the eyes and the mouth are open
     [T] (None: not known) -> what is stored of a clip's face.
 
-    ``motion`` float32 [T, 7] (clip.MOTION), ``mouth_box`` and ``face_box`` [T, 4]. The mouth's box is square-ish around
-    the corners: 1.5 times their distance wide, 1.2 times high, a little lower than they are, so that it holds an
+    ``motion`` float32 [T, 7] (signals.MOTION), ``mouth_box`` and ``face_box`` [T, 4]. The mouth's box is square-ish
+    around the corners: 1.5 times their distance wide, 1.2 times high, a little lower than they are, so that it holds an
     open mouth (our choice: the drawn corpus' true boxes have these proportions at rest).
     """
     corners = points[:, 3:]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tsd.clip import LOUDNESS, MELS, MELS_PER_FRAME
+from tsd.media.signals import LOUDNESS, MELS, MELS_PER_FRAME
 
 BANDS = {"all": slice(0, MELS), "voice": slice(0, 8), "formant": slice(8, 20)}
 """Of the log-mel: all of it, the lowest ones, where a voice's pitch lies, those of the first formant. Our choice."""

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tsd.clip import SAMPLE_RATE
 from tsd.media.audio import SILENCE, sound_blocks, sound_decoder, sound_tracks
 from tsd.media.container import open_media
 from tsd.media.lateness import lateness
+from tsd.media.signals import SAMPLE_RATE
 
 RATES = (48_000, 44_100, 32_000, 24_000, 22_050, 16_000)
 """Samples a second that every player of AAC takes."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tsd.clip import FPS
 from tsd.media.container import LONGEST, decode_pictures, open_media, picture_stream, pixel_aspect, upright
+from tsd.media.signals import FPS
 
 BLOCK = 12
 """Frames held at a time while a video is read backwards."""

@@ -9,12 +9,11 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-import torch
 
-from tsd.clip import FPS, SAMPLE_RATE
-from tsd.media import backends
+from tsd.media import backends, processor
 from tsd.media.atomic import replacing
 from tsd.media.container import decode_pictures, open_media, picture_stream, upright
+from tsd.media.signals import FPS, SAMPLE_RATE
 from tsd.media.sound import Samples, Sound
 
 BIT_RATE, LOW_BIT_RATE = "192k", "96k"
@@ -141,7 +140,7 @@ def _encode(
     first, count = next(pieces), 0
     with av.open(path, "w", format="mp4") as container:
         options = {"crf": "18", "preset": "veryfast", "threads": "1", "g": str(keyframe_every)}
-        if torch.backends.cpu.get_cpu_capability() == "AVX512":
+        if processor.AVX512 <= processor.features():
             # x264's AVX-512 code gives other bits now and then on a busy machine (docs/design/preparation.md)
             options["x264-params"] = "asm=AVX2"
         if comment:

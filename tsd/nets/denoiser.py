@@ -5,8 +5,6 @@ video. ``read_frames`` reads head pose and visemes, once per frame, whatever the
 noise in z_s, once per frame and step, and continues from the memory of the frames before.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +13,7 @@ from tsd.diffusion import Preconditioning, eps_from_z0, expand
 from tsd.nets.affine import carried, landmarks_of, pixel_grid, placed_cells, similarity_between, to_canonical
 from tsd.nets.blocks import ResBlock, norm, per_frame, zero
 from tsd.nets.context import ReferenceAttention, TemporalMean
+from tsd.nets.interface import Condition, FrameFeatures, Reference
 from tsd.nets.levels import DownLevel, UpLevel
 
 SHAPES = 16
@@ -30,58 +29,6 @@ SOUND_CHANNELS = 64
 
 ADDED = ("eye_shapes", "mean_reaches", "hears")
 """Arguments of optional parts that can be added to a trained net before it trains further."""
-
-
-@dataclass
-class Condition:
-    """The conditioning of Eq. 1, and the motion of the head (our addition, see docs/design/head-motion.md).
-
-    visemes [B, T, W, HEARS[hears]] (``clip.HEARS``); motion [B, T, M]; motion_known
-    [B] bool; reference_latent [B, C, h, w]; reference_motion [B, M].
-    """
-
-    visemes: Tensor
-    motion: Tensor
-    motion_known: Tensor
-    reference_latent: Tensor
-    reference_motion: Tensor
-
-
-@dataclass
-class Reference:
-    """Features of the reference image, used by every frame.
-
-    latent [B, C, h, w] and features [B, R, h, w], both to be warped to each frame; ``plain`` [B, F, h, w], the features
-    projected but not warped; ``emb`` [B, E], an embedding of the person; landmarks [B, 3, 2]; keys and values of the
-    attention.
-    """
-
-    latent: Tensor
-    features: Tensor
-    plain: Tensor
-    emb: Tensor
-    landmarks: Tensor
-    keys: Tensor
-    values: Tensor
-
-
-USED_BY_FRAMES, USED_BY_STEP = ("latent", "features", "plain", "emb", "landmarks"), ("latent", "keys", "values")
-"""The fields of ``Reference`` that ``read_frames`` and ``step`` use."""
-
-
-@dataclass
-class FrameFeatures:
-    """Features of the frames' conditioning that do not depend on the noise level, used by every step.
-
-    features [B, T, F, h, w]: the reference's features (in place and warped), positions on the face, and the patterns
-    of visemes and lids; latent [B, T, C, h, w]: the reference's latent, warped; emb [B, T, E]: visemes, motion and
-    person; deep [B, T, D, h', w']: positions at the deepest level.
-    """
-
-    features: Tensor
-    latent: Tensor
-    emb: Tensor
-    deep: Tensor
 
 
 def eyes_shut(condition: Condition) -> Tensor:

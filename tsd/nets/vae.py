@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tsd.nets.affine import looked_up, offsets_along, placed_cells
 from tsd.nets.blocks import ResBlock, norm, per_frame, zero
+from tsd.nets.interface import Appearance
 
 LOG_VARIANCE_RANGE = (-20.0, 4.0)
 FIRST_LOG_VARIANCE = -6.0
@@ -33,20 +34,6 @@ def enlarged(x: Tensor, times: int) -> Tensor:
     apart = torch.eye(channels, device=x.device)[:, None, None]  # [C, 1, 1, C]
     columns = (columns[None, :, :, None] * apart).flatten(2).flatten(0, 1)  # [C * w, times * w * C]
     return (rows.T @ x).transpose(1, 2).flatten(2) @ columns
-
-
-@dataclass
-class Appearance:
-    """What the decoder gets of the reference: picture [B, 3, H, W] in [-1, 1], its latent z [B, C, h, w], and, where
-    motion is known, maps [B * T, 2, 3] from positions in the frames to positions in the picture (units of the side)."""
-
-    picture: Tensor
-    latent: Tensor
-    maps: Tensor | None = None
-
-    def along(self, maps: Tensor) -> "Appearance":
-        """The same reference with the maps of some frames."""
-        return Appearance(self.picture, self.latent, maps)
 
 
 @dataclass

@@ -7,12 +7,23 @@ from queue import SimpleQueue
 from threading import Lock
 
 import numpy as np
-import torch
+
+from tsd.media import processor
 
 Graph = Callable[..., list[np.ndarray]]
 """graph(*inputs) -> outputs: arrays in the order of the graph's own inputs and outputs."""
 
-PRECISIONS = {"torch": ("fp32",), "onnxruntime": ("fp32", "int8"), "openvino": ("fp32", "bf16", "int8")}
+PRECISIONS = {
+    "torch": ("fp32",),
+    "onnxruntime": ("fp32", "int8", "xnnpack"),
+    "openvino": ("fp32", "bf16", "int8"),
+}
+"""``onnxruntime-xnnpack``: float32 by XNNPACK, where ONNX Runtime was built with it (its wheels on PyPI are not)."""
+
+MEMORY = ("usual", "least")
+"""``least``: ONNX Runtime gives memory back after every node instead of keeping it for the next call, and does not plan
+ahead where results lie. For boards with little of it."""
+
 SHAPES = 4
 """Number of input shapes for which OpenVINO keeps a compiled graph."""
 
@@ -24,18 +35,30 @@ def available() -> list[str]:
         for name, precisions in PRECISIONS.items()
         if find_spec(name)
         for precision in precisions
-        if precision != "bf16" or has_bf16()
+        if can(precision)
     ]
 
 
 def has_int8() -> bool:
     """Whether this processor multiplies 8 bits by 8 bits faster than float32 (VNNI)."""
-    return torch.cpu._is_vnni_supported()
+    return "avx512_vnni" in processor.features()
 
 
 def has_bf16() -> bool:
     """Whether this processor computes in bfloat16 natively, by OpenVINO's account."""
     return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def has_xnnpack() -> bool:
+    """Whether the installed ONNX Runtime has XNNPACK."""
+    import onnxruntime
+
+    return "XnnpackExecutionProvider" in onnxruntime.get_available_providers()
+
+
+def can(precision: str) -> bool:
+    """Whether processor and installed packages compute in this precision."""
+    return has_bf16() if precision == "bf16" else precision != "xnnpack" or has_xnnpack()
 
 
 @cache
@@ -61,25 +84,29 @@ def parse(backend: str) -> tuple[str, str]:
         raise ValueError(f"backend={backend}: no such backend; here are {known}")
     if not find_spec(name):
         raise ValueError(f"backend={backend}: {name} is not installed; run `pip install {name}` or take backend=torch")
+    if precision == "xnnpack" and not has_xnnpack():
+        raise ValueError(f"backend={backend}: this onnxruntime was built without XNNPACK; take backend=onnxruntime")
     return name, precision
 
 
-def open_graph(backend: str, model: bytes, threads: int, fixed: bool = False, callers: int = 1) -> Graph:
+def open_graph(
+    backend: str, model: bytes, threads: int, fixed: bool = False, callers: int = 1, memory: str = "usual"
+) -> Graph:
     """Load an ONNX model to run on ``threads`` threads.
 
     ``fixed``: its inputs have few different shapes, so the backend may compile it for each. ``callers``: how many
-    threads may call it at the same time, each using ``threads`` threads.
+    threads may call it at the same time, each using ``threads`` threads. ``memory``: one of MEMORY.
     """
     name, precision = parse(backend)
     if name == "onnxruntime":
-        return OnnxRuntimeGraph(model, threads)
+        return OnnxRuntimeGraph(model, threads, precision == "xnnpack", memory == "least")
     return OpenVinoGraph(model, threads, precision, fixed, callers)
 
 
 class OnnxRuntimeGraph:
     """ONNX Runtime on the CPU; any number of threads may call it at the same time."""
 
-    def __init__(self, model: bytes, threads: int):
+    def __init__(self, model: bytes, threads: int, xnnpack: bool = False, least: bool = False):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -87,7 +114,12 @@ class OnnxRuntimeGraph:
         options.log_severity_level = 3
         # Every graph has its own threads. If they kept spinning after a call, they would slow down the next graph.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = not least
+        providers = ["CPUExecutionProvider"]
+        if xnnpack:
+            providers.insert(0, ("XnnpackExecutionProvider", {"intra_op_num_threads": str(threads)}))
+            options.intra_op_num_threads = 1  # XNNPACK has threads of its own
+        self.session = onnxruntime.InferenceSession(model, options, providers=providers)
         self.inputs = [entry.name for entry in self.session.get_inputs()]
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:

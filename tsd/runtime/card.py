@@ -3,10 +3,11 @@
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tsd.diffusion import Schedule
+from tsd.schedule import Schedule
 
 NAME, FORMAT = "card.json", 3
 PLAIN = re.compile(r"[A-Za-z0-9_]+(-[a-z0-9]+)?\.(onnx|safetensors)")
@@ -24,9 +25,11 @@ class Card:
 
     folder: Path
     content: dict
+    weights: Mapping[str, str | Path] = field(default_factory=dict)
+    """Weights files {stage: path} that graphs without weights are filled from (``graph_files``)."""
 
     @classmethod
-    def read(cls, path: str | Path) -> "Card":
+    def read(cls, path: str | Path, weights: Mapping[str, str | Path] | None = None) -> "Card":
         """The card of an export, given by its folder or itself. Raises FileNotFoundError or ValueError."""
         path = Path(path)
         path = path / NAME if path.is_dir() else path
@@ -43,7 +46,7 @@ class Card:
             raise ValueError(f"{path} holds no usable {', '.join(wrong)}: export it again")
         if strange := [name for name in content["files"] if not PLAIN.fullmatch(name)]:
             raise ValueError(f"{path} names {strange[0]}, which is no file of an export: export it again")
-        return cls(path.parent, content)
+        return cls(path.parent, content, weights or {})
 
     @property
     def schedules(self) -> dict[str, Schedule]:
@@ -51,6 +54,13 @@ class Card:
             return {name: Schedule(tuple(strengths)) for name, strengths in self.content["schedules"].items()}
         except (TypeError, ValueError) as error:
             raise ValueError(f"{self.folder / NAME} holds schedules that are none ({error}): export again") from error
+
+    def weights_file(self, stage: str) -> Path | None:
+        """The weights of a stage beside the graphs; None where there are none."""
+        if self.weights:
+            return None if self.weights.get(stage) is None else Path(self.weights[stage])
+        name = f"{stage}.safetensors"
+        return self.file(name) if name in self.content["files"] else None
 
     def file(self, name: str) -> Path:
         """Path of a file of the export. ValueError if it is not the file that the card was written for."""

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from tsd.clip import FPS
 from tsd.media.crops import crop, in_squares, squares
 from tsd.media.faces import RIVAL, SMALLEST, detect_faces, landmarks_to_motion
 from tsd.media.heads import MAX_TURNED, Head, follow, rivals
 from tsd.media.shots import change, find_cuts, thumbnail
+from tsd.media.signals import FPS
 from tsd.media.timeline import Timeline, frames_between, read_timeline, resampled_frames, there_and_back
 
 LOOK_EVERY = 3

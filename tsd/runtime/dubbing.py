@@ -4,17 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from tsd.clip import to_frames
 from tsd.media.audio import SAMPLES_PER_FRAME
 from tsd.media.crops import crop, to_units
 from tsd.media.light import Light
 from tsd.media.marking.pattern import UNITS_OF_DUBBING
 from tsd.media.mouth_mask import mouth_masks
+from tsd.media.signals import to_planes
 from tsd.media.timeline import there_and_back_order
+from tsd.runtime.arrays import array, given, no_gradients
 from tsd.runtime.canvas import picture_canvas
 from tsd.runtime.composing import Composer
 from tsd.runtime.driving import DrivingVideo
@@ -83,15 +81,15 @@ class Dubbing:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         talker, video = self.talker, self.video
-        motion, schedule = torch.from_numpy(video.motion), talker.schedule(self.steps)
-        hearing = Hearing(talker.recogniser, self.chunk)
+        motion, schedule = video.motion, talker.schedule(self.steps)
+        hearing = Hearing(talker.recogniser, self.chunk, talker.hears)
         # One mark for the whole video, named after whoever speaks first.
         unit = float(np.median(video.squares[:, 2])) / UNITS_OF_DUBBING
         marking = talker.marking(talker.run_payload(self.speaker(0).appearance, self.steps, self.seed), unit=unit)
         order, pictures, done = there_and_back_order(len(video), self.num_frames), video.frames(), 0
         speaking, before = None, -1
         for windows, _ in heard(hearing, [self.wave], self.chunk):
-            for part in windows.split(self.chunk) if len(windows) else ():
+            for part in (windows[i : i + self.chunk] for i in range(0, len(windows), self.chunk)):
                 here = order[done : done + len(part)]
                 done += len(part)
                 edges = np.flatnonzero(np.diff(video.spans[here])) + 1
@@ -106,15 +104,15 @@ class Dubbing:
                     yield marking(made, np.stack(shown))
 
     def dub(
-        self, speaking: Speaking, part: Tensor, motion: Tensor, numbers: np.ndarray, shown: list[np.ndarray]
+        self, speaking: Speaking, part: np.ndarray, motion: np.ndarray, numbers: np.ndarray, shown: list[np.ndarray]
     ) -> np.ndarray:
         """The pictures ``shown``, which are the frames ``numbers`` of the video, with the mouth of windows ``part``."""
         talker, video, size = self.talker, self.video, self.talker.vae.resolution
         faces = np.stack([crop(p, video.squares[i], size) for p, i in zip(shown, numbers, strict=True)])
         masks, light = mouth_masks(video.points[numbers], size), self.light(int(video.spans[numbers[0]]))
-        with torch.inference_mode():
-            seen = talker.vae.appearance(to_frames(light.usual(faces)))
-        known = Known(seen.latent, latent_masks(masks, talker.vae.latent_size))
+        with no_gradients():
+            seen = talker.vae.appearance(given(to_planes(light.usual(faces))))
+        known = Known(array(seen.latent), latent_masks(masks, talker.vae.latent_size))
         # Each frame is its own reference for the decoder: everything but the mouth is already in place.
         parts = talker.changes(speaking(part, motion, known=known), seen)
         return np.stack([self.composed(light, *given) for given in zip(shown, numbers, *parts, strict=True)])
@@ -131,9 +129,11 @@ class Dubbing:
         return frame
 
 
-def latent_masks(masks: np.ndarray, size: int) -> Tensor:
-    """float32 [T, R, R] -> [T, 1, size, size]: share of each position that is generated, the largest of its pixels."""
-    return F.adaptive_max_pool2d(torch.from_numpy(masks)[:, None], size)
+def latent_masks(masks: np.ndarray, size: int) -> np.ndarray:
+    """float32 [T, R, R] -> [T, 1, size, size]: share of each position that is generated, the largest of its pixels. R
+    is a multiple of ``size``."""
+    cell = masks.shape[-1] // size
+    return masks.reshape(len(masks), 1, size, cell, size, cell).max((3, 5))
 
 
 def speech_of(wave: np.ndarray, num_frames: int) -> np.ndarray:

@@ -1,21 +1,22 @@
 """Exported graphs with the interfaces of the nets that they came from, so that a Talker can use either."""
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from tsd.nets.denoiser import USED_BY_FRAMES, USED_BY_STEP, Condition, FrameFeatures, Reference
-from tsd.nets.vae import Appearance
+from tsd.nets.interface import USED_BY_FRAMES, USED_BY_STEP, Appearance, Condition, FrameFeatures, Reference
+from tsd.runtime.arrays import array, given
 from tsd.runtime.backends import Graph, open_graph
 from tsd.runtime.card import Card
+from tsd.runtime.graph_files import with_weights
 from tsd.runtime.wavefront import BLOCK
+from tsd.weights.files import read_arrays
 
 
 class Exported:
-    """Graphs of one export on one backend. ``callers``: how many may call at the same time; they share ``threads``."""
+    """Graphs of one export on one backend. ``callers``: how many may call at the same time; they share ``threads``.
+    memory: see ``backends.MEMORY``."""
 
-    def __init__(self, card: Card, backend: str, threads: int, callers: int = 1):
-        self.card, self.backend, self.threads, self.callers = card, backend, threads, callers
+    def __init__(self, card: Card, backend: str, threads: int, callers: int = 1, memory: str = "usual"):
+        self.card, self.backend, self.threads, self.callers, self.memory = card, backend, threads, callers, memory
 
     def open(self, graph: str, fixed: bool = False, shared: bool = False, alone: bool = False) -> Graph:
         """Open a graph, in int8 if the backend asks for it and the export has this graph in int8. ``shared``: all
@@ -23,29 +24,43 @@ class Exported:
         which is faster for small graphs."""
         small = f"{graph}-int8.onnx"
         has_small = self.backend.endswith("-int8") and small in self.card.content["files"]
-        model = self.card.file(small if has_small else f"{graph}.onnx").read_bytes()
+        model = model_of(self.card, graph, small if has_small else f"{graph}.onnx")
         try:
             if shared and self.callers > 1:
-                return open_graph(self.backend, model, max(1, self.threads // self.callers), fixed, self.callers)
-            return open_graph(self.backend, model, 1 if alone else self.threads, fixed)
+                threads = max(1, self.threads // self.callers)
+                return open_graph(self.backend, model, threads, fixed, self.callers, self.memory)
+            return open_graph(self.backend, model, 1 if alone else self.threads, fixed, memory=self.memory)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"{self.card.folder}: {self.backend} cannot read {graph} ({reason})") from error
 
 
-def run(graph: Graph, *inputs: Tensor) -> list[Tensor]:
-    return [torch.from_numpy(out) for out in graph(*(np.ascontiguousarray(x.numpy()) for x in inputs))]
+def model_of(card: Card, graph: str, name: str) -> bytes:
+    """A file of an export as it is, or, where it was made without weights, filled from those beside it."""
+    model, filled = card.file(name).read_bytes(), card.content.get("filled", {}).get(graph)
+    if filled is None:
+        return model
+    arrays = read_arrays(card.weights[filled["stage"]], filled["stage"])
+    try:
+        return with_weights(model, {constant: arrays[key] for constant, key in filled["constants"].items()})
+    except (KeyError, AttributeError) as error:
+        raise ValueError(f"{card.folder}: its card does not fit the weights ({error}): make it again") from error
+
+
+def run(graph: Graph, *inputs) -> list:
+    """What a graph makes of arrays or tensors, as ``arrays.given``."""
+    return [given(out) for out in graph(*(np.ascontiguousarray(array(x)) for x in inputs))]
 
 
 class ExportedRecogniser(Exported):
     """``VisemeNet``: log-mel [1, 4 T, 80] -> logits [1, T, V]."""
 
-    def __init__(self, card: Card, backend: str, threads: int, callers: int = 1):
-        super().__init__(card, backend, threads, callers)
+    def __init__(self, card: Card, backend: str, threads: int, callers: int = 1, memory: str = "usual"):
+        super().__init__(card, backend, threads, callers, memory)
         self.look_ahead, self.past = card.content["look_ahead"], card.content["past"]
         self.graph = self.open("recogniser", alone=True)
 
-    def __call__(self, mel: Tensor) -> Tensor:
+    def __call__(self, mel):
         return run(self.graph, mel)[0]
 
 
@@ -54,35 +69,33 @@ class ExportedStudent(Exported):
 
     causal = True
 
-    def __init__(self, card: Card, backend: str, threads: int, callers: int = 1):
-        super().__init__(card, backend, threads, callers)
+    def __init__(self, card: Card, backend: str, threads: int, callers: int = 1, memory: str = "usual"):
+        super().__init__(card, backend, threads, callers, memory)
         latents = card.content["latents"]
         self.latent_channels, self.latent_size = latents["channels"], latents["size"]
         self.reader, self.frame_reader = self.open("reference"), self.open("frames", shared=True)
         self.stepper = self.open("step", shared=True)
         self.hears = card.content.get("hears", "visemes")
-        self.memory = [tuple(shape) for shape in card.content["memory"]]
+        self.memory_shapes = [tuple(shape) for shape in card.content["memory"]]
 
     def read_reference(self, condition: Condition) -> Reference:
         parts = run(self.reader, condition.reference_latent, condition.reference_motion, condition.motion_known)
         return Reference(condition.reference_latent, *parts)
 
     def read_frames(self, condition: Condition, reference: Reference) -> FrameFeatures:
-        given = (condition.visemes, condition.motion, condition.motion_known, condition.reference_motion)
+        told = (condition.visemes, condition.motion, condition.motion_known, condition.reference_motion)
         used = (getattr(reference, name) for name in USED_BY_FRAMES)
-        return FrameFeatures(*run(self.frame_reader, *given, *used))
+        return FrameFeatures(*run(self.frame_reader, *told, *used))
 
-    def step(
-        self, z_s: Tensor, s: Tensor, reference: Reference, frames: FrameFeatures, memory: list[Tensor] | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
+    def step(self, z_s, s, reference: Reference, frames: FrameFeatures, memory: list | None = None) -> tuple:
         """As ``Denoiser.step``."""
         if memory is None:  # what lies before the first frame
-            memory = [torch.zeros(len(z_s), *shape) for shape in self.memory]
+            memory = [np.zeros((len(z_s), *shape), np.float32) for shape in self.memory_shapes]
         used = (getattr(reference, name) for name in USED_BY_STEP)
         eps_hat, *memory = run(self.stepper, z_s, s, *used, *vars(frames).values(), *memory)
         return eps_hat, memory
 
-    def __call__(self, z_s: Tensor, s: Tensor, condition: Condition, reference: Reference) -> Tensor:
+    def __call__(self, z_s, s, condition: Condition, reference: Reference):
         """As ``Denoiser.forward``."""
         return self.step(z_s, s, reference, self.read_frames(condition, reference))[0]
 
@@ -90,55 +103,59 @@ class ExportedStudent(Exported):
 class ExportedVAE(Exported):
     """``VAE``: pictures to latents and back."""
 
-    def __init__(self, card: Card, backend: str, threads: int, callers: int = 1):
-        super().__init__(card, backend, threads, callers)
+    def __init__(self, card: Card, backend: str, threads: int, callers: int = 1, memory: str = "usual"):
+        super().__init__(card, backend, threads, callers, memory)
         self.resolution = card.content["resolution"]
         self.latent_channels, self.latent_size = (card.content["latents"][key] for key in ("channels", "size"))
         self.encoder, self.decoder = self.open("encoder", fixed=True), self.open("decoder", fixed=True, shared=True)
         self.decoder_alone = self.open("decoder", fixed=True) if callers > 1 else self.decoder
         """For single frames, which cannot be split among callers: it uses all threads."""
 
-    def encode(self, frames: Tensor) -> Tensor:
+    def encode(self, frames):
         """frames [..., 3, H, W] -> z [..., C, h, w]."""
         want = (3, self.resolution, self.resolution)
-        if frames.shape[-3:] != want:
+        if tuple(frames.shape[-3:]) != want:
             raise ValueError(f"the VAE takes frames {list(want)}, got {list(frames.shape[-3:])}")
-        blocks = [run(self.encoder, block)[0] for block in frames.flatten(0, -4).split(BLOCK)]
-        return torch.cat(blocks).unflatten(0, frames.shape[:-3])
+        frames = array(frames)
+        pictures = frames.reshape(-1, *want)
+        blocks = (pictures[begin : begin + BLOCK] for begin in range(0, len(pictures), BLOCK))
+        z = np.concatenate([array(run(self.encoder, block)[0]) for block in blocks])
+        return given(z.reshape(*frames.shape[:-3], *z.shape[1:]))
 
-    def appearance(self, pictures: Tensor) -> Appearance:
+    def appearance(self, pictures) -> Appearance:
         return Appearance(pictures, self.encode(pictures))
 
-    def decode(self, z: Tensor, appearance: Appearance) -> Tensor:
+    def decode(self, z, appearance: Appearance):
         """z [T, C, h, w] of the one picture of ``appearance``, or of as many as there are frames -> frames
         [T, 3, H, W] in [-1, 1]."""
         return self._parts(z, appearance)[0]
 
-    def changes(self, z: Tensor, appearance: Appearance) -> tuple[Tensor, Tensor]:
+    def changes(self, z, appearance: Appearance) -> tuple:
         """As ``VAE.changes``."""
         return self._parts(z, appearance)[1:]
 
-    def _parts(self, z: Tensor, appearance: Appearance) -> tuple[Tensor, Tensor, Tensor]:
+    def _parts(self, z, appearance: Appearance) -> tuple:
         """Pictures, change and offsets of T frames."""
-        maps = torch.eye(2, 3).expand(len(z), 2, 3) if appearance.maps is None else appearance.maps
-        blocks = []
+        maps, z = appearance.maps, array(z)
+        maps = np.tile(np.eye(2, 3, dtype=np.float32), (len(z), 1, 1)) if maps is None else array(maps)
+        picture, latent, blocks = array(appearance.picture), array(appearance.latent), []
         for here in (slice(begin, begin + BLOCK) for begin in range(0, len(z), BLOCK)):
-            of = slice(None) if len(appearance.picture) == 1 else here
-            seen = Appearance(appearance.picture[of], appearance.latent[of], maps[here])
-            blocks.append(self._decode(z[here], seen))
-        return tuple(torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*blocks, strict=True))
+            of = slice(None) if len(picture) == 1 else here
+            blocks.append(self._decode(z[here], picture[of], latent[of], maps[here]))
+        whole = (parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        return tuple(map(given, whole))
 
-    def _decode(self, z: Tensor, seen: Appearance) -> list[Tensor]:
+    def _decode(self, z: np.ndarray, picture: np.ndarray, latent: np.ndarray, maps: np.ndarray) -> list[np.ndarray]:
         missing = BLOCK - len(z) if len(z) > 1 else 0
 
-        def filled_up(*parts: Tensor) -> list[Tensor]:
-            return [torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x for x in parts]
+        def filled_up(*parts: np.ndarray) -> list[np.ndarray]:
+            return [np.concatenate([x, np.repeat(x[-1:], missing, 0)]) if missing else x for x in parts]
 
-        filled = filled_up(z, seen.maps)
-        if len(seen.picture) == 1:
+        filled = filled_up(z, maps)
+        if len(picture) == 1:
             decoder = self.decoder if len(z) > 1 else self.decoder_alone
-            parts = run(decoder, filled[0][None], seen.picture, seen.latent, filled[1][None])
-            return [part[0, : len(z)] for part in parts]
-        own = filled_up(seen.picture, seen.latent)
+            parts = run(decoder, filled[0][None], picture, latent, filled[1][None])
+            return [array(part)[0, : len(z)] for part in parts]
+        own = filled_up(picture, latent)
         parts = run(self.decoder, filled[0][:, None], *own, filled[1][:, None])  # a stream per frame
-        return [part[: len(z), 0] for part in parts]
+        return [array(part)[: len(z), 0] for part in parts]

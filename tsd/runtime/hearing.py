@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from tsd.clip import (
+from tsd.media.audio import HOP, SAMPLES_PER_FRAME, WINDOW, as_samples, log_mel
+from tsd.media.loudness import MEMORY, band_levels, relative_loudness
+from tsd.media.signals import (
     FPS,
     HEARS,
     LOUDNESS,
@@ -17,10 +17,9 @@ from tsd.clip import (
     VISEME_FUTURE,
     VISEME_PAST,
     VISEMES,
-    viseme_windows,
+    windows_of,
 )
-from tsd.media.audio import HOP, SAMPLES_PER_FRAME, WINDOW, as_samples, log_mel
-from tsd.media.loudness import MEMORY, band_levels, relative_loudness
+from tsd.runtime.arrays import array, given, no_gradients
 
 MARGIN = (WINDOW - HOP) // 2
 """Samples after a frame's own that its last log-mel column needs."""
@@ -33,7 +32,7 @@ class Recogniser(Protocol):
     look_ahead: int
     past: int
 
-    def __call__(self, mel: Tensor) -> Tensor: ...
+    def __call__(self, mel): ...
 
 
 def look_ahead_ms(recogniser: Recogniser) -> float:
@@ -41,35 +40,46 @@ def look_ahead_ms(recogniser: Recogniser) -> float:
     return (recogniser.look_ahead + VISEME_FUTURE) * 1000 / FPS + 1000 * MARGIN / SAMPLE_RATE
 
 
-@torch.inference_mode()
-def hear(recogniser: Recogniser, mel: np.ndarray, hears: str = "visemes") -> Tensor:
+def output(recogniser: Recogniser, mel: np.ndarray) -> np.ndarray:
+    """What the recogniser says of log-mel [T * MELS_PER_FRAME, MELS]: float32 [T, V], or [T, V + 1] with lips."""
+    with no_gradients():
+        return array(recogniser(given(mel[None])))[0]
+
+
+def probabilities(heard: np.ndarray) -> np.ndarray:
+    """The recogniser's output [T, V or more] -> viseme probabilities float32 [T, V]."""
+    logits = heard[:, : len(VISEMES)]
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def hear(recogniser: Recogniser, mel: np.ndarray, hears: str = "visemes") -> np.ndarray:
     """Log-mel [T * MELS_PER_FRAME, MELS] of a whole recording -> what a denoiser hears of it, [T, HEARS[hears]]."""
-    heard = recogniser(torch.from_numpy(mel)[None])[0]
-    return torch.cat([heard[:, : len(VISEMES)].softmax(-1), beside(heard, mel, hears)], -1)
+    heard = output(recogniser, mel)
+    return np.concatenate([probabilities(heard), beside(heard, mel, hears)], -1)
 
 
-@torch.inference_mode()
-def saying(recogniser: Recogniser, visemes: Tensor, mel: np.ndarray, hears: str) -> Tensor:
+def saying(recogniser: Recogniser, visemes: np.ndarray, mel: np.ndarray, hears: str) -> np.ndarray:
     """As ``hear``, where the visemes [T, V] are known."""
-    heard = recogniser(torch.from_numpy(mel)[None])[0] if hears == "visemes_lips" else visemes
-    return torch.cat([visemes, beside(heard, mel, hears)[: len(visemes)].to(visemes)], -1)
+    heard = output(recogniser, mel) if hears == "visemes_lips" else visemes
+    return np.concatenate([visemes, beside(heard, mel, hears)[: len(visemes)]], -1)
 
 
-def beside(heard: Tensor, mel: np.ndarray, hears: str, before: np.ndarray | None = None) -> Tensor:
+def beside(heard: np.ndarray, mel: np.ndarray, hears: str, before: np.ndarray | None = None) -> np.ndarray:
     """What a denoiser hears beside visemes, LIPS or LOUDNESS [T, n], of the recogniser's output [T, V + 1] and the
     log-mel [T * MELS_PER_FRAME, MELS]; nothing [T, 0] where it hears visemes alone. ``before``: as in
     ``relative_loudness``."""
     if hears == "visemes":
         return heard[:, :0]
     if hears != "visemes_lips":
-        return torch.from_numpy(relative_loudness(band_levels(mel), before)).to(heard)
+        return relative_loudness(band_levels(mel), before)
     if heard.shape[-1] == len(VISEMES):
         raise ValueError(
             "this student follows lips, but the recogniser does not say how far they are open: "
             "take the recogniser that was released with it"
         )
-    opened = heard[:, len(VISEMES) :].clamp(min=0)
-    return torch.cat([opened, torch.ones_like(opened)], -1)
+    opened = np.maximum(heard[:, len(VISEMES) :], 0)
+    return np.concatenate([opened, np.ones_like(opened)], -1)
 
 
 class Hearing:
@@ -89,11 +99,10 @@ class Hearing:
         """Columns from frame ``first`` on."""
         self.first = self.heard = 0
         """Frame numbers: of ``mel``'s first column, and of the next visemes."""
-        self.visemes = torch.zeros(VISEME_PAST, HEARS[hears])
+        self.visemes = np.zeros((VISEME_PAST, HEARS[hears]), np.float32)
         """Those that windows still need: the last ones whose future was known, and all after them."""
 
-    @torch.inference_mode()
-    def push(self, wave: np.ndarray) -> Tensor:
+    def push(self, wave: np.ndarray) -> np.ndarray:
         """The next samples float32 [N] -> viseme windows [n, W, V] of the frames whose lookahead is now complete. n is
         a multiple of ``chunk``, so that the net sees few different shapes."""
         self.wave = np.concatenate([self.wave, wave])
@@ -104,8 +113,7 @@ class Hearing:
             self._recognise(known)
         return self._windows(max(0, ready) // self.chunk * self.chunk)
 
-    @torch.inference_mode()
-    def finish(self) -> Tensor:
+    def finish(self) -> np.ndarray:
         """The end of the stream: windows [n, W, V] of the frames that were still waiting for sound."""
         self._listen(-(-len(self.wave) // SAMPLES_PER_FRAME))
         self._recognise(self.first + len(self.mel) // MELS_PER_FRAME)
@@ -126,17 +134,17 @@ class Hearing:
             return
         fresh = slice(self.heard - self.first, known - self.first)
         mel = self.mel[fresh.start * MELS_PER_FRAME : fresh.stop * MELS_PER_FRAME]
-        heard = self.recogniser(torch.from_numpy(self.mel)[None])[0][fresh]
-        visemes = torch.cat([heard[:, : len(VISEMES)].softmax(-1), beside(heard, mel, self.hears, self.levels)], -1)
+        heard = output(self.recogniser, self.mel)[fresh]
+        visemes = np.concatenate([probabilities(heard), beside(heard, mel, self.hears, self.levels)], -1)
         self.levels = np.concatenate([self.levels, band_levels(mel)])[1 - MEMORY :]
-        self.visemes = torch.cat([self.visemes, visemes])
+        self.visemes = np.concatenate([self.visemes, visemes])
         self.heard = known
         forget = max(0, known - self.recogniser.past - self.first)
         self.mel, self.first = self.mel[forget * MELS_PER_FRAME :], self.first + forget
 
-    def _windows(self, count: int) -> Tensor:
+    def _windows(self, count: int) -> np.ndarray:
         """The next ``count`` windows; forgets the visemes that no later one asks for."""
-        windows = viseme_windows(self.visemes)[VISEME_PAST : VISEME_PAST + count]
+        windows = windows_of(self.visemes)[VISEME_PAST : VISEME_PAST + count]
         self.visemes = self.visemes[count:]
         return windows
 
@@ -146,7 +154,7 @@ AT_ONCE = 32
 processed again and again. Our choice."""
 
 
-def heard(hearing: Hearing, audio: Iterable[np.ndarray], chunk: int) -> Iterator[tuple[Tensor, bool]]:
+def heard(hearing: Hearing, audio: Iterable[np.ndarray], chunk: int) -> Iterator[tuple[np.ndarray, bool]]:
     """Viseme windows [n, W, V] of a stream's pieces, and whether more sound is available without waiting. Long pieces
     are cut, to bound memory."""
     samples = -(-AT_ONCE // chunk) * chunk * SAMPLES_PER_FRAME

@@ -1,23 +1,29 @@
-"""Load the nets of a chain from weights or from an export, for the installed backends."""
+"""Load the nets of a chain from weights or from an export, for the installed backends. PyTorch is imported only where
+it computes something."""
 
 import json
+import os
+import sys
 from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
-import torch
-
-from tsd.diffusion import Schedule
+from tsd.media.head_motion import RecordedMotion
+from tsd.media.signals import MOTION
 from tsd.runtime import card as cards
-from tsd.runtime.backends import available, has_int8, parse
+from tsd.runtime import graph_files
+from tsd.runtime.backends import MEMORY, available, has_int8, parse
 from tsd.runtime.card import Card
 from tsd.runtime.exported import ExportedRecogniser, ExportedStudent, ExportedVAE
-from tsd.weights import checkpoint, releases
+from tsd.schedule import Schedule
+from tsd.weights import releases
+from tsd.weights.files import file_hash, read_arrays, read_header
 
 EXPORTED = {"vae": ExportedVAE, "student": ExportedStudent, "visemes": ExportedRecogniser}
 FASTEST = {
-    "vae": ("openvino-bf16", "openvino-int8", "openvino", "torch"),
+    "vae": ("openvino-bf16", "openvino-int8", "openvino", "torch", "onnxruntime"),
     "student": ("onnxruntime-int8", "onnxruntime", "openvino", "torch"),
     "visemes": ("onnxruntime", "openvino", "torch"),
 }
@@ -55,16 +61,34 @@ def weights_in(folder: Path) -> dict[str, Path]:
 
 def schedules_of(path: str | Path) -> dict[str, Schedule]:
     """The steps that are stored with the weights of a denoiser, by name."""
-    schedules = checkpoint.read_header(path)["card"].get("schedules", {})
+    schedules = read_header(path)["card"].get("schedules", {})
     try:
         return {name: Schedule(tuple(s)) for name, s in schedules.items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} has a card with schedules that are none ({error}): train it again") from error
 
 
+def motion_of(path: str | Path | None) -> RecordedMotion | None:
+    """The motion bank of a weights file. ValueError where it holds none."""
+    if not path:
+        return None
+    tracks = read_arrays(path, "motion").get("tracks")
+    if tracks is None or tracks.ndim != 3 or not tracks.size or tracks.shape[2] != len(MOTION):
+        raise ValueError(f"{path} does not fit its own card (no tracks [N, T, {len(MOTION)}]): prepare it again")
+    return RecordedMotion(tracks)
+
+
+def digest_of(weights: Mapping[str, str | Path | None]) -> str:
+    """Names a set of weights files in manifests and marks."""
+    hashes = {stage: file_hash(path) for stage, path in sorted(weights.items()) if path}
+    return cards.sha256(json.dumps(hashes).encode())
+
+
 def from_weights(weights: Mapping[str, str | Path | None]) -> Nets:
     """Nets from weights files by stage, run by PyTorch. Without ``student``, ``teacher`` takes its place. Stages may be
     left out: without ``student`` and ``visemes`` a talker can only decode."""
+    from tsd.weights import checkpoint
+
     vae = checkpoint.load(weights["vae"], "vae")
     nets = Nets(vae)
     kind = next((stage for stage in ("student", "teacher") if weights.get(stage)), None)
@@ -74,29 +98,39 @@ def from_weights(weights: Mapping[str, str | Path | None]) -> Nets:
         checkpoint.check_latents(vae, nets.student, weights["vae"], path)
         checkpoint.check_origin(weights["vae"], path)
         nets.schedules = schedules_of(path)
-    for stage in ("visemes", "motion"):
-        if weights.get(stage):
-            setattr(nets, stage, checkpoint.load(weights[stage], stage))
+    if weights.get("visemes"):
+        nets.visemes = checkpoint.load(weights["visemes"], "visemes")
+    nets.motion = motion_of(weights.get("motion"))
     nets.backends = {stage: "torch" for stage in EXPORTED if getattr(nets, stage) is not None}
-    hashes = {stage: checkpoint.file_hash(path) for stage, path in sorted(weights.items()) if path}
-    nets.digest = cards.sha256(json.dumps(hashes).encode())
+    nets.digest = digest_of(weights)
     return nets
 
 
-def from_export(card: Card, backend: str | Mapping[str, str], threads: int) -> Nets:
+def from_export(card: Card, backend: str | Mapping[str, str], threads: int, memory: str = "usual") -> Nets:
     """The graphs of an export, every stage on the backend that is asked for or on the fastest there is."""
     chosen = choose(backend, good_in_int8(card))
-    theirs = [stage for stage, name in chosen.items() if name == "torch"] + ["motion"]
-    held = {
-        stage: card.file(f"{stage}.safetensors") for stage in theirs if f"{stage}.safetensors" in card.content["files"]
-    }
+    chosen = {stage: name for stage, name in chosen.items() if not card.weights or card.weights.get(stage)}
+    theirs = {stage: card.weights_file(stage) for stage, name in chosen.items() if name == "torch"}
     # PyTorch splits each call over its own threads, which would compete with parallel callers.
     callers = threads if "torch" not in chosen.values() else 1
     workers = ThreadPoolExecutor(callers, "tsd") if callers > 1 else None
-    graphs = {stage: EXPORTED[stage](card, name, threads, callers) for stage, name in chosen.items() if name != "torch"}
-    nets = {stage: checkpoint.load(path, stage) for stage, path in held.items()}
-    digest = cards.sha256((card.folder / cards.NAME).read_bytes())
-    return Nets(**graphs, **nets, schedules=card.schedules, backends=chosen, workers=workers, digest=digest)
+    graphs = {
+        stage: EXPORTED[stage](card, name, threads, callers, memory)
+        for stage, name in chosen.items()
+        if name != "torch"
+    }
+    nets = {stage: by_torch(path, stage) for stage, path in theirs.items() if path is not None}
+    motion = motion_of(card.weights_file("motion"))
+    digest = digest_of(card.weights) if card.weights else cards.sha256((card.folder / cards.NAME).read_bytes())
+    schedules = card.schedules if "student" in chosen else {}
+    return Nets(**graphs, **nets, motion=motion, schedules=schedules, backends=chosen, workers=workers, digest=digest)
+
+
+def by_torch(path: Path, stage: str):
+    """A net of a weights file, run by PyTorch."""
+    from tsd.weights import checkpoint
+
+    return checkpoint.load(path, stage)
 
 
 def good_in_int8(card: Card) -> bool:
@@ -125,15 +159,64 @@ def choose(backend: str | Mapping[str, str], int8: bool = False) -> dict[str, st
     return chosen
 
 
-def load(source: str | Path | Mapping, backend: str | Mapping[str, str] = "auto", threads: int | None = None) -> Nets:
+def graphs_for(weights: Mapping[str, str | Path | None], backend: str | Mapping[str, str]) -> Card | None:
+    """The graphs of weights files; None where PyTorch runs the weights: it is asked for, or there are no graphs and no
+    other backend is asked for. Graphs that are asked for and not there are made, once. ValueError where nothing here
+    can run or make them."""
+    asked = set(backend.values() if isinstance(backend, Mapping) else [backend])
+    if asked != {"auto"}:
+        choose(backend)  # refuses what there is not
+    if asked == {"torch"}:
+        return None
+    if card := graph_files.find(weights):
+        return card
+    missing = [name for name in graph_files.MAKERS if not find_spec(name)]
+    if asked <= {"auto", "torch"}:
+        if "torch" in missing:
+            raise ValueError(
+                f"{weights['vae']}: no graphs of these weights lie beside them, and PyTorch, which could run them "
+                "without, is not installed: give an export (`make export`), or install the extra `train`"
+            )
+        return None
+    if lacking := [stage for stage in graph_files.STAGES if not weights.get(stage)]:
+        raise ValueError(f"backend={backend}: graphs need weights of {', '.join(lacking)}, too; take backend=torch")
+    if missing:
+        raise ValueError(
+            f"backend={backend}: graphs of {weights['vae']} have to be made first, which takes {', '.join(missing)}: "
+            "install the extras `train` and `export`, or give an export"
+        )
+    from tsd.runtime.graph_making import make
+
+    return make(weights)
+
+
+def usual_threads() -> int:
+    """PyTorch's number where it is in use; else what OMP_NUM_THREADS says, or all processors of this process."""
+    torch, said = sys.modules.get("torch"), os.environ.get("OMP_NUM_THREADS", "")
+    if torch is not None:
+        return torch.get_num_threads()
+    if said.isdecimal() and int(said):
+        return int(said)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load(
+    source: str | Path | Mapping,
+    backend: str | Mapping[str, str] = "auto",
+    threads: int | None = None,
+    memory: str = "usual",
+) -> Nets:
     """See ``Talker.load``."""
+    if memory not in MEMORY:
+        raise ValueError(f"memory={memory}: must be one of {', '.join(MEMORY)}")
+    card = None
     if not isinstance(source, Mapping):
         path = Path(source)
         if path.is_file() or (path / cards.NAME).is_file():
-            return from_export(Card.read(path), backend, threads or torch.get_num_threads())
-        if not path.is_dir():
+            card = Card.read(path)
+        elif not path.is_dir():
             raise FileNotFoundError(f"{path}: no such folder; give one with weights, or what `make export` wrote")
-        source = weights_in(path)
-    if backend != "auto" and any(name != "torch" for name in choose(backend).values()):
-        raise ValueError(f"backend={backend}: weights are run by torch alone; `make export` writes graphs for others")
-    return from_weights(source)
+        else:
+            source = weights_in(path)
+    card = card or graphs_for(source, backend)
+    return from_weights(source) if card is None else from_export(card, backend, threads or usual_threads(), memory)

@@ -1,16 +1,22 @@
 """Generates the latents of one video with the student, in order, a few frames at a time."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from tsd.diffusion import Schedule, advance
+from tsd.media.draws import unit_noise
+from tsd.media.head_motion import frames_to_reference
 from tsd.media.light import Light
-from tsd.nets.affine import frame_to_reference
-from tsd.nets.denoiser import Condition, FrameFeatures, Reference
-from tsd.nets.vae import Appearance
+from tsd.nets.interface import Appearance, Condition, FrameFeatures, Reference
+from tsd.runtime.arrays import array, given, no_gradients
 from tsd.runtime.canvas import Canvas
+from tsd.schedule import Schedule
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -19,7 +25,7 @@ class Speaker:
     which its frames are composed (None: frames are the decoder's own pictures)."""
 
     appearance: Appearance
-    motion: Tensor
+    motion: Tensor | np.ndarray
     known: bool
     reference: Reference
     canvas: Canvas | None = None
@@ -27,13 +33,17 @@ class Speaker:
     """Of the picture; the nets see it in usual light."""
 
     @property
-    def latent(self) -> Tensor:
+    def latent(self) -> Tensor | np.ndarray:
         """[1, C, h, w]"""
         return self.appearance.latent
 
-    def along(self, motion: Tensor) -> Appearance:
+    def maps(self, motion: Tensor | np.ndarray) -> np.ndarray:
+        """Where frames whose heads move as ``motion`` [T, M] look in the picture, [T, 2, 3]."""
+        return frames_to_reference(array(motion), array(self.motion), self.known)
+
+    def along(self, motion: Tensor | np.ndarray) -> Appearance:
         """The appearance in frames whose heads move as ``motion`` [T, M]."""
-        return self.appearance.along(frame_to_reference(motion[None], self.motion[None], torch.tensor([self.known])))
+        return self.appearance.along(given(self.maps(motion)))
 
 
 @dataclass
@@ -41,8 +51,8 @@ class Known:
     """Existing frames that are partly regenerated: their latents [T, C, h, w], and ``share`` [T, 1, h, w] in 0..1, how
     much of each position is generated."""
 
-    latents: Tensor
-    share: Tensor
+    latents: np.ndarray
+    share: np.ndarray
 
 
 @dataclass
@@ -50,7 +60,7 @@ class Part:
     """The next T frames of a video in progress: z [1, T, C, h, w] after the steps taken so far, the known frames, and
     the features of the conditioning, which the first step computes for all steps."""
 
-    z: Tensor
+    z: np.ndarray
     condition: Condition
     known: Known | None
     frames: FrameFeatures | None = None
@@ -66,15 +76,12 @@ class Speaking:
 
     def __init__(self, student, speaker: Speaker, schedule: Schedule, seed: int = 0):
         self.student, self.speaker, self.schedule = student, speaker, schedule
-        self.memories: list[list[Tensor] | None] = [None] * schedule.num_steps
-        self.known = torch.tensor([speaker.known])
-        self.noise = torch.randn(speaker.latent.shape, generator=torch.Generator().manual_seed(seed))[:, None]
+        self.memories: list[list | None] = [None] * schedule.num_steps
+        self.known = given(np.array([speaker.known]))
+        self.noise = unit_noise(tuple(speaker.latent.shape), seed)[:, None]
         """The same for all frames, so that they differ only where speech and motion do."""
 
-    @torch.inference_mode()
-    def __call__(
-        self, windows: Tensor, motion: Tensor, start: Tensor | None = None, known: Known | None = None
-    ) -> Tensor:
+    def __call__(self, windows, motion, start=None, known: Known | None = None) -> Tensor | np.ndarray:
         """The next T frames' viseme windows [T, W, V] and motion [T, M] -> latents [T, C, h, w].
 
         ``start`` [T or 1, C, h, w]: start from these latents plus noise of the schedule's first strength, instead of
@@ -84,31 +91,35 @@ class Speaking:
         part = self.begin(windows, motion, start, known)
         for k in range(self.schedule.num_steps):
             self.step(part, k)
-        return part.z[0]
+        return given(part.z[0])
 
-    @torch.inference_mode()
-    def begin(self, windows: Tensor, motion: Tensor, start: Tensor | None = None, known: Known | None = None) -> Part:
+    def begin(self, windows, motion, start=None, known: Known | None = None) -> Part:
         """The next T frames before their first step."""
         speaker = self.speaker
-        condition = Condition(windows[None], motion[None], self.known, speaker.latent, speaker.motion[None])
-        z = self.schedule.strengths[0] * self.noise.expand(-1, len(windows), -1, -1, -1)
+        windows, motion = (given(array(x)[None]) for x in (windows, motion))
+        condition = Condition(windows, motion, self.known, speaker.latent, given(array(speaker.motion)[None]))
+        strength = np.float32(self.schedule.strengths[0])
+        z = np.repeat(strength * self.noise, windows.shape[1], 1)
         if start is not None:
-            z = z + start[None]
+            z = z + array(start)[None]
         if known is not None:
+            known = Known(array(known.latents), array(known.share))
             z = z + (1 - known.share) * known.latents
         return Part(z, condition, known)
 
-    @torch.inference_mode()
     def step(self, part: Part, k: int) -> None:
-        """Step k of a part, after its steps before k and after step k of the previous part."""
+        """Step k of Algorithm 3 for a part, after its steps before k and after step k of the previous part."""
         speaker, known = self.speaker, part.known
-        if part.frames is None:
-            part.frames = self.student.read_frames(part.condition, speaker.reference)
-
-        def predict(z_s: Tensor, s: Tensor, k: int) -> Tensor:
-            eps_hat, self.memories[k] = self.student.step(z_s, s, speaker.reference, part.frames, self.memories[k])
+        s = given(np.full(1, self.schedule.strengths[k], np.float32))
+        with no_gradients():
+            if part.frames is None:
+                part.frames = self.student.read_frames(part.condition, speaker.reference)
+            eps_hat, self.memories[k] = self.student.step(
+                given(part.z), s, speaker.reference, part.frames, self.memories[k]
+            )
+        eps_hat = array(eps_hat)
+        if known is not None:
             # Where latents are known, their noise is known too. A step with the true noise gives the known latents with
             # less noise, so the net's estimate is not needed there.
-            return eps_hat if known is None else torch.lerp(self.noise.expand_as(z_s), eps_hat, known.share)
-
-        part.z = advance(predict, part.z, self.schedule, k)
+            eps_hat = self.noise + known.share * (eps_hat - self.noise)
+        part.z = part.z - np.float32(self.schedule.etas[k]) * eps_hat

@@ -1,4 +1,6 @@
-"""The interface for applications: a face and speech in, frames out. Imports no training code."""
+"""The interface for applications: a face and speech in, frames out. Imports no training code, and no PyTorch."""
+
+from __future__ import annotations
 
 import logging
 from collections import deque
@@ -6,13 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from tsd.clip import HEARS, MOTION, to_frames, to_uint8, viseme_windows
-from tsd.diffusion import Schedule
 from tsd.media.audio import SAMPLES_PER_FRAME, as_samples, load_audio, log_mel
 from tsd.media.faces import crop_face
 from tsd.media.light import Light
@@ -20,11 +19,12 @@ from tsd.media.marking.embed import Mark
 from tsd.media.marking.pattern import UNITS
 from tsd.media.pictures import load_picture
 from tsd.media.provenance import Origin, consent_of, file_digest
+from tsd.media.signals import HEARS, MOTION, to_levels, to_planes, windows_of
 from tsd.media.suitability import concerns
 from tsd.media.turned import find_upright_face
-from tsd.nets.denoiser import Condition
-from tsd.nets.vae import Appearance
+from tsd.nets.interface import Appearance, Condition
 from tsd.runtime import loading
+from tsd.runtime.arrays import array, given, no_gradients
 from tsd.runtime.canvas import FRAMES, LARGEST_FACE, Canvas, canvas_of
 from tsd.runtime.composing import Composer
 from tsd.runtime.driving import DrivingVideo
@@ -33,6 +33,10 @@ from tsd.runtime.hearing import Hearing, hear, heard, look_ahead_ms, saying
 from tsd.runtime.marking import Marking, payload_of
 from tsd.runtime.speaking import Speaker, Speaking
 from tsd.runtime.wavefront import Wavefront
+from tsd.schedule import Schedule
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -81,16 +85,19 @@ class Talker:
         source: str | Path | Mapping[str, str | Path | None],
         backend: str | Mapping[str, str] = "auto",
         threads: int | None = None,
-    ) -> "Talker":
+        memory: str = "usual",
+    ) -> Talker:
         """Load trained nets.
 
         source: what `make export` wrote (its folder or card.json), a folder of weights, or weights files by
         stage: {"vae": …, "student" or "teacher": …, "visemes": …, "motion": …}; the last two are needed only to
-        speak. Weights are run by PyTorch. backend: for an export ``auto`` (per stage the fastest that is installed),
-        one of ``runtime.backends.available()``, or {stage: backend}. threads: of ONNX Runtime and OpenVINO; PyTorch's
-        are set by ``torch.set_num_threads``, and are the default.
+        speak. backend: ``auto`` (per stage the fastest that is installed), one of ``runtime.backends.available()``, or
+        {stage: backend}. Released weights come with graphs for all backends; others are run by PyTorch with ``auto``,
+        and where another backend is asked for, their graphs are made, once (``runtime.graph_files``). threads: of ONNX
+        Runtime and OpenVINO; PyTorch's are set by ``torch.set_num_threads``, and are the default. memory: ``usual``, or
+        ``least``, with which ONNX Runtime takes less and more time.
         """
-        nets = loading.load(source, backend, threads)
+        nets = loading.load(source, backend, threads, memory)
         talker = cls(nets.vae, nets.student, nets.visemes, nets.motion, nets.schedules)
         talker.backends, talker.workers, talker.weights = nets.backends, nets.workers, nets.digest
         return talker
@@ -164,15 +171,15 @@ class Talker:
         self.met.add((chunk, mode))
         begin, schedule = self.start(speaker, schedule) if start == "reference" else (None, schedule)
         hearing, speaking = Hearing(self.recogniser, chunk, self.hears), Speaking(self.student, speaker, schedule, seed)
-        cycle, done = self.motion_cycle(speaker, seed, motion), 0
-        maps = speaker.along(cycle).maps
+        cycle, done = array(self.motion_cycle(speaker, seed, motion)), 0
+        maps = speaker.maps(cycle)
         decode = None if mode == "e2" else self.decoder_of(speaker, motion)
         wavefront = Wavefront(speaking, decode, self.workers)
         payload = self.run_payload(speaker.appearance, steps, seed)
         marking = Marking(None) if mode == "e2" else self.marking(payload, speaker.canvas)
         for windows, more in heard(hearing, audio, chunk):
-            for part in windows.split(chunk) if len(windows) else ():
-                at = (done + torch.arange(len(part))) % len(cycle)
+            for part in (windows[i : i + chunk] for i in range(0, len(windows), chunk)):
+                at = (done + np.arange(len(part))) % len(cycle)
                 done += len(part)
                 made = wavefront.push(part, cycle[at], maps[at], begin, more)
                 if made is not None:
@@ -217,7 +224,7 @@ class Talker:
 
     def run_payload(self, appearance: Appearance, steps: str, seed: int = 0) -> int:
         """32 bits that say which weights and which run of them made the frames of this appearance."""
-        return payload_of(self.weights, to_uint8(appearance.picture[0]), steps, seed)
+        return payload_of(self.weights, to_levels(array(appearance.picture)[0]), steps, seed)
 
     def marking(self, payload: int, canvas: Canvas | None = None, unit: float | None = None) -> Marking:
         """Lays the mark of a run over its frames, or leaves them as they are if ``marked`` is false. On a canvas only
@@ -233,8 +240,8 @@ class Talker:
     def origin(self, **inputs: str | Path | None) -> Origin:
         """What the manifest of the last run's file says (``tsd.media.provenance.sign``). inputs: files by what they
         were, such as reference and sound; their hashes are stored."""
-        given = {name: file_digest(path) for name, path in inputs.items() if path is not None}
-        return Origin(self.weights, given, self.consent, None if self.payload is None else f"{self.payload:08x}")
+        files = {name: file_digest(path) for name, path in inputs.items() if path is not None}
+        return Origin(self.weights, files, self.consent, None if self.payload is None else f"{self.payload:08x}")
 
     def require_stream(self) -> None:
         """ValueError where this talker cannot generate frames one after the other."""
@@ -248,75 +255,76 @@ class Talker:
             raise ValueError(f"steps={steps}: the student's weights hold no such schedule; they hold {known}")
         return self.schedules[steps]
 
-    @torch.inference_mode()
     def speaker(self, crop: np.ndarray, motion: np.ndarray | None) -> Speaker:
         """A face crop uint8 [R, R, 3] at the VAE's resolution and its motion [M] (None: unknown)."""
-        appearance = self.vae.appearance(to_frames(crop)[None])
         known = motion is not None
-        motion = torch.as_tensor(motion, dtype=torch.float32) if known else torch.zeros(len(MOTION))
-        condition = self.condition(
-            appearance.latent, motion, known, torch.zeros(1, 1, HEARS[self.hears]), motion[None, None]
-        )
-        return Speaker(appearance, motion, known, self.student.read_reference(condition))
+        motion = np.asarray(motion, np.float32) if known else np.zeros(len(MOTION), np.float32)
+        nothing = np.zeros((1, HEARS[self.hears]), np.float32)
+        with no_gradients():
+            appearance = self.vae.appearance(given(to_planes(crop)[None]))
+            condition = self.condition(appearance.latent, motion, known, nothing[None], motion[None, None])
+            reference = self.student.read_reference(condition)
+        return Speaker(appearance, given(motion), known, reference)
 
     @staticmethod
-    def condition(latent: Tensor, motion: Tensor, known: bool, visemes: Tensor, track: Tensor) -> Condition:
+    def condition(latent, motion, known: bool, visemes, track) -> Condition:
         """A batch of one: visemes [1, T, V], track [1, T, M]."""
-        return Condition(viseme_windows(visemes), track, torch.tensor([known]), latent, motion[None])
+        windows = windows_of(array(visemes)[0])[None]
+        parts = (given(array(x)) for x in (windows, track, np.array([known]), latent, array(motion)[None]))
+        return Condition(*parts)
 
     @property
     def hears(self) -> str:
         """What the student hears of speech: one of ``clip.HEARS``."""
         return getattr(self.student, "hears", "visemes")
 
-    def visemes(self, wave: np.ndarray) -> Tensor:
+    def visemes(self, wave: np.ndarray) -> Tensor | np.ndarray:
         """Speech float32 [N] at 16 kHz -> what the student hears of it, T = ceil(N / 640): viseme probabilities [T, V],
         and behind them what else it hears (``clip.HEARS``)."""
         return self.listen(log_mel(wave))
 
-    def listen(self, mel: np.ndarray) -> Tensor:
+    def listen(self, mel: np.ndarray) -> Tensor | np.ndarray:
         """As ``visemes``, of log-mel [T * 4, 80]."""
-        return hear(self.recogniser, mel, self.hears)
+        return given(hear(self.recogniser, mel, self.hears))
 
-    def saying(self, visemes: Tensor, mel: np.ndarray) -> Tensor:
+    def saying(self, visemes: Tensor | np.ndarray, mel: np.ndarray) -> Tensor | np.ndarray:
         """Known visemes [T, V] said as the log-mel [T * 4, 80] sounds, where the student hears that."""
-        return saying(self.recogniser, visemes, mel, self.hears)
+        return given(saying(self.recogniser, array(visemes), mel, self.hears))
 
-    def motion(self, speaker: Speaker, num_frames: int, seed: int = 0) -> Tensor:
+    def motion(self, speaker: Speaker, num_frames: int, seed: int = 0) -> Tensor | np.ndarray:
         """Natural motion [T, M] that starts at the speaker's own pose; constant without a motion bank or landmarks."""
         if self.motion_bank is None or not speaker.known:
-            return speaker.motion.expand(num_frames, -1)
-        return self.motion_bank.replay(speaker.motion, num_frames, seed)
+            return given(np.tile(array(speaker.motion), (num_frames, 1)))
+        return given(array(self.motion_bank.replay(speaker.motion, num_frames, seed)))
 
-    def motion_cycle(self, speaker: Speaker, seed: int = 0, motion: str = "natural") -> Tensor:
+    def motion_cycle(self, speaker: Speaker, seed: int = 0, motion: str = "natural") -> Tensor | np.ndarray:
         """The motion [P, M] that a stream repeats without end."""
         if motion == "still":
             return speaker.motion[None]
         length = 1 if self.motion_bank is None else self.motion_bank.tracks.shape[1]
         return self.motion(speaker, max(1, 2 * length - 2), seed)
 
-    def start(self, speaker: Speaker, schedule: Schedule) -> tuple[Tensor, Schedule]:
+    def start(self, speaker: Speaker, schedule: Schedule) -> tuple[Tensor | np.ndarray, Schedule]:
         """Begin from the reference instead of from noise: its latent, and the schedule from REFERENCE_START on."""
         return speaker.latent, schedule.starting_at(min(REFERENCE_START, schedule.strengths[0]))
 
-    @torch.inference_mode()
     def latents(
         self,
         speaker: Speaker,
-        visemes: Tensor,
-        motion: Tensor,
+        visemes: Tensor | np.ndarray,
+        motion: Tensor | np.ndarray,
         schedule: Schedule,
         seed: int = 0,
-        start: Tensor | None = None,
+        start: Tensor | np.ndarray | None = None,
         chunk: int = 8,
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[Tensor | np.ndarray]:
         """Latents [<= chunk, C, h, w] in order, for visemes [T, V] (as ``visemes`` gives them) and motion [T, M].
 
         Every frame starts from the same noise, seeded. ``start`` [T or 1, C, h, w]: begin from these latents with
         noise of the schedule's first strength added, instead of from noise alone. A causal net carries its
         memory from chunk to chunk, so the result does not depend on ``chunk``; any other net sees the whole.
         """
-        windows = viseme_windows(visemes)
+        windows = windows_of(array(visemes))
         chunk = chunk if self.student.causal else len(visemes)
         speaking = Speaking(self.student, speaker, schedule, seed)
         for begin in range(0, len(visemes), chunk):
@@ -324,27 +332,27 @@ class Talker:
             first = start if start is None or len(start) == 1 else start[here]
             yield speaking(windows[here], motion[here], first)
 
-    @torch.inference_mode()
-    def decode(self, z: Tensor, appearance: Appearance) -> np.ndarray:
+    def decode(self, z: Tensor | np.ndarray, appearance: Appearance) -> np.ndarray:
         """Latents [T, C, h, w] of a speaker of this appearance -> frames uint8 [T, H, W, 3]."""
-        return to_uint8(self.vae.decode(z, appearance))
+        with no_gradients():
+            return to_levels(array(self.vae.decode(given(z), appearance)))
 
-    def decoder_of(self, speaker: Speaker, motion: str = "natural") -> Callable[[Tensor, Tensor], np.ndarray]:
+    def decoder_of(self, speaker: Speaker, motion: str = "natural") -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         """Latents [T, C, h, w] and maps [T, 2, 3] -> the frames uint8 [T, H, W, 3] of a stream of this speaker."""
         if speaker.canvas is None:
-            return lambda z, maps: self.decode(z, speaker.appearance.along(maps))
+            return lambda z, maps: self.decode(z, speaker.appearance.along(given(maps)))
         composer = Composer(speaker.canvas, self.vae.resolution, speaker.light, still=motion == "still")
-        return lambda z, maps: self.compose(z, speaker.appearance.along(maps), composer)
+        return lambda z, maps: self.compose(z, speaker.appearance.along(given(maps)), composer)
 
-    def compose(self, z: Tensor, appearance: Appearance, composer: Composer) -> np.ndarray:
+    def compose(self, z: Tensor | np.ndarray, appearance: Appearance, composer: Composer) -> np.ndarray:
         """Latents [T, C, h, w] of a speaker of this appearance -> frames uint8 [T, H, W, 3] of the canvas."""
         return composer(*self.changes(z, appearance))
 
-    @torch.inference_mode()
-    def changes(self, z: Tensor, appearance: Appearance) -> tuple[np.ndarray, np.ndarray]:
+    def changes(self, z: Tensor | np.ndarray, appearance: Appearance) -> tuple[np.ndarray, np.ndarray]:
         """Latents [T, C, h, w] of one picture, or of as many -> change and offsets, as a ``Composer`` takes them."""
-        change, offsets = self.vae.changes(z, appearance)
-        return change.movedim(1, -1).numpy(), offsets.numpy()
+        with no_gradients():
+            change, offsets = map(array, self.vae.changes(given(z), appearance))
+        return np.moveaxis(change, 1, -1), offsets
 
 
 def check_size(size: int | str, frame: str) -> None:

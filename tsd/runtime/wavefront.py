@@ -6,8 +6,8 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
+from tsd.runtime.arrays import array
 from tsd.runtime.speaking import Part, Speaking
 
 BLOCK = 4
@@ -20,7 +20,7 @@ class Moving:
     """A part in the pipeline: its frames, their maps to the reference [T, 2, 3], and the number of steps taken."""
 
     part: Part
-    maps: Tensor
+    maps: np.ndarray
     steps: int = 0
 
 
@@ -40,7 +40,12 @@ class Wavefront:
         """The running tasks of every part in the pipeline."""
 
     def push(
-        self, windows: Tensor, motion: Tensor, maps: Tensor, start: Tensor | None = None, more: bool = True
+        self,
+        windows: np.ndarray,
+        motion: np.ndarray,
+        maps: np.ndarray,
+        start: np.ndarray | None = None,
+        more: bool = True,
     ) -> np.ndarray | None:
         """Wait for the current round, add the next part and start a new round. Returns the frames or latents that the
         finished round completed, or None.
@@ -73,8 +78,8 @@ class Wavefront:
         if k < self.speaking.schedule.num_steps:
             return [lambda: self.speaking.step(moving.part, k)]
         size = BLOCK if self.workers is not None else len(z)
-        pieces = zip(z.split(size), moving.maps.split(size), strict=True)
-        return [lambda z=z, maps=maps: self.decode(z, maps) for z, maps in pieces]
+        pieces = [slice(begin, begin + size) for begin in range(0, len(z), size)]
+        return [lambda here=here: self.decode(z[here], moving.maps[here]) for here in pieces]
 
     @staticmethod
     def _begin(task: Callable, workers: Executor | None) -> Future:
@@ -93,7 +98,7 @@ class Wavefront:
             if moving.steps > num_steps:
                 first = np.concatenate(result)
             elif moving.steps == num_steps and self.decode is None:
-                first = moving.part.z[0].numpy()
+                first = array(moving.part.z[0])
         if first is not None:
             self.moving.popleft()
         return first

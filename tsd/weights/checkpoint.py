@@ -5,7 +5,6 @@ the table ``NETS`` below and never from the file, and safetensors holds no code:
 stranger cannot run anything.
 """
 
-import hashlib
 import inspect
 import json
 from pathlib import Path
@@ -25,6 +24,7 @@ from tsd.nets.mouth import MouthNet
 from tsd.nets.sync import SyncNet
 from tsd.nets.vae import OF_LATENTS, VAE
 from tsd.nets.visemes import VisemeNet
+from tsd.weights.files import file_hash, is_known_as, latents_of, read_header  # noqa: F401  named here for the stages
 
 NETS = {
     "vae": VAE,
@@ -60,51 +60,6 @@ def save(
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={"tsd": header})
     return file_hash(path)
-
-
-def file_hash(path: str | Path) -> str:
-    """First 16 hex digits of the file's SHA-256: names weights in caches and cards."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
-
-
-def latents_of(path: str | Path) -> str:
-    """The hash of the VAE whose encoder makes these latents: its own, unless its decoder alone was trained."""
-    kept = read_header(path, "vae")["card"].get("latents_of")
-    return kept if isinstance(kept, str) else file_hash(path)
-
-
-def is_known_as(path: str | Path, stage: str, wanted: str) -> bool:
-    """Whether this weights file is the one of hash ``wanted``, or a VAE of the same latents."""
-    return wanted == file_hash(path) or (stage == "vae" and wanted == latents_of(path))
-
-
-def read_header(path: str | Path, stage: str | None = None) -> dict:
-    """{"stage", "arguments", "card"} of a weights file; ``stage`` refuses the weights of another one."""
-    path = Path(path)
-    if not path.is_file():
-        made_by = "`make prepare`" if stage == "motion" else f"`make train-{stage}`" if stage else "tsd.commands.train"
-        raise FileNotFoundError(
-            f"no {stage or 'weights'} weights at {path}: {made_by} writes them (weights=demo: those of `make demo`)"
-        )
-    if path.suffix == ".ckpt":
-        raise ValueError(f"{path} is a training checkpoint: give the weights.safetensors that its run wrote instead")
-    try:
-        with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {}).get("tsd", "null"))
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not a readable weights file ({error}): train or copy it again") from error
-    if not is_header(header):
-        raise ValueError(f"{path} carries no card of this project: give a weights.safetensors of a training")
-    if stage is not None and header["stage"] != stage:
-        raise ValueError(f"{path} holds weights of stage '{header['stage']}', but stage '{stage}' is needed here")
-    return header
-
-
-def is_header(header) -> bool:
-    """Whether a file's JSON has the form that ``save`` writes."""
-    kinds = {"stage": str, "arguments": dict, "card": dict}
-    fits = isinstance(header, dict) and all(isinstance(header.get(key), kind) for key, kind in kinds.items())
-    return fits and header["stage"] in NETS
 
 
 def check_arguments(arguments: dict) -> None:

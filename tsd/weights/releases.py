@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tsd.weights import checkpoint
+from tsd.weights import files as weights_files
 
 NEEDED = ("vae", "visemes", "student", "motion")
 """Without these no face speaks."""
@@ -60,7 +60,7 @@ def beside(folder: Path) -> dict[str, Path]:
         release, hashes = named["release"], dict(named["sha256"])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return {}
-    if not is_sibling(release) or not hashes.keys() <= checkpoint.NETS.keys():
+    if not is_sibling(release) or not hashes.keys() <= set(weights_files.STAGES):
         raise ValueError(f"{card}: names no release beside it: copy it again, or publish it again")
     files = {stage: folder.resolve().parent / release / f"{stage}.safetensors" for stage in hashes}
     for stage, file in files.items():
@@ -88,7 +88,7 @@ def read_finished(chain: str | Path) -> Finished:
     go_on = "`make release` goes on with what is missing"
     try:
         report = json.loads((chain / "report.json").read_text())
-        judged = {stage: name for stage, name in report["weights"].items() if stage in checkpoint.NETS}
+        judged = {stage: name for stage, name in report["weights"].items() if stage in weights_files.STAGES}
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{chain} holds no report.json, so its chain is not finished: {go_on}") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -96,12 +96,12 @@ def read_finished(chain: str | Path) -> Finished:
     files = {stage: file_of(chain, stage) for stage in (*NEEDED, *judged)}
     if missing := [stage for stage, file in files.items() if file is None]:
         raise FileNotFoundError(f"{chain} holds no weights of {', '.join(missing)}: {go_on}")
-    hashes = {stage: checkpoint.file_hash(file) for stage, file in files.items()}
+    hashes = {stage: weights_files.file_hash(file) for stage, file in files.items()}
     wrong = [f"report.json has judged another {stage}" for stage in files if judged.get(stage) != hashes[stage]]
     for stage, file in files.items():
-        below = checkpoint.read_header(file, stage)["card"].get("stands_on")
+        below = weights_files.read_header(file, stage)["card"].get("stands_on")
         below = {name: known for name, known in below.items() if name in files} if below else {}
-        below = {name: checkpoint.is_known_as(files[name], name, known) for name, known in below.items()}
+        below = {name: weights_files.is_known_as(files[name], name, known) for name, known in below.items()}
         wrong += [f"the {stage} was trained on another {name}" for name, same in below.items() if not same]
     if wrong:
         raise ValueError(f"{chain}: {', '.join(wrong)}: remove report.json and what is older; {go_on}")

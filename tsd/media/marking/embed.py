@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 
-from tsd.clip import FPS
 from tsd.media.marking import pattern
 from tsd.media.marking.code import encode
+from tsd.media.signals import FPS
 
 PSNR = 44.3
 """dB: marked against unmarked frames, at least, before levels are rounded."""

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from tsd.clip import HEARS, MELS, MELS_PER_FRAME, MOTION, VISEME_WINDOW
-from tsd.nets.denoiser import USED_BY_FRAMES, USED_BY_STEP, Condition, Denoiser, FrameFeatures, Reference
-from tsd.nets.vae import VAE, Appearance
+from tsd.nets.denoiser import Denoiser
+from tsd.nets.interface import USED_BY_FRAMES, USED_BY_STEP, Appearance, Condition, FrameFeatures, Reference
+from tsd.nets.vae import VAE
 from tsd.nets.visemes import VisemeNet
 
 BATCH, FRAMES = "batch", "frames"

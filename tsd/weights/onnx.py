@@ -1,4 +1,4 @@
-"""A graph to an ONNX file's bytes."""
+"""A graph to an ONNX file's bytes, and these without their weights."""
 
 import logging
 import warnings
@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tsd.export.graphs import Graph
+from tsd.weights.graphs import Graph
 
 OPSET = 20
 """The first in which GridSample takes what our warps ask of it, and read by every runtime of the last two years."""
@@ -73,3 +74,25 @@ def to_onnx(graph: Graph) -> bytes:
             if isinstance(size, str):
                 dimension.dim_param = size
     return model.SerializeToString()
+
+
+def without_weights(model: bytes, arrays: dict[str, np.ndarray]) -> tuple[bytes, dict[str, str]]:
+    """A model less the constants that are equal to ``arrays`` of a weights file, and {name of such a constant: name of
+    its array}; ``runtime.graph_files.with_weights`` puts them back. What the exporter noted of every node goes, too."""
+    import onnx
+
+    proto, taken = onnx.load_from_string(model), {}
+    for constant in proto.graph.initializer:
+        name = constant.name.partition(".")[2]  # without the name of the traced module
+        array = arrays.get(name)
+        if array is None or array.dtype != np.float32 or constant.data_type != onnx.TensorProto.FLOAT:
+            continue
+        if np.array_equal(onnx.numpy_helper.to_array(constant), array):
+            taken[constant.name] = name
+    kept = [constant for constant in proto.graph.initializer if constant.name not in taken]
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(kept)
+    for part in (proto, proto.graph, *proto.graph.node, *proto.graph.value_info):
+        del part.metadata_props[:]
+    del proto.graph.value_info[:]
+    return proto.SerializeToString(), taken

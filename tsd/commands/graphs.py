@@ -1,0 +1,42 @@
+"""The graphs of released weights, beside them: ``python -m tsd.commands.graphs folder=weights/people``.
+
+With them a face speaks on every backend, and without PyTorch. `make publish` makes them for what it publishes.
+"""
+
+import logging
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from tsd.commands.compose import CONF, file_names
+from tsd.commands.errors import user_errors
+from tsd.media.atomic import filling
+from tsd.runtime.card import NAME
+from tsd.runtime.graph_files import FOLDER, opened
+from tsd.runtime.graph_making import write
+from tsd.runtime.loading import weights_in
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> Path:
+    """Write the folder of graphs, all of it or nothing, and return it."""
+    weights = weights_in(Path(cfg.folder))
+    folder = Path(cfg.folder) / FOLDER
+    with filling(folder, NAME) as work:
+        write(work, weights)
+    opened(folder, weights)
+    return folder
+
+
+@file_names
+@hydra.main(version_base="1.3", config_path=CONF, config_name="graphs")
+@user_errors
+def main(cfg: DictConfig) -> None:
+    out = run(cfg)
+    log.info("%s: %.2f MB", out, sum(path.stat().st_size for path in out.iterdir()) / 1e6)
+
+
+if __name__ == "__main__":
+    main()
