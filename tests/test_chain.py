@@ -192,7 +192,7 @@ def test_a_chain_goes_on_from_others(tmp_path, calls):
     recipe.Chain(cfg).out.joinpath("report.json").write_text("{}")
     recipe.Chain(cfg).evaluate()
     judged = calls[-1][1]
-    assert judged.data.root == str(out / "corpus" / "people") and judged.control_clips is None
+    assert judged.data.root == str(out / "corpus" / "people") and judged.control_clips == 6
     assert judged.weights.mouth == str(out / "mouth" / "weights.safetensors") and judged.weights.teacher is None
 
 
