@@ -40,7 +40,10 @@ FRAMES = [("the whole photograph", "picture"), ("the square around the face", "f
 LENGTHS = [("as long as the speech", "speech"), ("as long as the shorter one", "shorter"), ("as the video", "video")]
 FACES = [("there is only one", ""), ("the largest", "largest"), ("on the left", "left"), ("on the right", "right")]
 SIZES = [("as the photograph has it", "native"), ("128 pixels", 128), ("256 pixels", 256), ("512 pixels", 512)]
-STYLE = ".gradio-container{max-width:1100px!important;min-width:0!important;margin:auto!important} footer{display:none!important}"
+STYLE = (
+    ".gradio-container{max-width:1100px!important;min-width:0!important;margin:auto!important} "
+    "footer{display:none!important}"
+)
 
 
 class Page:
