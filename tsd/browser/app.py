@@ -40,7 +40,10 @@ FRAMES = [("the whole photograph", "picture"), ("the square around the face", "f
 LENGTHS = [("as long as the speech", "speech"), ("as long as the shorter one", "shorter"), ("as the video", "video")]
 FACES = [("there is only one", ""), ("the largest", "largest"), ("on the left", "left"), ("on the right", "right")]
 SIZES = [("as the photograph has it", "native"), ("128 pixels", 128), ("256 pixels", 256), ("512 pixels", 512)]
-STYLE = ".gradio-container{max-width:1100px!important;margin:auto!important} footer{display:none!important}"
+STYLE = (
+    ".gradio-container{max-width:1100px!important;min-width:0!important;margin:auto!important} "
+    "footer{display:none!important}"
+)
 
 
 class Page:
@@ -140,9 +143,9 @@ def build(studio: Studio, folder: Path) -> gr.Blocks:
     known = sorted(studio.talker.schedules, key=lambda name: int(name[1:]))
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(int(min(60, keep)), int(keep))) as blocks:
         gr.Markdown(INTRODUCTION)
-        with gr.Tab("A photograph speaks"):
+        with gr.Tab("Photograph"):
             speak_tab(page, known)
-        with gr.Tab("A video says other words"):
+        with gr.Tab("Dubbing"):
             dub_tab(page, known)
         blocks.unload(page.leave)
     return blocks
