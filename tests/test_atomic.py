@@ -81,6 +81,21 @@ def test_a_folder_is_replaced_whole(tmp_path):
     assert names(tmp_path) == ["f"] and names(folder) == []  # the outer block wrote nothing
 
 
+def test_no_empty_folder_is_left_by_what_failed(tmp_path):
+    """Folders that were made on the way go again, those that were there or hold something stay."""
+    (tmp_path / "there").mkdir()
+    for way, left in (("a/b/f", ["there"]), ("there/c/f", ["there"]), ("f", ["there"])):
+        with pytest.raises(KeyError), filling(tmp_path / way, "card"):
+            raise KeyError
+        assert names(tmp_path) == left and names(tmp_path / "there") == []
+    with pytest.raises(KeyError), filling(tmp_path / "a/b/f", "card"):
+        fill(tmp_path / "a" / "other", "whole")
+        raise KeyError
+    assert names(tmp_path / "a") == ["other"]
+    fill(tmp_path / "a/b/f", "whole")
+    assert names(tmp_path / "a/b") == ["f"]
+
+
 def test_a_kill_between_the_two_renames_loses_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fill(Path("f"), "one")

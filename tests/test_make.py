@@ -113,6 +113,12 @@ def test_what_hydra_reads_is_left_to_it():
         assert readable(argument) == argument
 
 
+def test_every_command_takes_them():
+    for path in (REPO / "tsd/commands").glob("*.py"):
+        text = path.read_text()
+        assert "\n@hydra.main" not in text or re.search(r"^@file_names\n(@hydra.main|def main)", text, re.M), path
+
+
 def test_a_face_of_any_name_speaks(tmp_path):
     picture, sound = tmp_path / TEXTS[0], tmp_path / 'it\'s; "b" ${out}.wav'
     picture.write_bytes((REPO / "experiments/quality/face.png").read_bytes())

@@ -57,7 +57,7 @@ def test_another_frame_rate(marked):
 def test_windows_are_added_up_where_one_is_not_enough(monkeypatch):
     monkeypatch.setattr(detect, "WINDOW", 16)
     frames, rng = busy(80), np.random.default_rng(0)
-    noisy = np.clip(Mark(PAYLOAD)(frames) + rng.normal(0, 16, frames.shape), 0, 255).astype(np.uint8)
+    noisy = np.clip(Mark(PAYLOAD)(frames) + rng.normal(0, 70, frames.shape), 0, 255).astype(np.uint8)
     alone = [(i / 25, detect.small_luma(frame)) for i, frame in enumerate(noisy)]
     assert all(detect.find_in_window(alone[i : i + 16]) is None for i in range(0, 80, 16))
     found = looked_at(noisy)
@@ -85,7 +85,7 @@ def test_flat_parts_stay_as_they_are_and_the_others_change_little(marked):
     frames = busy()
     assert np.array_equal(marked[:, :, :20], frames[:, :, :20])
     error = np.mean((marked.astype(np.float32) - frames) ** 2)
-    assert 10 * np.log10(255**2 / error) > PSNR - 1 > 43.9
+    assert PSNR + 1 > 10 * np.log10(255**2 / error) > 44
     flat = np.full((8, 64, 64, 3), 120, np.uint8)
     assert np.array_equal(Mark(PAYLOAD)(flat), flat)
 
@@ -127,9 +127,9 @@ def test_the_chance_of_a_coherence_is_an_upper_bound(kind):
         both = waves[:, 0] + waves[:, 1].conj()
         along = (both * np.exp(-2j * np.pi * rng.random((4000, n)))).real.sum(1)
         seen.append(np.maximum(along, 0) ** 2 / (n * np.sum(np.abs(both) ** 2)))
-    for tail in (0.1, 0.01, 0.001):
+    for tail in (0.3, 0.1, 0.01):
         share = np.mean(np.concatenate(seen) > -np.log(tail) / n)
-        assert tail / 20 < share <= tail, "a bound, and not a wide one"
+        assert tail / 15 < share <= tail, "a bound, and not a wide one"
     assert detect.by_chance(60, 1) / detect.by_chance(50, 1) == pytest.approx(np.exp(-10))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from browsers import PATIENCE, chromium, faults, needs_chromium, visit
 from fake_talkers import DENOISER, files, wave
-from fakes import CONF
+from fakes import CONF, fake_motion
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
@@ -22,8 +22,10 @@ from tsd.commands import export
 from tsd.export.face_finder import graphs_of_finder
 from tsd.export.parity import largest_difference
 from tsd.media.audio import load_audio, write_wav
+from tsd.nets.motion import MotionBank
 from tsd.runtime.card import Card
 from tsd.runtime.talker import Talker
+from tsd.weights import checkpoint
 from tsd.weights.onnx import to_onnx
 
 pytestmark = pytest.mark.untraced
@@ -75,6 +77,9 @@ def exported(tmp_path_factory):
     (root / "weights").mkdir()
     small = DENOISER | {"causal": True, "channels": [8], "mean_reaches": [1, 3]}
     paths = files(root / "weights", student=small)
+    bank = MotionBank(2, 10)
+    bank.tracks.copy_(fake_motion(2, 10))
+    checkpoint.save(paths["motion"], "motion", bank, {"num_tracks": 2, "num_frames": 10}, {})
     overrides = [f"weights.{stage}={path}" for stage, path in paths.items() if stage != "teacher"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("export", [*overrides, "int8=false", f"out={root / 'out'}"])
@@ -127,6 +132,7 @@ def says(page, text: str) -> None:
 def test_a_photograph_speaks_in_the_browser_as_in_python(exported, address, sounds, tmp_path):
     with chromium(sounds / "long.wav") as browser:
         page, errors = visit(browser, address)
+        says(page, "Ready.")
         page.add_init_script(KEEP_FRAMES)
         page.reload()
         says(page, "Ready.")
@@ -212,7 +218,7 @@ def test_refusals_cancelling_the_microphone_and_keys(address, sounds, tmp_path):
 
         page.locator("#photograph").focus()
         reached = []
-        for _ in range(13):
+        for _ in range(24):
             page.keyboard.press("Tab")
             reached.append(page.evaluate("document.activeElement.id"))
         assert {"camera", "speech", "record", "steps", "frame", "motion", "seed", "consent", "speak", "live"} <= set(

@@ -160,13 +160,13 @@ def test_two_visitors_in_a_browser(studio, files, tmp_path):
         one, errors = visit(browser, address)
         two, more = visit(browser, address, 390, 844)
         for visitor, picture in ((one, FACE), (two, files / "wall.png")):
-            visitor.locator("input[type=file]").nth(0).set_input_files(picture)
+            visitor.locator("#photograph input[type=file]").set_input_files(picture)
         one.get_by_text("One face, ").wait_for()
         two.get_by_text("no face found; give a picture of one person").wait_for()
         two.screenshot(path=tmp_path / "refused.png", full_page=True)
         assert two.evaluate("document.documentElement.scrollWidth") <= 390, "nothing is cut off on a phone"
 
-        one.locator("input[type=file]").nth(1).set_input_files(files / "short.wav")
+        one.locator("#speech input[type=file]").set_input_files(files / "short.wav")
         one.get_by_label("K = 1").first.check()
         one.get_by_role("button", name="Let it speak").click()
         one.get_by_text("Done.").wait_for()
@@ -180,12 +180,14 @@ def test_two_visitors_in_a_browser(studio, files, tmp_path):
         one.screenshot(path=tmp_path / "done.png", full_page=True)
         assert errors == more == [] and not faults(one)
 
-        one.get_by_label("Clear").last.click()
-        one.locator("input[type=file]").first.set_input_files(files / "long.wav")
-        one.get_by_role("button", name="Let it speak").click()
-        one.get_by_text("Making K1").wait_for()
-        one.get_by_role("button", name="Cancel").first.click()
-        one.get_by_text("Cancelled. Nothing of it was kept.").wait_for()
+        three, _ = visit(browser, address)
+        three.locator("#photograph input[type=file]").set_input_files(FACE)
+        three.get_by_text("One face, ").wait_for()
+        three.locator("#speech input[type=file]").set_input_files(files / "long.wav")
+        three.get_by_role("button", name="Let it speak").click()
+        three.get_by_text("Making K2").wait_for()
+        three.get_by_role("button", name="Cancel").first.click()
+        three.get_by_text("Cancelled. Nothing of it was kept.").wait_for()
         one.close()
         until = time.monotonic() + 60
         while list(cache.rglob("generated_*.mp4")) and time.monotonic() < until:

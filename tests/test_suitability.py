@@ -65,7 +65,8 @@ def covered(image: np.ndarray, points: np.ndarray, how: str) -> np.ndarray:
         cv2.fillPoly(image, [np.int32(outline)], MASKS[how])
         for number in range(4):  # pleats
             height = int(nose[1] + 0.2 * number * apart)
-            cv2.line(image, (int(mouth[0] - 0.6 * apart), height), (int(mouth[0] + 0.6 * apart), height), (90, 90, 95))
+            pleat = tuple(int(0.93 * v) for v in MASKS[how])
+            cv2.line(image, (int(mouth[0] - 0.6 * apart), height), (int(mouth[0] + 0.6 * apart), height), pleat)
     elif how == "microphone":
         foam = tuple(int(v) for v in mouth + [0, 0.2 * apart])
         cv2.ellipse(image, foam, (int(0.4 * apart), int(0.45 * apart)), 0, 0, 360, (35, 35, 38), -1)

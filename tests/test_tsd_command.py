@@ -30,5 +30,6 @@ def test_what_is_missing_is_said_and_nothing_is_left(tmp_path):
     Image.new("RGB", (200, 200)).save(tmp_path / "wall.png")
     run = tsd(tmp_path, "talk", "wall.png", "it's = (a) voice.wav")
     assert run.returncode == 2 and "wall.png: no face found" in run.stderr, "the released weights were found"
-    assert {path.name for path in tmp_path.iterdir()} <= {"it's = (a) voice.wav", "wall.png", "outputs"}
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix not in (".wav", ".png")]
+    run = tsd(tmp_path, "talk", "it's = (a) voice.wav", "wall.png")
+    assert run.returncode == 2 and "wall.png: is a picture; give a video or sound" in run.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"it's = (a) voice.wav", "wall.png"}

@@ -209,13 +209,15 @@ def rows(path: Path) -> list[dict]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def report(frame_ms: float) -> dict:
+def report() -> dict:
     """What report.json holds; shares over clips, by size and over all. What was not measured is "unavailable"."""
     made, searched = rows(OUT / "clips.jsonl"), rows(OUT / "pieces.jsonl")
+    timed_frame = OUT / "frame.json"
+    frame_ms = json.loads(timed_frame.read_text())["frame_ms"] if timed_frame.is_file() else None
     sizes = {str(size): of_clips([row for row in made if row["size"] == size]) for size in SIZES}
-    result = of_clips(made) | {"by_size": sizes, "frame_ms": frame_ms}
-    small = sizes["128"].get("mark_ms")
-    result["cost_ratio"] = small / frame_ms if small else "unavailable"
+    result = of_clips(made) | {"by_size": sizes, "frame_ms": frame_ms or "unavailable"}
+    mark_ms = sizes["128"].get("mark_ms")
+    result["cost_ratio"] = mark_ms / frame_ms if mark_ms and frame_ms else "unavailable"
     scores = np.array([row["score"] for row in searched])
     result |= {"false_alarms": sum(row["found"] for row in searched), "clips_without_mark": len(searched)}
     quantiles = ("0.5", "0.99", "1") if len(scores) else ()
@@ -293,7 +295,7 @@ def main() -> None:
     parser.add_argument("--lpips", type=Path, help="AlexNet weights, see tsd/metrics/lpips.py")
     weights = STUDY.parents[1] / "weights" / "people"
     parser.add_argument("--weights", type=Path, default=weights, help="of the chain that is timed")
-    parser.add_argument("--only", choices=["clips", "pieces", "report"], help="one part of the study")
+    parser.add_argument("--only", choices=["clips", "pieces", "frame", "report"], help="one part of the study")
     given = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
@@ -307,8 +309,10 @@ def main() -> None:
                     file.write(json.dumps(study_clip(name, frames_of(), net)) + "\n")
     if given.only in (None, "pieces"):
         search_pieces(given.recorded)
+    if given.only in (None, "frame"):
+        write_file(OUT / "frame.json", json.dumps({"frame_ms": frame_time(given.weights)}).encode())
     if given.only in (None, "report"):
-        result = report(frame_time(given.weights))
+        result = report()
         write_file(STUDY / "report.json", to_json(result).encode())
         page = (STUDY / "README.md").read_text()
         write_file(STUDY / "README.md", filled(page, "marking.py", tables(result)).encode())

@@ -187,11 +187,16 @@ def speak_tab(page: Page, known: list[str]) -> None:
     with gr.Row():
         with gr.Column():
             photograph = gr.Image(
-                type="filepath", image_mode=None, sources=["upload", "webcam"], label="Photograph", height=320
+                type="filepath",
+                image_mode=None,
+                sources=["upload", "webcam"],
+                label="Photograph",
+                height=320,
+                elem_id="photograph",
             )
             found = gr.Markdown()
         with gr.Column():
-            speech = gr.Audio(type="filepath", sources=["upload", "microphone"], label="Speech")
+            speech = gr.Audio(type="filepath", sources=["upload", "microphone"], label="Speech", elem_id="speech")
             size = gr.Dropdown(SIZES, value="native", label="Size of the face")
             frame = gr.Radio(FRAMES, value="picture", label="Shown")
             motion = gr.Radio(MOTIONS, value="natural", label="Motion of the head")

@@ -15,7 +15,7 @@ import numpy as np
 
 import tsd
 from tsd.browser.limits import Limits
-from tsd.clip import MELS, MELS_PER_FRAME, SAMPLE_RATE, VISEME_FUTURE, VISEME_PAST
+from tsd.clip import MELS, MELS_PER_FRAME, VISEME_FUTURE, VISEME_PAST
 from tsd.export.face_finder import graphs_of_finder
 from tsd.media import audio, face_finder, faces, heads, label, light, loudness, mouth_mask, provenance, suitability
 from tsd.runtime import canvas, card, composing
@@ -131,7 +131,7 @@ def settings(weights: str, limits: Limits) -> dict:
             "lean": float(2.5 * faces.MAX_ROLL),
             "small": suitability.SMALL,
         },
-        "limits": {"seconds": limits.seconds, "longest_side": 2 * canvas.LARGEST_PICTURE, "rate": SAMPLE_RATE},
+        "limits": {"seconds": limits.seconds, "longest_side": 2 * canvas.LARGEST_PICTURE},
         "words": {
             "label": label.TEXT,
             "no_consent": provenance.NO_CONSENT,
@@ -158,7 +158,7 @@ def build_program(folder: Path, weights: str) -> None:
         work = Path(temporary) / "program"
         shutil.copytree(PROGRAM, work, ignore=shutil.ignore_patterns("node_modules"))
         called(work, "npm", "ci", "--prefer-offline")
-        version = f"{tsd.__version__} {weights[:16]}"
+        version = card.sha256((weights + POLICY).encode() + b"".join(map(Path.read_bytes, sources())))[:16]
         called(
             work,
             *("npx", "--no-install", "esbuild", *(f"src/{name}.ts" for name in BUNDLES)),
@@ -174,6 +174,11 @@ def build_program(folder: Path, weights: str) -> None:
         # Packed by us: not every host packs what it sends, and 14 MB become 4.
         (folder / "ort" / "runtime.bin").write_bytes(gzip.compress((runtime / WASM).read_bytes(), 9, mtime=0))
         (folder / "licences.txt").write_text(licences(packages))
+
+
+def sources() -> list[Path]:
+    """The program's own files: with any other, browsers load the site again."""
+    return sorted(path for path in PROGRAM.rglob("*") if path.is_file() and "node_modules" not in path.parts)
 
 
 def called(work: Path, *command: str) -> None:

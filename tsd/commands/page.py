@@ -8,7 +8,7 @@ import hydra
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tsd.commands.compose import CONF
+from tsd.commands.compose import CONF, file_names
 from tsd.commands.errors import refuse, user_errors
 from tsd.media import credentials
 from tsd.runtime.talker import Talker
@@ -60,6 +60,7 @@ def run(cfg: DictConfig) -> None:
         app.serve(studio, Path(folder), cfg.host, cfg.port)
 
 
+@file_names
 @hydra.main(version_base="1.3", config_path=CONF, config_name="page")
 @user_errors
 def main(cfg: DictConfig) -> None:

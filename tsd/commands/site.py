@@ -6,7 +6,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from tsd.commands.compose import CONF
+from tsd.commands.compose import CONF, file_names
 from tsd.commands.errors import user_errors
 from tsd.media.atomic import filling
 from tsd.runtime.card import Card
@@ -33,6 +33,7 @@ def run(cfg: DictConfig) -> Path:
     return out
 
 
+@file_names
 @hydra.main(version_base="1.3", config_path=CONF, config_name="site")
 @user_errors
 def main(cfg: DictConfig) -> None:

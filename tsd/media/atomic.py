@@ -67,7 +67,8 @@ def replaceable(folder: Path, marker: str) -> bool:
 
 @contextmanager
 def filling(folder: str | Path, marker: str) -> Iterator[Path]:
-    """An empty folder to write into. It takes the place of ``folder`` if the block ends well and is removed if not.
+    """An empty folder to write into. It takes the place of ``folder`` if the block ends well and is removed if not,
+    with the folders around it that were made for it.
 
     marker: a file that every folder of this kind holds. ValueError for a ``folder`` that holds other things, and where
     another process fills it at this moment.
@@ -76,6 +77,7 @@ def filling(folder: str | Path, marker: str) -> Iterator[Path]:
     if not replaceable(folder, marker):
         raise ValueError(f"{folder}: holds something else (it has no {marker}); give another folder")
     work, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("part", "old.part"))
+    missing = [parent for parent in work.parents if not parent.exists()]
     work.mkdir(parents=True, exist_ok=True)
     handle = os.open(work, os.O_RDONLY)
     if not _lock(handle, work):
@@ -92,6 +94,16 @@ def filling(folder: str | Path, marker: str) -> Iterator[Path]:
         _settle(folder, old)
         shutil.rmtree(work, ignore_errors=True)
         os.close(handle)
+        _remove_empty(missing)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove folders, innermost first, up to the first that holds something."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 def _lock(handle: int, path: Path) -> bool:

@@ -121,7 +121,7 @@ def find_heads(path: Path, timeline: Timeline, count: int) -> list[Head]:
 def chosen_heads(path: Path, heads: list[Head], num_frames: int, face: str | None) -> list[Head]:
     """The heads that speak, one after the other, or a ValueError that says why there are too few frames of them."""
     if not heads:
-        raise ValueError(f"{path}: no face is found; give a video of one person looking at the camera")
+        raise ValueError(f"{path}: no face is found; give a video of one person who looks at the camera, upright")
     value = CHOICES[face or "largest"]
     chosen, reasons = [], {}
     for head in sorted(heads, key=value, reverse=True):

@@ -190,32 +190,19 @@ export class Composer {
     }
     const [[a, b, tx], [c, d, ty]] = this.toGrid;
     const [left, top, right, bottom] = this.region;
-    const last = grid - 1;
+    const at: Corners = { cells: [0, 0, 0, 0], weights: [0, 0, 0, 0] };
     for (let y = top; y < bottom; y++) {
       for (let x = left; x < right; x++) {
         const gx = a * x + b * y + tx;
         const gy = c * x + d * y + ty;
-        const x0 = Math.floor(gx);
-        const y0 = Math.floor(gy);
-        if (x0 < -1 || y0 < -1 || x0 > last || y0 > last) continue;
-        const fx = gx - x0;
-        const fy = gy - y0;
-        // Four corners; beyond the grid there is nothing.
-        const w00 = x0 >= 0 && y0 >= 0 ? (1 - fx) * (1 - fy) : 0;
-        const w10 = x0 < last && y0 >= 0 ? fx * (1 - fy) : 0;
-        const w01 = x0 >= 0 && y0 < last ? (1 - fx) * fy : 0;
-        const w11 = x0 < last && y0 < last ? fx * fy : 0;
-        const i00 = y0 * grid + x0;
-        const at = (field: Float32Array, n: number, channel: number) =>
-          (w00 ? w00 * field[i00 * n + channel] : 0) +
-          (w10 ? w10 * field[(i00 + 1) * n + channel] : 0) +
-          (w01 ? w01 * field[(i00 + grid) * n + channel] : 0) +
-          (w11 ? w11 * field[(i00 + grid + 1) * n + channel] : 0);
+        if (gx <= -1 || gy <= -1 || gx >= grid || gy >= grid) continue;
         const k = ((y - shown[1]) * width + (x - shown[0])) * 4;
-        this.look(x + at(shift, 2, 0), y + at(shift, 2, 1), out, k);
-        out[k] = byte(out[k] + at(levels, 3, 0));
-        out[k + 1] = byte(out[k + 1] + at(levels, 3, 1));
-        out[k + 2] = byte(out[k + 2] + at(levels, 3, 2));
+        corners(rounded(a * x, b * y + tx), rounded(c * x, d * y + ty), grid, at);
+        this.look(x + mixed(shift, 2, 0, at), y + mixed(shift, 2, 1, at), out, k);
+        corners(gx, gy, grid, at);
+        out[k] = byte(out[k] + mixed(levels, 3, 0, at));
+        out[k + 1] = byte(out[k + 1] + mixed(levels, 3, 1, at));
+        out[k + 2] = byte(out[k + 2] + mixed(levels, 3, 2, at));
       }
     }
     return out;
@@ -370,4 +357,44 @@ function mirrored(i: number, size: number): number {
   const period = 2 * (size - 1);
   const at = ((i % period) + period) % period;
   return at < size ? at : period - at;
+}
+
+/** Four cells around a position, and how much of each is there. */
+interface Corners {
+  cells: number[];
+  weights: number[];
+}
+
+/** Into `at`; beyond the grid there is nothing. */
+function corners(x: number, y: number, grid: number, at: Corners): void {
+  const x0 = Math.floor(x);
+  const y0 = Math.floor(y);
+  const fx = x - x0;
+  const fy = y - y0;
+  const left = x0 >= 0 && x0 < grid ? 1 - fx : 0;
+  const right = x0 >= -1 && x0 < grid - 1 ? fx : 0;
+  const above = y0 >= 0 && y0 < grid ? 1 - fy : 0;
+  const below = y0 >= -1 && y0 < grid - 1 ? fy : 0;
+  const inside = (i: number) => Math.min(Math.max(i, 0), grid - 1);
+  const [first, second] = [inside(y0) * grid, inside(y0 + 1) * grid];
+  const [column, next] = [inside(x0), inside(x0 + 1)];
+  at.cells[0] = first + column;
+  at.cells[1] = first + next;
+  at.cells[2] = second + column;
+  at.cells[3] = second + next;
+  at.weights[0] = left * above;
+  at.weights[1] = right * above;
+  at.weights[2] = left * below;
+  at.weights[3] = right * below;
+}
+
+function mixed(field: Float32Array, channels: number, channel: number, { cells, weights }: Corners): number {
+  let sum = 0;
+  for (let i = 0; i < 4; i++) sum += weights[i] * field[cells[i] * channels + channel];
+  return sum;
+}
+
+/** A coordinate as OpenCV has it where two numbers are warped together: in steps of 1/32. */
+function rounded(along: number, rest: number): number {
+  return Math.floor((Math.round(along * 1024) + Math.round(rest * 1024) + 16) / 32) / 32;
 }

@@ -3,7 +3,6 @@
 import { Refusal } from "./faces";
 import type { Speech } from "./messages";
 
-const RATE = 16000;
 const VIDEO_RATE = 48000;
 
 /** Pixels of a picture file, upright, its longer side at most `longest`. */
@@ -26,10 +25,10 @@ export function pixels(source: CanvasImageSource, width: number, height: number)
 }
 
 /** A sound or video file -> what the nets hear, and what the video shall sound like. */
-export async function readSpeech(file: Blob): Promise<Speech> {
+export async function readSpeech(file: Blob, rate: number): Promise<Speech> {
   const content = await file.arrayBuffer();
   try {
-    const heard = await decode(content.slice(0), RATE);
+    const heard = await decode(content.slice(0), rate);
     const played = await decode(content, VIDEO_RATE);
     const channels = Array.from({ length: Math.min(2, played.numberOfChannels) }, (_, i) => played.getChannelData(i));
     return { wave: mixed(heard), sound: { channels: channels.map((c) => c.slice()), rate: played.sampleRate } };
@@ -80,18 +79,18 @@ export class Camera {
   }
 }
 
-/** The microphone: samples at 16 kHz, a frame's worth at a time. */
+/** The microphone: samples at a rate, a frame's worth at a time. */
 export class Microphone {
   private constructor(
     private readonly stream: MediaStream,
     private readonly context: AudioContext,
   ) {}
 
-  static async start(base: string, heard: (samples: Float32Array) => void): Promise<Microphone> {
+  static async start(base: string, rate: number, fps: number, heard: (samples: Float32Array) => void): Promise<Microphone> {
     const stream = await asked({ audio: { channelCount: 1 } }, "microphone");
-    const context = new AudioContext({ sampleRate: RATE });
+    const context = new AudioContext({ sampleRate: rate });
     await context.audioWorklet.addModule(new URL("microphone.js", base).href);
-    const worklet = new AudioWorkletNode(context, "microphone", { numberOfOutputs: 0 });
+    const worklet = new AudioWorkletNode(context, "microphone", { numberOfOutputs: 0, processorOptions: { fps } });
     worklet.port.onmessage = ({ data }: MessageEvent<Float32Array>) => heard(data);
     context.createMediaStreamSource(stream).connect(worklet);
     await context.resume();
@@ -112,8 +111,8 @@ async function asked(what: MediaStreamConstraints, name: string): Promise<MediaS
   }
 }
 
-/** Samples at 16 kHz as a recording: wav of 16 bits. */
-export function wavOf(pieces: Float32Array[]): Blob {
+/** Samples as a recording: wav of 16 bits. */
+export function wavOf(pieces: Float32Array[], rate: number): Blob {
   const count = pieces.reduce((sum, piece) => sum + piece.length, 0);
   const view = new DataView(new ArrayBuffer(44 + 2 * count));
   const text = (at: number, letters: string) => [...letters].forEach((c, i) => view.setUint8(at + i, c.charCodeAt(0)));
@@ -123,8 +122,8 @@ export function wavOf(pieces: Float32Array[]): Blob {
   view.setUint32(16, 16, true);
   view.setUint16(20, 1, true);
   view.setUint16(22, 1, true);
-  view.setUint32(24, RATE, true);
-  view.setUint32(28, 2 * RATE, true);
+  view.setUint32(24, rate, true);
+  view.setUint32(28, 2 * rate, true);
   view.setUint16(32, 2, true);
   view.setUint16(34, 16, true);
   text(36, "data");

@@ -3,7 +3,7 @@
 import type { Finished, Sound } from "./video";
 
 export interface Speech {
-  /** float32 at 16 kHz, one channel: what the nets hear. */
+  /** float32 of one channel, at the rate of the nets: what they hear. */
   wave: Float32Array;
   /** What the video sounds like. */
   sound: Sound;
@@ -28,7 +28,7 @@ export type ToWorker =
 
 export type FromWorker =
   | { kind: "loading"; loaded: number; total: number }
-  | { kind: "ready"; steps: string[]; threads: number; lookAheadMs: number; seconds: number; longestSide: number }
+  | { kind: "ready"; steps: string[]; threads: number; rate: number; fps: number; longestSide: number }
   | { kind: "found"; sentences: string[] }
   | { kind: "frame"; number: number; total: number; width: number; height: number; rgba: Uint8ClampedArray<ArrayBuffer> }
   | { kind: "done"; file: Finished; frames: number; seconds: number; steps: string }

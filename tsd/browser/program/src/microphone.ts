@@ -6,11 +6,14 @@ declare class AudioWorkletProcessor {
 }
 declare function registerProcessor(name: string, processor: unknown): void;
 
-const PER_SECOND = 25;
-
 class Microphone extends AudioWorkletProcessor {
-  private readonly block = new Float32Array(Math.round(sampleRate / PER_SECOND));
+  private readonly block: Float32Array;
   private filled = 0;
+
+  constructor({ processorOptions }: { processorOptions: { fps: number } }) {
+    super();
+    this.block = new Float32Array(Math.round(sampleRate / processorOptions.fps));
+  }
 
   process([[channel]]: Float32Array[][]): boolean {
     for (const sample of channel ?? []) {

@@ -4,7 +4,6 @@ import { Refusal } from "./faces";
 import { Camera, Microphone, readPicture, readSpeech, wavOf } from "./inputs";
 import type { FromWorker, Speech, ToWorker, Wishes } from "./messages";
 
-const FPS = 25;
 const base = new URL(".", document.baseURI).href;
 
 function part<T extends HTMLElement>(id: string): T {
@@ -32,7 +31,10 @@ type State = "loading" | "idle" | "making" | "live";
 let state: State = "loading";
 let speech: Speech | null = null;
 let hasPhotograph = false;
-let longestSide = 4096;
+let longestSide = 0;
+/** Of the nets: samples and frames a second. */
+let rate = 0;
+let fps = 0;
 let recording: { microphone: Microphone; pieces: Float32Array[] } | null = null;
 let microphone: Microphone | null = null;
 let clock: Clock | null = null;
@@ -85,7 +87,7 @@ function answered({ data }: MessageEvent<FromWorker>): void {
 }
 
 function ready(data: Extract<FromWorker, { kind: "ready" }>): void {
-  longestSide = data.longestSide;
+  ({ longestSide, rate, fps } = data);
   const known = data.steps.map((name) => new Option(`K = ${name.slice(1)}`, name));
   part<HTMLSelectElement>("steps").replaceChildren(...known);
   if (data.steps.includes("k2")) part<HTMLSelectElement>("steps").value = "k2";
@@ -127,10 +129,10 @@ function done(data: Extract<FromWorker, { kind: "done" }>): void {
   download.download = `generated_${data.steps}.${data.file.ending}`;
   download.textContent = `Download the video (${data.file.ending}, ${(data.file.content.byteLength / 1e6).toFixed(1)} MB)`;
   download.hidden = false;
-  const rate = data.frames / data.seconds;
+  const pace = data.frames / data.seconds;
   numbers.textContent =
-    `${data.frames} frames (${(data.frames / FPS).toFixed(1)} s) with ${data.steps.slice(1)} steps in ` +
-    `${data.seconds.toFixed(1)} s: ${rate.toFixed(1)} frames a second. Speech needs ${FPS}.`;
+    `${data.frames} frames (${(data.frames / fps).toFixed(1)} s) with ${data.steps.slice(1)} steps in ` +
+    `${data.seconds.toFixed(1)} s: ${pace.toFixed(1)} frames a second. Speech needs ${fps}.`;
   enter("idle");
   say("Done. The video says that it was generated; it is not signed.");
 }
@@ -153,7 +155,7 @@ class Clock {
 
   /** A piece of sound, one frame long, has come. The earliest arrival says when the stream began. */
   heard(): void {
-    const began = performance.now() - ++this.pieces * (1000 / FPS);
+    const began = performance.now() - ++this.pieces * (1000 / fps);
     this.begun = this.pieces === 1 ? began : Math.min(this.begun, began);
   }
 
@@ -161,8 +163,8 @@ class Clock {
   shown(number: number): void {
     this.dropped += number - (this.shownFrames + this.dropped);
     this.shownFrames++;
-    this.delays.push(performance.now() - this.begun - (number + 1) * (1000 / FPS));
-    if (this.delays.length > 2 * FPS) this.delays.shift();
+    this.delays.push(performance.now() - this.begun - (number + 1) * (1000 / fps));
+    if (this.delays.length > 2 * fps) this.delays.shift();
     const mean = this.delays.reduce((sum, delay) => sum + delay, 0) / this.delays.length;
     const most = Math.max(...this.delays);
     numbers.textContent =
@@ -201,22 +203,22 @@ function photographed(image: ImageData): void {
 
 async function given(file: Blob): Promise<void> {
   speech = null;
-  speech = await readSpeech(file);
+  speech = await readSpeech(file, rate);
   heard.src = URL.createObjectURL(file);
   heard.hidden = false;
-  say(`${(speech.wave.length / 16000).toFixed(1)} s of speech.`);
+  say(`${(speech.wave.length / rate).toFixed(1)} s of speech.`);
 }
 
 async function toggleRecording(): Promise<void> {
   if (recording) {
     recording.microphone.stop();
-    const blob = wavOf(recording.pieces);
+    const blob = wavOf(recording.pieces, rate);
     recording = null;
     buttons.record.textContent = "Record";
     return given(blob);
   }
   const pieces: Float32Array[] = [];
-  recording = { microphone: await Microphone.start(base, (samples) => pieces.push(samples)), pieces };
+  recording = { microphone: await Microphone.start(base, rate, fps, (samples) => pieces.push(samples)), pieces };
   buttons.record.textContent = "Stop recording";
   say("Recording …");
 }
@@ -242,7 +244,7 @@ async function speakLive(): Promise<void> {
   tell({ kind: "live", wishes: wishes() });
   clock = new Clock();
   try {
-    microphone = await Microphone.start(base, (samples) => {
+    microphone = await Microphone.start(base, rate, fps, (samples) => {
       clock?.heard();
       tell({ kind: "sound", samples }, [samples.buffer]);
     });

@@ -76,13 +76,37 @@ function shares(from: number, to: number): [number, number][][] {
   });
 }
 
-/** Bilinear enlargement between pixel centres (INTER_LINEAR), borders repeated. */
+/** Bilinear enlargement between pixel centres, borders repeated: INTER_LINEAR, in OpenCV's whole numbers. */
 export function enlarged(picture: Picture, width: number, height: number): Picture {
-  const toSource: Affine = [
-    [picture.width / width, 0, (picture.width / width - 1) / 2],
-    [0, picture.height / height, (picture.height / height - 1) / 2],
-  ];
-  return warped(picture, toSource, width, height);
+  const { channels, data } = picture;
+  const across = neighbours(picture.width, width);
+  const down = neighbours(picture.height, height);
+  const line = picture.width * channels;
+  const out = new Uint8Array(width * height * channels);
+  let k = 0;
+  for (const [row, upper, lower] of down) {
+    const first = row * line;
+    const second = Math.min(row + 1, picture.height - 1) * line;
+    for (const [column, left, right] of across) {
+      const here = column * channels;
+      const next = Math.min(column + 1, picture.width - 1) * channels;
+      for (let c = 0; c < channels; c++) {
+        const above = data[first + here + c] * left + data[first + next + c] * right;
+        const below = data[second + here + c] * left + data[second + next + c] * right;
+        out[k++] = (((upper * (above >> 4)) >> 16) + ((lower * (below >> 4)) >> 16) + 2) >> 2;
+      }
+    }
+  }
+  return { data: out, width, height, channels };
+}
+
+/** For each new pixel: the one before it, and the weights of that and the next one, of 2048. */
+function neighbours(from: number, to: number): [number, number, number][] {
+  return Array.from({ length: to }, (_, i) => {
+    const at = Math.min(Math.max(((i + 0.5) * from) / to - 0.5, 0), from - 1);
+    const first = Math.floor(at);
+    return [first, Math.round((1 - at + first) * 2048), Math.round((at - first) * 2048)];
+  });
 }
 
 /** Output pixel p shows what the picture has at `toSource` p; borders are repeated. */

@@ -67,10 +67,9 @@ async function load(base: string): Promise<void> {
   const bank = "motion.safetensors" in card.files ? tensorOf(await files.read("nets/motion.safetensors"), "tracks") : null;
   const logMel = new LogMel(settings, await files.floats("mel.bin"));
   talker = new Talker(card, settings, nets, logMel, bank);
-  const { seconds, longest_side } = settings.limits;
   const steps = Object.keys(card.schedules);
-  const { threads } = runtime;
-  say({ kind: "ready", steps, threads, lookAheadMs: card.look_ahead_ms, seconds, longestSide: longest_side });
+  const { sample_rate: rate, fps } = card;
+  say({ kind: "ready", steps, threads: runtime.threads, rate, fps, longestSide: settings.limits.longest_side });
 }
 
 async function look(image: ImageData, frame: Wishes["frame"]): Promise<void> {
