@@ -35,7 +35,7 @@ def test_speech_is_as_long_as_is_said(tmp_path):
 
 
 def test_a_command_is_watched_and_its_failure_ends_the_study(tmp_path):
-    seconds, peak = study.watched("python3", "-c", "x = bytes(50 * 2**20)", cwd=tmp_path)
+    seconds, peak = study.watched("python3", "-c", "x = b'x' * (50 * 2**20)", cwd=tmp_path)
     assert 0 < seconds < 60 and peak > 50
     with pytest.raises(SystemExit, match="failed with 3"):
         study.watched("python3", "-c", "raise SystemExit(3)", cwd=tmp_path)
