@@ -427,4 +427,4 @@ def test_a_video_without_sound_is_no_speech(given, tmp_path, people):
     silent = encode(tmp_path / "silent.mp4", people.scene()[:5])
     with pytest.raises(ValueError, match="holds no sound"):
         run(given, tmp_path / "out", f"audio={silent}")
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
