@@ -231,7 +231,7 @@ def test_missing_released_weights_name_the_commands_that_make_them(tmp_path, mon
     ) as error:
         sample.load(config("sample"))
     assert "weights=demo" in str(error.value) and "TSD_WEIGHTS" in str(error.value)
-    with pytest.raises(FileNotFoundError, match="make train-vae"):
+    with pytest.raises(FileNotFoundError, match="make train-student"):
         sample.load(config("sample", "weights=trained"))
 
 
