@@ -3,7 +3,6 @@
 With them a face speaks on every backend, and without PyTorch. `make publish` makes them for what it publishes.
 """
 
-import logging
 from pathlib import Path
 
 import hydra
@@ -16,8 +15,6 @@ from tsd.runtime.card import NAME
 from tsd.runtime.graph_files import FOLDER, opened
 from tsd.runtime.graph_making import write
 from tsd.runtime.loading import weights_in
-
-log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> Path:
@@ -35,7 +32,7 @@ def run(cfg: DictConfig) -> Path:
 @user_errors
 def main(cfg: DictConfig) -> None:
     out = run(cfg)
-    log.info("%s: %.2f MB", out, sum(path.stat().st_size for path in out.iterdir()) / 1e6)
+    print(f"{out}: {sum(path.stat().st_size for path in out.iterdir()) / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":
