@@ -235,12 +235,11 @@ torch.set_num_threads(1)
 wave = np.zeros(16000, np.float32)
 log_mel(wave)
 all_threads, this_thread = time.process_time(), time.thread_time()
-end = time.monotonic() + 0.5
-while time.monotonic() < end:
+while time.thread_time() - this_thread < 0.2:  # on a busy machine that takes longer
     log_mel(wave)
 print(time.process_time() - all_threads, time.thread_time() - this_thread)
 """
     environment = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     all_threads, this_thread = map(float, seen.stdout.split())
-    assert this_thread > 0.05 and all_threads < 1.3 * this_thread
+    assert all_threads < 1.3 * this_thread
