@@ -1,5 +1,6 @@
 """What is asked of released weights: every figure is found, judged by its bounds, and shown beside drawn people."""
 
+import io
 import json
 import math
 import shutil
@@ -173,22 +174,22 @@ def test_the_sheet_shows_drawn_people_as_the_clip_is_and_as_everyone_says_it(cha
         pictures = [face[row] for row in rows]
         assert all(p.shape == (10, 32, 32, 3) and p.dtype == np.uint8 for p in pictures)
         assert all(np.abs(p.astype(int) - pictures[0]).mean() > 1 for p in pictures[1:])
-    with Image.open(study / "sheet.jpg") as picture:
+    with Image.open(study / "sheet.png") as picture:
         shown = np.asarray(picture.convert("RGB")).astype(int)
     assert cell == 32  # the pictures' own size
-    assert shown.shape[1] == 2 * (52 + 10 * cell + 8) - 8
-    for r, row in enumerate(rows):  # compressed, but the pictures
+    assert (study / "sheet.png").stat().st_size < quality.LARGEST and shown.shape[1] == 2 * (52 + 10 * cell + 8) - 8
+    for r, row in enumerate(rows):  # few colours, but the pictures
         there = shown[2 * 20 + r * cell :][:cell, 52 + 3 * cell : 52 + 4 * cell]
         apart = {}
         for name in rows:
             picture = Image.fromarray(faces[0][name][3]).resize((cell, cell), Image.Resampling.BICUBIC)
             apart[name] = np.abs(there - np.asarray(picture).astype(int)).mean()
-        assert min(apart, key=apart.get) == row and apart[row] < 15
+        assert min(apart, key=apart.get) == row and apart[row] < 10
     page, printed = (study / "README.md").read_text(), capsys.readouterr().out
     assert printed.strip() in page and "**Verdict.**" in page
     report = json.loads((study / "report.json").read_text())
     assert report["clips"] == 64 and targets.in_short(report) in front.read_text()
-    made = {"README.md", "report.json", "report.md", "sheet.jpg", "faces.jpg", *quality.SHOWN.values()}
+    made = {"README.md", "report.json", "report.md", "sheet.png", "faces.jpg", *quality.SHOWN.values()}
     assert {path.name for path in study.iterdir()} == made and (study / "face.png").read_bytes() == b"reference.png"
     with Image.open(study / "faces.jpg") as picture:
         assert picture.format == "JPEG" and picture.size == (64, 48)
@@ -213,6 +214,21 @@ def test_another_study_has_its_own_page_and_as_many_people_as_it_is_told(chain, 
     assert "64 clips" in (study / "README.md").read_text()
     assert front.read_text() == (REPO / "README.md").read_text()
     assert {path.name: path.read_bytes() for path in quality.STUDY.iterdir() if path.is_file()} == before
+
+
+def test_pictures_get_smaller_until_the_file_is_small_enough(monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 255, (128, 128, 3), np.uint8)
+    asked = []
+
+    def draw(cell: int) -> Image.Image:
+        asked.append(cell)
+        return Image.fromarray(noise[:cell, :cell])
+
+    monkeypatch.setattr(quality, "LARGEST", 14_500)
+    data = quality.small_png(draw, 128)
+    assert asked == [128, 112] and len(data) <= 14_500
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.format == "PNG" and picture.size == (112, 112)
 
 
 def test_an_unfinished_chain_is_one_line(tmp_path, monkeypatch):

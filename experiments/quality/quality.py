@@ -1,7 +1,7 @@
 """What the released weights reach, beside what was asked: ``make quality`` after ``make release``.
 
 Reads the evaluation's report in a finished chain's folder; writes report.json, report.md, the table in README.md and
-sheet.jpg into this folder, copies the evaluation's faces and the chain's own sample here, and fills the front page.
+sheet.png into this folder, copies the evaluation's faces and the chain's own sample here, and fills the front page.
 ``--study`` fills the folder of another study (its report, the sample, a sheet as faces.jpg) and no front page.
 """
 
@@ -31,8 +31,8 @@ REPO = STUDY.parents[1]
 FACES, MOMENTS = 8, 10
 SHOWN = {"reference.png": "face.png", "speech.wav": "speech.wav", "sample.mp4": "sample.mp4"}
 """What is copied from the chain, and its name here."""
-MARGIN = 52
-"""Pixels beside the sheet's rows, for their names."""
+SHARES, MARGIN, LARGEST = (1, 7 / 8, 3 / 4, 5 / 8), 52, 1_280_000
+"""Of their side that pictures on the sheet have, the first with which the file has at most LARGEST bytes."""
 JPEG = {"format": "JPEG", "quality": 80, "subsampling": 0}
 """A fifth of a PNG's bytes, colours as sharp as shapes."""
 
@@ -54,6 +54,17 @@ def speakers(
             video, _ = speak(talker, portrait, visemes, schedule, clip_seed(clip.key[0], seed), every)
             face[name] = video[:moments]
         yield face
+
+
+def small_png(draw, side: int) -> bytes:
+    """``draw(cell)`` as a PNG of 256 colours, its pictures as large as LARGEST bytes allow, at most ``side``."""
+    for share in SHARES:
+        buffer = io.BytesIO()
+        few = draw(round(share * side)).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        few.save(buffer, "PNG", optimize=True)
+        if buffer.tell() <= LARGEST:
+            break
+    return buffer.getvalue()
 
 
 def jpeg(picture: Image.Image) -> bytes:
@@ -101,7 +112,7 @@ def main() -> None:
     table = to_markdown(report)
     draw, side = make_sheet(chain, data, given.faces, given.moments)
     if ours:
-        write_file(study / "sheet.jpg", jpeg(draw(side)))
+        write_file(study / "sheet.png", small_png(draw, side))
     with Image.open(given.chain / "sheet.png") as faces:
         write_file(study / "faces.jpg", jpeg(faces if ours else draw(side)))
     write_file(study / "report.md", f"# Quality\n\n{table}".encode())
