@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    "devices flow media schedule",
+    "devices flow media",
     "clip diffusion",
     "data losses metrics nets",
     "modules weights",
@@ -52,7 +52,7 @@ def test_who_may_import_whom(path):
 
 def test_every_room_has_its_place_and_they_are_few():
     rooms = {path.stem for path in (ROOT / "tsd").iterdir() if not path.name.startswith("_")}
-    assert rooms <= set(RANK) and len(rooms) <= 21 and len(LAYERS) <= 10
+    assert rooms <= set(RANK) and len(rooms) <= 20 and len(LAYERS) <= 10
 
 
 def test_no_drawer_for_leftovers():

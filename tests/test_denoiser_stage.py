@@ -5,7 +5,7 @@ import torch
 from fake_stages import ADAMW, EVERYTHING, SCHEDULES, student, teacher, trained_by
 from fakes import fake_clip, fake_denoiser, fake_vae, part_of
 
-from tsd.diffusion import noise_weight
+from tsd.diffusion.noise import noise_weight
 from tsd.losses import TERMS, LossWeights
 from tsd.modules.base import clip_noise, eyes_region, mouth_region
 from tsd.modules.denoiser import VALIDATION_STRENGTHS

@@ -6,20 +6,17 @@ import pytest
 import torch
 import yaml
 
-from tsd.diffusion import (
-    S_MAX,
-    S_MIN,
+from tsd.diffusion import S_MAX, S_MIN, Schedule, karras_schedule
+from tsd.diffusion.noise import (
     Preconditioning,
-    Schedule,
     add_noise,
     draw_noise,
     draw_strengths,
     eps_from_z0,
-    karras_schedule,
     noise_weight,
-    sample,
     z0_from_eps,
 )
+from tsd.diffusion.sampler import sample
 from tsd.runtime.talker import REFERENCE_START
 
 STEPS = Path(__file__).parents[1] / "conf" / "steps"

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tsd.clip import MEL_AUDIBLE, MELS, MELS_PER_FRAME, VISEMES
-from tsd.diffusion import Preconditioning, expand
+from tsd.diffusion.noise import Preconditioning, expand
 from tsd.media.draws import integer, unit_noise
 from tsd.media.head_motion import frames_to_reference, pose_of
 from tsd.nets.affine import (

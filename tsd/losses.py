@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tsd import devices
-from tsd.diffusion import expand
+from tsd.diffusion.noise import expand
 from tsd.flow import warp
 
 

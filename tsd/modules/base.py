@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tsd.clip import Clip
-from tsd.diffusion import draw_noise
+from tsd.diffusion.noise import draw_noise
 
 ADDED_RATE = 30.0
 """Learning rate factor of parts that are added to a trained net. At the net's own rate, lids did not learn to shut in

@@ -7,17 +7,9 @@ from torch import Tensor, nn
 
 from tsd import devices, losses
 from tsd.clip import VISEMES, Clip
-from tsd.diffusion import (
-    LOG_NORMAL,
-    Schedule,
-    add_noise,
-    draw_noise,
-    draw_strengths,
-    expand,
-    noise_weight,
-    sample,
-    z0_from_eps,
-)
+from tsd.diffusion import Schedule
+from tsd.diffusion.noise import LOG_NORMAL, add_noise, draw_noise, draw_strengths, expand, noise_weight, z0_from_eps
+from tsd.diffusion.sampler import sample
 from tsd.modules.base import WeightedStage, clip_noise, eyes_region, mouth_region
 from tsd.modules.lip_probe import LipProbe
 from tsd.modules.pictures import PICTURE_TERMS, Decoded, moment
@@ -205,7 +197,7 @@ class DenoiserStage(WeightedStage):
         return Decoded(clip, pair, first, decode(z0_hat, window), recon)
 
     def predictor(self, condition: Condition):
-        """The net as ``diffusion.sample`` calls it: reference and frames are read once for all steps."""
+        """The net as ``diffusion.sampler.sample`` calls it: reference and frames are read once for all steps."""
         read = self.net.read_condition(condition)
         return lambda z_s, s, k=0: self.net(z_s, s, condition, *read)
 

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 from tsd import devices, losses
 from tsd.clip import Clip
-from tsd.diffusion import S_MIN, Schedule, add_noise, advance, draw_noise, expand, z0_from_eps
+from tsd.diffusion import S_MIN, Schedule
+from tsd.diffusion.noise import add_noise, draw_noise, expand, z0_from_eps
+from tsd.diffusion.sampler import advance
 from tsd.modules.base import mouth_region
 from tsd.modules.denoiser import DenoiserStage
 from tsd.nets.denoiser import Condition

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tsd.clip import EYES_OPEN, HEARS, MOTION, VISEME_WINDOW, VISEMES
-from tsd.diffusion import Preconditioning, eps_from_z0, expand
+from tsd.diffusion.noise import Preconditioning, eps_from_z0, expand
 from tsd.nets.affine import carried, landmarks_of, pixel_grid, placed_cells, similarity_between, to_canonical
 from tsd.nets.blocks import ResBlock, norm, per_frame, zero
 from tsd.nets.context import ReferenceAttention, TemporalMean

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tsd.schedule import Schedule
+from tsd.diffusion import Schedule
 
 NAME, FORMAT = "card.json", 3
 PLAIN = re.compile(r"[A-Za-z0-9_]+(-[a-z0-9]+)?\.(onnx|safetensors)")

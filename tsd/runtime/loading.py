@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from tsd.diffusion import Schedule
 from tsd.media.head_motion import RecordedMotion
 from tsd.media.signals import MOTION
 from tsd.runtime import card as cards
@@ -17,7 +18,6 @@ from tsd.runtime import graph_files
 from tsd.runtime.backends import MEMORY, available, has_int8, parse
 from tsd.runtime.card import Card
 from tsd.runtime.exported import ExportedRecogniser, ExportedStudent, ExportedVAE
-from tsd.schedule import Schedule
 from tsd.weights import releases
 from tsd.weights.files import file_hash, read_arrays, read_header
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tsd.diffusion import Schedule
 from tsd.media.draws import unit_noise
 from tsd.media.head_motion import frames_to_reference
 from tsd.media.light import Light
 from tsd.nets.interface import Appearance, Condition, FrameFeatures, Reference
 from tsd.runtime.arrays import array, given, no_gradients
 from tsd.runtime.canvas import Canvas
-from tsd.schedule import Schedule
 
 if TYPE_CHECKING:
     from torch import Tensor

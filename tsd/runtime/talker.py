@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tsd.diffusion import Schedule
 from tsd.media.audio import SAMPLES_PER_FRAME, as_samples, load_audio, log_mel
 from tsd.media.faces import crop_face
 from tsd.media.light import Light
@@ -33,7 +34,6 @@ from tsd.runtime.hearing import Hearing, hear, heard, look_ahead_ms, saying
 from tsd.runtime.marking import Marking, payload_of
 from tsd.runtime.speaking import Speaker, Speaking
 from tsd.runtime.wavefront import Wavefront
-from tsd.schedule import Schedule
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,8 @@ from torch import Tensor
 from tqdm import trange
 
 from tsd.clip import MOTION
-from tsd.diffusion import S_MAX, S_MIN, Schedule, sample
+from tsd.diffusion import S_MAX, S_MIN, Schedule
+from tsd.diffusion.sampler import sample
 from tsd.evaluation.clips.chain import Chain, Subject
 from tsd.evaluation.clips.clock import clock
 from tsd.evaluation.clips.instruments import Row, Truth, compare, movement

@@ -21,7 +21,7 @@ from tsd.weights import checkpoint
 ALLOWED = {
     r"data": (ClipDataModule, "tsd.data"),
     r"loss": (LossWeights, "tsd.losses"),
-    r"steps|stage\.module\.schedule|stage\.module\.schedules\.\w+": (Schedule, "tsd.schedule"),
+    r"steps|stage\.module\.schedule|stage\.module\.schedules\.\w+": (Schedule, "tsd.diffusion"),
     r"stage\.net|model\.\w+": (nn.Module, "tsd.nets"),
     r"stage\.module": (Stage, "tsd.modules"),
     r"optimizer": (torch.optim.Optimizer, "torch.optim", "tsd.training.optimizers"),

@@ -1,4 +1,4 @@
-"""Noise strengths of the steps of Algorithm 3."""
+"""Noise strengths of the steps of Algorithm 3. Without PyTorch: talking imports this too."""
 
 from dataclasses import dataclass
 
@@ -33,3 +33,14 @@ class Schedule:
     def starting_at(self, s: float) -> "Schedule":
         """This schedule from s on: s and the strengths below it. For starts that are not pure noise."""
         return Schedule((s, *(x for x in self.strengths if x < 0.9 * s)))
+
+
+def karras_schedule(num_steps: int, s_max: float = S_MAX, s_min: float = 0.05, rho: float = 7.0) -> Schedule:
+    """Karras et al. 2022, Eq. 5: the schedule of a many-step sampler. ``num_steps`` at least 2."""
+    first, last = s_max ** (1 / rho), s_min ** (1 / rho)
+    return Schedule(tuple((first + k / (num_steps - 1) * (last - first)) ** rho for k in range(num_steps)))
+
+
+def many_steps(s_min: float = 0.05) -> Schedule:
+    """The teacher's 20 steps, down to ``s_min``. Our choice."""
+    return karras_schedule(20, s_min=s_min)

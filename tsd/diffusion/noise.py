@@ -1,25 +1,13 @@
-"""Noise, preconditioning, schedules and the sampler of Algorithm 3; independent of nets and training.
-
-| here        | paper                  | meaning                                                        |
-|-------------|------------------------|----------------------------------------------------------------|
-| z           | z_t                    | clean latent, zero mean and unit std per channel               |
-| s           | s                      | noise strength, s_min .. s_max                                 |
-| z_s         | z + s eps, Eq. 3       | noisy latent                                                   |
-| eps_hat     | eps_theta, Eq. 4       | predicted noise, (z_s - z0_hat) / s                            |
-| z0_hat      | (Karras et al. 2022 D) | clean estimate                                                 |
-| strengths   | s_0 .. s_(K-1), s_K=0  | noise strengths of a K-step schedule                           |
-| eta_k       | eta_k, Alg. 3          | s_(k-1) - s_k                                                  |
-"""
+"""Noise of Eq. 3: how it is added, drawn and weighed, and what the net sees of a noisy latent."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tsd import devices
-from tsd.schedule import S_MAX, S_MIN, Schedule
+from tsd.diffusion.schedule import S_MAX, S_MIN
 
 LOG_NORMAL = (-0.4, 1.5)
 """Mean and standard deviation of ln s in training, except for the draws near pure noise. Our choice: not given."""
@@ -97,32 +85,3 @@ def draw_noise(shape, shared: Tensor | float, device=None, generator=None) -> Te
     if shared.ndim:
         shared = expand(shared, fresh)
     return shared.sqrt() * still + (1 - shared).sqrt() * fresh
-
-
-def karras_schedule(num_steps: int, s_max: float = S_MAX, s_min: float = 0.05, rho: float = 7.0) -> Schedule:
-    """Karras et al. 2022, Eq. 5: the schedule of a many-step sampler. ``num_steps`` at least 2."""
-    ramp = torch.linspace(0, 1, num_steps, dtype=torch.float64)
-    strengths = (s_max ** (1 / rho) + ramp * (s_min ** (1 / rho) - s_max ** (1 / rho))) ** rho
-    return Schedule(tuple(strengths.tolist()))
-
-
-def many_steps(s_min: float = 0.05) -> Schedule:
-    """The teacher's 20 steps, down to ``s_min``. Our choice."""
-    return karras_schedule(20, s_min=s_min)
-
-
-def sample(predict_noise: Callable[[Tensor, Tensor, int], Tensor], z: Tensor, schedule: Schedule) -> Tensor:
-    """Algorithm 3: z^(k) = z^(k-1) - eta_k eps_hat, from z^(0) [B, ...] of strength s_0 to strength 0.
-
-    ``predict_noise(z_s, s [B], k)`` returns eps_hat like z_s. This is the Euler step of the
-    probability-flow ODE: exact for every K when eps_hat is the true noise.
-    """
-    for k in range(schedule.num_steps):
-        z = advance(predict_noise, z, schedule, k)
-    return z
-
-
-def advance(predict_noise: Callable[[Tensor, Tensor, int], Tensor], z: Tensor, schedule: Schedule, k: int) -> Tensor:
-    """Step k of ``sample``."""
-    s = torch.full((len(z),), schedule.strengths[k], device=z.device, dtype=z.dtype)
-    return z - schedule.etas[k] * predict_noise(z, s, k)
