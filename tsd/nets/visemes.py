@@ -27,6 +27,9 @@ def level_free(mel: Tensor) -> Tensor:
 ADDED = ("lips",)
 """Arguments of optional parts that can be added to a trained net before it trains further."""
 
+GROWN = ("blocks",)
+"""Arguments that may be larger than those of the trained net that training goes on from."""
+
 
 class CausalConv(nn.Module):
     """Causal 1-D convolution over [N, C, L]; with a stride it keeps the last column of each group."""
@@ -47,6 +50,8 @@ class VisemeNet(nn.Module):
 
     Args:
         channels: of the blocks, at 25 columns a second.
+        blocks: residual ones, which begin as nothing: a trained net that is given more of them (``GROWN``) says at first
+            what it said before.
         stem: channels at 100 and at 50 columns a second; empty: as the blocks.
         dilations: of the blocks' convolutions in turn.
         any_level: hear ``level_free`` sound, so that loud and quiet recordings give the same; else the log-mel as it
@@ -85,7 +90,7 @@ class VisemeNet(nn.Module):
                 CausalConv(channels, channels, 3, dilation=dilations[i % len(dilations)]),
                 nn.GELU(),
                 nn.Dropout(dropout),
-                nn.Conv1d(channels, channels, 1),
+                zero(nn.Conv1d(channels, channels, 1)),
             )
             for i in range(blocks)
         )
