@@ -115,11 +115,12 @@ class Says(torch.nn.Module):
 class Loudness(torch.nn.Module):
     """Stands for a recogniser: the louder, the more open."""
 
-    look_ahead = past = 0
+    look_ahead = memory_size = 0
 
-    def forward(self, mel):
+    def listen(self, mel, memory):
         loud = mel.unflatten(1, (-1, 4)).mean((2, 3)) * 4
-        return torch.nn.functional.one_hot(torch.tensor(VISEMES.index("aa")), len(VISEMES)) * loud[..., None]
+        aa = torch.nn.functional.one_hot(torch.tensor(VISEMES.index("aa")), len(VISEMES))
+        return aa * loud[..., None], memory
 
 
 def bursts(seed: int) -> np.ndarray:

@@ -12,10 +12,19 @@ from fakes import SIDE, fake_motion
 from tsd.clip import SAMPLE_RATE, VISEMES
 from tsd.media.marking.embed import LARGEST
 from tsd.media.signals import windows_of
-from tsd.nets.visemes import VisemeNet
+from tsd.nets.visemes import PAUSE, VisemeNet, shut_in_pauses
 from tsd.runtime.canvas import Canvas
 from tsd.runtime.hearing import Hearing, heard, look_ahead_ms
 from tsd.runtime.talker import Talker
+
+
+def recogniser(blocks: int, look_ahead: int, any_level: bool, lips: bool = False) -> VisemeNet:
+    """Of random weights, those that training begins at zero included."""
+    torch.manual_seed(0)
+    net = VisemeNet(8, blocks, look_ahead, any_level=any_level, lips=lips).eval()
+    for weights in net.parameters():
+        torch.nn.init.normal_(weights, std=0.2)
+    return net
 
 
 def ready(causal: bool = True) -> Talker:
@@ -28,8 +37,7 @@ def ready(causal: bool = True) -> Talker:
 @pytest.mark.parametrize("look_ahead, blocks, any_level", [(0, 1, False), (2, 4, False), (3, 4, True), (4, 2, True)])
 @pytest.mark.parametrize("samples", [1, 640, 641, 759, 760, 33_333])
 def test_heard_in_pieces_as_in_one(look_ahead, blocks, any_level, samples):
-    torch.manual_seed(0)
-    t = Talker(None, None, VisemeNet(8, blocks, look_ahead, any_level=any_level).eval())
+    t = Talker(None, None, recogniser(blocks, look_ahead, any_level))
     sound = wave(samples)
     whole = windows_of(t.visemes(sound).numpy())
     for size, chunk in ((97, 1), (640, 1), (1000, 3), (samples, 8)):
@@ -41,8 +49,7 @@ def test_heard_in_pieces_as_in_one(look_ahead, blocks, any_level, samples):
 @pytest.mark.parametrize("level", [-50, -20, 0])
 def test_a_stream_of_any_level_is_heard_alike(level):
     """From -50 to 0 dB of its peak, in pieces as in one, rounded to 16 bits."""
-    torch.manual_seed(0)
-    t = Talker(None, None, VisemeNet(8, 2, 4, any_level=True).eval())
+    t = Talker(None, None, recogniser(2, 4, any_level=True))
     sound = wave(16_000)
     quiet = sound * np.float32(10 ** (level / 20) / np.abs(sound).max())
     hearing = Hearing(t.recogniser, 1)
@@ -51,18 +58,30 @@ def test_a_stream_of_any_level_is_heard_alike(level):
 
 
 @pytest.mark.parametrize("any_level", [False, True])
-def test_the_past_that_is_kept_is_all_that_is_needed(any_level):
-    """One frame less, and what is heard changes."""
-    torch.manual_seed(0)
-    net = VisemeNet(8, 4, 2, any_level=any_level).eval().double()
-    mel = torch.randn(1, 60 * 4, 80).double()
-    past, frame = net.past, 40
+def test_a_recogniser_says_frame_by_frame_what_it_says_of_the_whole(any_level):
+    """With its memory, whose size does not depend on how long it listens; lips and their pauses, too."""
+    net = recogniser(4, 2, any_level, lips=True).double()
+    mel = torch.randn(2, 60 * 4, 80).double()
+    mel[1, 80:200] = -20.0  # a pause
+    memory, heard = torch.zeros(2, net.memory_size).double(), []
+    for frame in mel.split(4, 1):
+        out, memory = net.listen(frame, memory)
+        assert memory.shape == (2, net.memory_size)
+        heard.append(out)
+    assert (torch.cat(heard, 1)[:, net.look_ahead :] - net(mel)[:, : -net.look_ahead]).abs().max() < 1e-12
 
-    def at(kept: int) -> torch.Tensor:
-        return net(mel[:, 4 * (frame - kept) :])[0, kept]
 
-    whole = net(mel)[0, frame]
-    assert (at(past) - whole).abs().max() < 1e-13 < (at(past - 1) - whole).abs().max()
+def test_lips_are_shut_in_long_pauses_and_stay_as_they_are_in_short_ones():
+    lips, speech = torch.full((1, 1, 80), 0.7), torch.ones(1, 1, 80)
+    speech[..., 20 : 20 + PAUSE - 1] = 0  # one frame less than a pause
+    speech[..., 50:] = 0.05
+    out, kept = shut_in_pauses(lips, speech, torch.zeros(1, 1, PAUSE - 1))
+    assert torch.equal(out[..., : 50 + PAUSE - 1], lips[..., : 50 + PAUSE - 1])
+    assert torch.equal(out[..., 50 + PAUSE - 1 :], torch.zeros(1, 1, 31 - PAUSE))
+    again, _ = shut_in_pauses(lips[..., :3], torch.zeros(1, 1, 3), kept)
+    assert torch.equal(again, torch.zeros(1, 1, 3))
+    opened, _ = shut_in_pauses(lips[..., :1], torch.ones(1, 1, 1), kept)
+    assert torch.equal(opened, lips[..., :1])
 
 
 @pytest.mark.parametrize("size", [160, 640, 1111, 16_000])

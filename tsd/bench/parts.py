@@ -18,7 +18,8 @@ def parts_of(talker: Talker, chunk: int) -> dict[str, tuple[Callable, int]]:
     """{part: (what to call, how many frames that is)} for ``chunk`` frames at a time."""
     speaker, recogniser, student = made_up_speaker(talker), talker.recogniser, talker.student
     speech = made_up_speech(chunk)
-    heard = torch.from_numpy(log_mel(made_up_speech(recogniser.past + chunk + recogniser.look_ahead)))[None]
+    mel = torch.from_numpy(log_mel(speech))[None]
+    memory = torch.zeros(1, recogniser.memory_size)
     visemes = torch.full((1, chunk, len(VISEMES)), 1 / len(VISEMES))
     track, z = speaker.motion.expand(chunk, -1), torch.randn(chunk, *speaker.latent.shape[1:])
     condition = talker.condition(speaker.latent, speaker.motion, speaker.known, visemes, track[None])
@@ -27,7 +28,7 @@ def parts_of(talker: Talker, chunk: int) -> dict[str, tuple[Callable, int]]:
     pictures = talker.vae.decode(z, along)
     return {
         "log-mel": (lambda: log_mel(speech), chunk),
-        "recogniser": (lambda: recogniser(heard), chunk),
+        "recogniser": (lambda: recogniser.listen(mel, memory), chunk),
         "frames, for all steps": (lambda: student.read_frames(condition, speaker.reference), chunk),
         "step": (lambda: student.step(z[None], torch.ones(1), speaker.reference, frames), chunk),
         "decode": (lambda: talker.vae.decode(z, along), chunk),

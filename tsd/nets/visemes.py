@@ -12,23 +12,41 @@ from tsd.nets.blocks import zero
 LAGS = (2, 8, 24)
 """Columns (20, 80 and 240 ms) over which a level-free net hears loudness change. Our choice."""
 
-
-def level_free(mel: Tensor) -> Tensor:
-    """Log-mel [N, MELS, L] -> [N, MELS + len(LAGS), L] that is the same for every level of the sound.
-
-    A gain adds one constant to all of a log-mel. What stays is the shape of each column's spectrum (its bands less
-    their mean) and how the mean has changed since a few columns ago.
-    """
-    loudness = mel.mean(1, keepdim=True)
-    before = [F.pad(loudness, (lag, 0), mode="replicate")[:, :, : mel.shape[2]] for lag in LAGS]
-    return torch.cat([mel - loudness, *(loudness - earlier for earlier in before)], 1)
-
+PAUSE, QUIET = 15, (0.5, 0.1)
+"""Lips are shut where nothing was said for so many frames: the probability of speech in all of them lies below the
+second of these (above the first they are open as said, between them in proportion). Our choice: of 6 to 25 frames the
+map to lips lost least by 15 (r 0.718 instead of 0.733 on other people of GRID). In shorter pauses lips stay apart."""
 
 ADDED = ("lips",)
 """Arguments of optional parts that can be added to a trained net before it trains further."""
 
 GROWN = ("blocks",)
 """Arguments that may be larger than those of the trained net that training goes on from."""
+
+
+def level_free(mel: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-mel [N, MELS, L] -> [N, MELS + len(LAGS), L] that is the same for every level of the sound.
+
+    A gain adds one constant to all of a log-mel. What stays is the shape of each column's spectrum (its bands less
+    their mean) and how the mean has changed since a few columns ago. ``before`` [N, 1, 1 + max(LAGS)]: zero at the
+    start of a sound, then what the call before returned as the second result.
+    """
+    loudness = mel.mean(1, keepdim=True)
+    begun, last = before.split([1, max(LAGS)], 2)
+    last = torch.where(begun > 0.5, last, loudness[:, :, :1])  # before the start it was as loud as at the start
+    known = torch.cat([last, loudness], 2)
+    earlier = [known[:, :, max(LAGS) - lag : known.shape[2] - lag] for lag in LAGS]
+    kept = torch.cat([torch.ones_like(begun), known[:, :, -max(LAGS) :]], 2)
+    return torch.cat([mel - loudness, *(loudness - then for then in earlier)], 1), kept
+
+
+def shut_in_pauses(lips: Tensor, speech: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+    """How far lips are open [N, 1, T], and shut where nobody speaks; see PAUSE. ``speech`` [N, 1, T]: how probable it
+    is that somebody speaks. ``before`` [N, 1, PAUSE - 1] and the second result: as in ``level_free``."""
+    known = torch.cat([before, speech], 2)
+    recent = F.max_pool1d(known, PAUSE, stride=1)
+    loud, quiet = QUIET
+    return lips * ((recent - quiet) / (loud - quiet)).clamp(0, 1), known[:, :, 1 - PAUSE :]
 
 
 class CausalConv(nn.Module):
@@ -39,8 +57,10 @@ class CausalConv(nn.Module):
         self.left = (kernel - 1) * dilation - (stride - 1)
         self.conv = nn.Conv1d(in_channels, out_channels, kernel, stride, dilation=dilation)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pad(x, (self.left, 0)))
+    def forward(self, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """x [N, C, L] behind the columns ``before`` [N, C, left] -> columns, and those that the next call needs."""
+        x = torch.cat([before, x], 2)
+        return self.conv(x), x[:, :, x.shape[2] - self.left :]
 
 
 class VisemeNet(nn.Module):
@@ -50,8 +70,8 @@ class VisemeNet(nn.Module):
 
     Args:
         channels: of the blocks, at 25 columns a second.
-        blocks: residual ones, which begin as nothing: a trained net that is given more of them (``GROWN``) says at first
-            what it said before.
+        blocks: residual ones, which begin as nothing: a trained net that is given more of them (``GROWN``) says at
+            first what it said before.
         stem: channels at 100 and at 50 columns a second; empty: as the blocks.
         dilations: of the blocks' convolutions in turn.
         any_level: hear ``level_free`` sound, so that loud and quiet recordings give the same; else the log-mel as it
@@ -102,26 +122,67 @@ class VisemeNet(nn.Module):
         return self.look_ahead * 1000 / FPS
 
     @property
-    def past(self) -> int:
-        """Frames before its own that an output depends on; a stream has to keep them."""
-        columns, jump = max(LAGS) if self.any_level else 0, 1
-        for conv in (layer.conv for layer in self.modules() if isinstance(layer, CausalConv)):
-            columns += (conv.kernel_size[0] - 1) * conv.dilation[0] * jump
-            jump *= conv.stride[0]
-        return max(0, -(-(columns + 1 - jump) // jump) - self.look_ahead)
+    def convolutions(self) -> list[CausalConv]:
+        return [layer for layer in self.modules() if isinstance(layer, CausalConv)]
+
+    @property
+    def memory_shapes(self) -> list[tuple[int, int]]:
+        """Channels and columns of what a stream keeps, one after the other: loudness, each convolution's last columns,
+        and whether somebody spoke."""
+        shapes = [(1, 1 + max(LAGS))] * self.any_level
+        shapes += [(layer.conv.in_channels, layer.left) for layer in self.convolutions]
+        return shapes + [(1, PAUSE - 1)] * (self.to_lips is not None)
+
+    @property
+    def memory_size(self) -> int:
+        return sum(channels * columns for channels, columns in self.memory_shapes)
 
     def forward(self, mel: Tensor) -> Tensor:
         """mel [B, T * MELS_PER_FRAME, MELS] -> logits [B, T, V], with ``lips`` [B, T, V + 1]. Beyond the end the last
         column is repeated."""
-        hidden = self.hidden(mel)
-        heads = [self.to_visemes] + [self.to_lips] * (self.to_lips is not None)
-        return torch.cat([head(hidden) for head in heads], 1).transpose(1, 2)
+        return self.listen(self._to_the_end(mel), mel.new_zeros(len(mel), self.memory_size))[0][:, self.look_ahead :]
+
+    def listen(self, mel: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """The next frames of a stream: mel [B, n * MELS_PER_FRAME, MELS] -> as ``forward`` says of the n frames that
+        lie ``look_ahead`` frames before them, and the memory [B, memory_size] of the next call; zeros at first."""
+        hidden, parts = self._hidden(mel, self._parts(memory))
+        heard = self.to_visemes(hidden)
+        if self.to_lips is not None:
+            speech = 1 - heard.softmax(1)[:, VISEMES.index("sil"), None]
+            lips, kept = shut_in_pauses(self.to_lips(hidden), speech, self._parts(memory)[-1])
+            heard, parts = torch.cat([heard, lips], 1), [*parts, kept]
+        return heard.transpose(1, 2), torch.cat([part.flatten(1) for part in parts], 1)
 
     def hidden(self, mel: Tensor) -> Tensor:
         """mel as in ``forward`` -> [B, channels, T]: what the visemes are read from."""
-        x = mel.transpose(1, 2)
-        x = level_free(x) if self.any_level else x.clamp(min=MEL_AUDIBLE)
-        x = self.stem(F.pad(x, (0, self.look_ahead * MELS_PER_FRAME), mode="replicate"))
+        memory = mel.new_zeros(len(mel), self.memory_size)
+        return self._hidden(self._to_the_end(mel), self._parts(memory))[0][:, :, self.look_ahead :]
+
+    def _to_the_end(self, mel: Tensor) -> Tensor:
+        return torch.cat([mel, mel[:, -1:].expand(-1, self.look_ahead * MELS_PER_FRAME, -1)], 1)
+
+    def _parts(self, memory: Tensor) -> list[Tensor]:
+        shapes = self.memory_shapes
+        flat = memory.split([channels * columns for channels, columns in shapes], 1)
+        return [part.unflatten(1, shape) for part, shape in zip(flat, shapes, strict=True)]
+
+    def _hidden(self, mel: Tensor, before: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Hidden values [B, channels, n], and the memory after them, without that of lips."""
+        x, before, kept = mel.transpose(1, 2), iter(before), []
+
+        def through(layer, x: Tensor) -> Tensor:
+            if layer is level_free or isinstance(layer, CausalConv):
+                x, after = layer(x, next(before))
+                kept.append(after)
+                return x
+            return layer(x)
+
+        x = through(level_free, x) if self.any_level else x.clamp(min=MEL_AUDIBLE)
+        for layer in self.stem:
+            x = through(layer, x)
         for block in self.blocks:
-            x = x + block(x)
-        return x[:, :, self.look_ahead :]
+            branch = x
+            for layer in block:
+                branch = through(layer, branch)
+            x = x + branch
+        return x, kept

@@ -9,10 +9,17 @@ from pathlib import Path
 
 from tsd.diffusion import Schedule
 
-NAME, FORMAT = "card.json", 3
+NAME, FORMAT = "card.json", 4
 PLAIN = re.compile(r"[A-Za-z0-9_]+(-[a-z0-9]+)?\.(onnx|safetensors)")
 """Form of the names of an export's files: they lie beside the card, so no name may lead elsewhere."""
-KINDS = {"resolution": int, "latents": dict, "look_ahead": int, "past": int, "schedules": dict, "files": dict}
+KINDS = {
+    "resolution": int,
+    "latents": dict,
+    "look_ahead": int,
+    "recogniser_memory": int,
+    "schedules": dict,
+    "files": dict,
+}
 
 
 def sha256(content: bytes) -> str:

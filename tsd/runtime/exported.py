@@ -53,15 +53,17 @@ def run(graph: Graph, *inputs) -> list:
 
 
 class ExportedRecogniser(Exported):
-    """``VisemeNet``: log-mel [1, 4 T, 80] -> logits [1, T, V]."""
+    """``VisemeNet``."""
 
     def __init__(self, card: Card, backend: str, threads: int, callers: int = 1, memory: str = "usual"):
         super().__init__(card, backend, threads, callers, memory)
-        self.look_ahead, self.past = card.content["look_ahead"], card.content["past"]
+        self.look_ahead, self.memory_size = card.content["look_ahead"], card.content["recogniser_memory"]
         self.graph = self.open("recogniser", alone=True)
 
-    def __call__(self, mel):
-        return run(self.graph, mel)[0]
+    def listen(self, mel, memory) -> tuple:
+        """As ``VisemeNet.listen``."""
+        heard, memory = run(self.graph, mel, memory)
+        return heard, memory
 
 
 class ExportedStudent(Exported):

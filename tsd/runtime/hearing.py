@@ -26,13 +26,13 @@ MARGIN = (WINDOW - HOP) // 2
 
 
 class Recogniser(Protocol):
-    """Log-mel [1, T * MELS_PER_FRAME, MELS] -> logits [1, T, V], or [1, T, V + 1] with the ``openness`` of the lips. An
-    output depends on ``look_ahead`` frames after and ``past`` frames before its own."""
+    """A ``VisemeNet`` or its graph: ``listen`` hears the next frames of a stream, and says what was spoken
+    ``look_ahead`` frames before them."""
 
     look_ahead: int
-    past: int
+    memory_size: int
 
-    def __call__(self, mel): ...
+    def listen(self, mel, memory) -> tuple: ...
 
 
 def look_ahead_ms(recogniser: Recogniser) -> float:
@@ -41,9 +41,9 @@ def look_ahead_ms(recogniser: Recogniser) -> float:
 
 
 def output(recogniser: Recogniser, mel: np.ndarray) -> np.ndarray:
-    """What the recogniser says of log-mel [T * MELS_PER_FRAME, MELS]: float32 [T, V], or [T, V + 1] with lips."""
-    with no_gradients():
-        return array(recogniser(given(mel[None])))[0]
+    """What the recogniser says of log-mel [T * MELS_PER_FRAME, MELS]: float32 [T, V], or [T, V + 1] with the
+    ``openness`` of the lips."""
+    return Listener(recogniser).listen(np.concatenate([mel, beyond(recogniser, mel)]))
 
 
 def probabilities(heard: np.ndarray) -> np.ndarray:
@@ -82,6 +82,29 @@ def beside(heard: np.ndarray, mel: np.ndarray, hears: str, before: np.ndarray | 
     return np.concatenate([opened, np.ones_like(opened)], -1)
 
 
+class Listener:
+    """A recogniser along one stream of log-mel; what was heard lies in its memory."""
+
+    def __init__(self, recogniser: Recogniser):
+        self.recogniser, self.early = recogniser, recogniser.look_ahead
+        """Outputs still to come that lie before the first frame."""
+        self.memory = np.zeros((1, recogniser.memory_size), np.float32)
+
+    def listen(self, mel: np.ndarray) -> np.ndarray:
+        """The next columns [n * MELS_PER_FRAME, MELS] -> float32 [n, V or V + 1] of the frames that are known with
+        them, fewer at the start of the stream."""
+        with no_gradients():
+            heard, memory = self.recogniser.listen(given(mel[None]), given(self.memory))
+        self.memory, early = array(memory), self.early
+        self.early = max(0, early - heard.shape[1])
+        return array(heard)[0, early:]
+
+
+def beyond(recogniser: Recogniser, mel: np.ndarray) -> np.ndarray:
+    """What the recogniser hears beyond the end of a sound: its last column, for the lookahead of the last frames."""
+    return np.repeat(mel[-1:], recogniser.look_ahead * MELS_PER_FRAME, 0)
+
+
 class Hearing:
     """State of one sound stream: its last seconds, however long the stream is.
 
@@ -90,15 +113,16 @@ class Hearing:
     """
 
     def __init__(self, recogniser: Recogniser, chunk: int = 1, hears: str = "visemes"):
-        self.recogniser, self.chunk, self.hears = recogniser, chunk, hears
+        self.listener, self.chunk, self.hears = Listener(recogniser), chunk, hears
         self.levels = np.zeros((0, len(LOUDNESS)), np.float32)
         """Of the last frames of which visemes are known: what the loudness of later ones is measured in."""
         self.wave = np.zeros(0, np.float32)
         """Samples from one frame before the next log-mel column on."""
+        self.begun = False
         self.mel = np.zeros((0, MELS), np.float32)
-        """Columns from frame ``first`` on."""
-        self.first = self.heard = 0
-        """Frame numbers: of ``mel``'s first column, and of the next visemes."""
+        """Columns of the frames whose visemes are not known yet."""
+        self.listened = 0
+        """Columns of ``mel`` that the recogniser has heard."""
         self.visemes = np.zeros((VISEME_PAST, HEARS[hears]), np.float32)
         """Those that windows still need: the last ones whose future was known, and all after them."""
 
@@ -107,40 +131,40 @@ class Hearing:
         a multiple of ``chunk``, so that the net sees few different shapes."""
         self.wave = np.concatenate([self.wave, wave])
         self._listen((len(self.wave) - MARGIN) // SAMPLES_PER_FRAME)
-        known = self.first + len(self.mel) // MELS_PER_FRAME - self.recogniser.look_ahead
-        ready = len(self.visemes) - VISEME_PAST + known - self.heard - VISEME_FUTURE
+        known = len(self.visemes) - VISEME_PAST + len(self.mel) // MELS_PER_FRAME - self.listener.recogniser.look_ahead
+        ready = known - VISEME_FUTURE
         if ready >= self.chunk:
-            self._recognise(known)
+            self._recognise()
         return self._windows(max(0, ready) // self.chunk * self.chunk)
 
     def finish(self) -> np.ndarray:
         """The end of the stream: windows [n, W, V] of the frames that were still waiting for sound."""
         self._listen(-(-len(self.wave) // SAMPLES_PER_FRAME))
-        self._recognise(self.first + len(self.mel) // MELS_PER_FRAME)
+        if len(self.mel):
+            self._recognise(end=True)
         return self._windows(len(self.visemes) - VISEME_PAST)
 
     def _listen(self, frames: int) -> None:
         """Log-mel columns of the first ``frames`` frames of ``wave``; the very last of these stays as a neighbour."""
-        before = int(self.first + len(self.mel) > 0)  # the frame before the next one, kept for the columns' left margin
+        before = int(self.begun)  # the frame before the next one, kept for the columns' left margin
         if frames <= before:
             return
         columns = log_mel(self.wave[: frames * SAMPLES_PER_FRAME + MARGIN])
         self.mel = np.concatenate([self.mel, columns[before * MELS_PER_FRAME : frames * MELS_PER_FRAME]])
-        self.wave = self.wave[(frames - 1) * SAMPLES_PER_FRAME :]
+        self.wave, self.begun = self.wave[(frames - 1) * SAMPLES_PER_FRAME :], True
 
-    def _recognise(self, known: int) -> None:
-        """Visemes of the frames ``heard`` to ``known``; forgets the columns that no later frame asks for."""
-        if known <= self.heard:
-            return
-        fresh = slice(self.heard - self.first, known - self.first)
-        mel = self.mel[fresh.start * MELS_PER_FRAME : fresh.stop * MELS_PER_FRAME]
-        heard = output(self.recogniser, self.mel)[fresh]
+    def _recognise(self, end: bool = False) -> None:
+        """Visemes of the frames that can be known by now; forgets their columns."""
+        fresh = self.mel[self.listened :]
+        if end:
+            fresh = np.concatenate([fresh, beyond(self.listener.recogniser, self.mel)])
+        heard = self.listener.listen(fresh)
+        known = len(heard) * MELS_PER_FRAME
+        mel, self.mel = self.mel[:known], self.mel[known:]
+        self.listened = len(self.mel)
         visemes = np.concatenate([probabilities(heard), beside(heard, mel, self.hears, self.levels)], -1)
         self.levels = np.concatenate([self.levels, band_levels(mel)])[1 - MEMORY :]
         self.visemes = np.concatenate([self.visemes, visemes])
-        self.heard = known
-        forget = max(0, known - self.recogniser.past - self.first)
-        self.mel, self.first = self.mel[forget * MELS_PER_FRAME :], self.first + forget
 
     def _windows(self, count: int) -> np.ndarray:
         """The next ``count`` windows; forgets the visemes that no later one asks for."""

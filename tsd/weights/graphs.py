@@ -53,7 +53,9 @@ class Graph:
 
 
 def recogniser(net: VisemeNet) -> Graph:
-    return Graph(Function(net, net), {"mel": (BATCH, "columns", MELS)}, ["logits"])
+    """The next columns of a stream: ``VisemeNet.listen``."""
+    shapes = {"mel": (BATCH, "columns", MELS), "memory": (BATCH, net.memory_size)}
+    return Graph(Function(net, net.listen), shapes, ["heard", "next_memory"])
 
 
 def encoder(vae: VAE) -> Graph:

@@ -50,7 +50,8 @@ def first_weights(config: dict) -> dict[str, Path]:
     """{"init": the weights file that the stage starts from}; empty where it starts at random.
 
     FileNotFoundError or ValueError where the file does not hold the net that ``stage.net`` describes, or that net
-    without parts that can be added (its ``ADDED``) or with fewer blocks (its ``GROWN``); where a decoder alone is trained, any VAE whose encoder fits.
+    without parts that can be added (its ``ADDED``) or with fewer blocks (its ``GROWN``); where a decoder alone is
+    trained, any VAE whose encoder fits.
     """
     if not config.get("init"):
         return {}
@@ -105,7 +106,8 @@ def misfit(
     grown: tuple[str, ...] = (),
 ) -> str:
     """Why these weights do not fit; empty where they do. ``added``: arguments of parts they may be without; ``only``:
-    the arguments that count (None: all); ``grown``: arguments that may be smaller in the file. Raises ValueError for a file that is of no use to anyone."""
+    the arguments that count (None: all); ``grown``: arguments that may be smaller in the file. Raises ValueError for a
+    file that is of no use to anyone."""
     header = checkpoint.read_header(path, name)
     if wanted_hash is not None and not checkpoint.is_known_as(path, name, wanted_hash):
         return (

@@ -8,10 +8,15 @@ export class Hearing {
   /** Numbers per frame. */
   readonly size: number;
   private wave = new Float32Array(0);
+  private begun = false;
+  /** Columns of the frames whose visemes are not known yet. */
   private mel = new Float32Array(0);
+  /** How many numbers of `mel` the recogniser has heard. */
+  private listened = 0;
+  /** The recogniser's memory of this stream, and its outputs still to come that lie before the first frame. */
+  private memory: Float32Array;
+  private early: number;
   private levels = new Float32Array(0);
-  private first = 0;
-  private heard = 0;
   private visemes: Float32Array;
   private readonly perFrame: number;
   private readonly perColumns: number;
@@ -24,10 +29,12 @@ export class Hearing {
     private readonly recognise: Run,
   ) {
     const { hop, window, mels, mels_per_frame } = settings.sound;
-    this.size = heardSize(card, settings);
+    this.size = heardSize(card);
     this.perFrame = hop * mels_per_frame;
     this.perColumns = mels * mels_per_frame;
     this.margin = (window - hop) / 2;
+    this.memory = new Float32Array(card.recogniser_memory);
+    this.early = card.look_ahead;
     this.visemes = new Float32Array(settings.visemes.past * this.size);
   }
 
@@ -35,56 +42,86 @@ export class Hearing {
   async push(wave: Float32Array): Promise<Float32Array> {
     this.wave = joined(this.wave, wave);
     this.listen(Math.floor((this.wave.length - this.margin) / this.perFrame));
-    const known = this.first + this.mel.length / this.perColumns - this.card.look_ahead;
-    const ready = this.visemes.length / this.size - this.settings.visemes.past + known - this.heard;
-    const count = Math.max(0, ready - this.settings.visemes.future);
-    if (count) await this.understand(known);
+    const known = this.known() + this.mel.length / this.perColumns - this.card.look_ahead;
+    const count = Math.max(0, known - this.settings.visemes.future);
+    if (count) await this.understand();
     return this.windows(count);
   }
 
   /** The end of the stream: windows of the frames that were still waiting. */
   async finish(): Promise<Float32Array> {
     this.listen(Math.ceil(this.wave.length / this.perFrame));
-    await this.understand(this.first + this.mel.length / this.perColumns);
-    return this.windows(this.visemes.length / this.size - this.settings.visemes.past);
+    if (this.mel.length) await this.understand(true);
+    return this.windows(this.known());
+  }
+
+  /** Frames whose visemes are known and not given out. */
+  private known(): number {
+    return this.visemes.length / this.size - this.settings.visemes.past;
   }
 
   /** Log-mel columns of the first `frames` frames of `wave`; the last of these stays as a neighbour. */
   private listen(frames: number): void {
-    const before = this.first + this.mel.length > 0 ? 1 : 0;
+    const before = this.begun ? 1 : 0;
     if (frames <= before) return;
     const columns = this.logMel.columns(this.wave.subarray(0, frames * this.perFrame + this.margin));
     this.mel = joined(this.mel, columns.subarray(before * this.perColumns, frames * this.perColumns));
     this.wave = this.wave.slice((frames - 1) * this.perFrame);
+    this.begun = true;
   }
 
-  private async understand(known: number): Promise<void> {
-    if (known <= this.heard) return;
+  /** Visemes of the frames that can be known by now; beyond the end the last column is repeated. */
+  private async understand(end = false): Promise<void> {
     const { mels } = this.settings.sound;
-    const { logits } = await this.recognise({ mel: [this.mel, [1, this.mel.length / mels, mels]] });
-    const from = this.heard - this.first;
-    const until = known - this.first;
-    this.visemes = joined(this.visemes, this.withLoudness(softmax(logits, this.card.visemes.length), from, until));
-    this.heard = known;
-    const forget = Math.max(0, known - this.card.past - this.first);
-    this.mel = this.mel.slice(forget * this.perColumns);
-    this.first += forget;
+    let fresh = this.mel.slice(this.listened);
+    if (end) {
+      const last = this.mel.subarray(this.mel.length - mels);
+      for (let at = this.card.look_ahead * (this.perColumns / mels); at > 0; at--) fresh = joined(fresh, last);
+    }
+    const frames = fresh.length / this.perColumns;
+    const out = await this.recognise({
+      mel: [fresh, [1, fresh.length / mels, mels]],
+      memory: [this.memory, [1, this.memory.length]],
+    });
+    this.memory = out.next_memory;
+    const early = Math.min(this.early, frames);
+    this.early -= early;
+    const heard = out.heard.subarray((early * out.heard.length) / frames);
+    const mel = this.mel.slice(0, (frames - early) * this.perColumns);
+    this.mel = this.mel.slice(mel.length);
+    this.listened = this.mel.length;
+    if (frames > early) this.visemes = joined(this.visemes, this.withBeside(heard, frames - early, mel));
   }
 
-  /** Rows `from` to `until` of visemes [T, V], with loudness behind them where the denoiser hears it. */
-  private withLoudness(visemes: Float32Array, from: number, until: number): Float32Array {
+  /** What is heard [T, V or V + 1] as viseme probabilities, with what else the denoiser hears behind them. */
+  private withBeside(heard: Float32Array, frames: number, mel: Float32Array): Float32Array {
     const width = this.card.visemes.length;
-    if (!hearsLoudness(this.card)) return visemes.slice(from * width, until * width);
-    const bands = this.settings.loudness.bands.length;
-    const levels = bandLevels(this.mel.subarray(from * this.perColumns, until * this.perColumns), this.settings);
-    const loudness = relativeLoudness(levels, this.levels, this.settings);
-    this.levels = joined(this.levels, levels).slice(-(this.settings.loudness.memory - 1) * bands);
-    const out = new Float32Array((until - from) * this.size);
-    for (let t = 0; t < until - from; t++) {
-      out.set(visemes.subarray((from + t) * width, (from + t + 1) * width), t * this.size);
-      out.set(loudness.subarray(t * bands, (t + 1) * bands), t * this.size + width);
+    const every = heard.length / frames;
+    const hears = this.card.hears ?? "visemes";
+    if (hears === "visemes_lips" && every === width) {
+      throw new Error("the export's recogniser does not say how far lips are open: export it again");
+    }
+    const loudness = hearsLoudness(this.card) ? this.loudness(mel) : null;
+    const out = new Float32Array(frames * this.size);
+    for (let t = 0; t < frames; t++) {
+      const row = heard.subarray(t * every, (t + 1) * every);
+      out.set(softmax(row.subarray(0, width)), t * this.size);
+      if (loudness) {
+        const bands = this.size - width;
+        out.set(loudness.subarray(t * bands, (t + 1) * bands), t * this.size + width);
+      } else if (hears === "visemes_lips") {
+        out.set([Math.max(0, row[width]), 1], t * this.size + width);
+      }
     }
     return out;
+  }
+
+  private loudness(mel: Float32Array): Float32Array {
+    const bands = this.settings.loudness.bands.length;
+    const levels = bandLevels(mel, this.settings);
+    const loudness = relativeLoudness(levels, this.levels, this.settings);
+    this.levels = joined(this.levels, levels).slice(-(this.settings.loudness.memory - 1) * bands);
+    return loudness;
   }
 
   /** The next `count` windows; forgets what no later one asks for. */
@@ -107,14 +144,9 @@ export function joined(a: Float32Array, b: Float32Array): Float32Array<ArrayBuff
   return out;
 }
 
-function softmax(logits: Float32Array, width: number): Float32Array {
-  const out = new Float32Array(logits.length);
-  for (let row = 0; row < logits.length; row += width) {
-    let most = -Infinity;
-    for (let i = 0; i < width; i++) most = Math.max(most, logits[row + i]);
-    let sum = 0;
-    for (let i = 0; i < width; i++) sum += out[row + i] = Math.exp(logits[row + i] - most);
-    for (let i = 0; i < width; i++) out[row + i] /= sum;
-  }
-  return out;
+function softmax(logits: Float32Array): Float32Array {
+  const most = Math.max(...logits);
+  const powers = logits.map((x) => Math.exp(x - most));
+  const sum = powers.reduce((a, b) => a + b);
+  return powers.map((x) => x / sum);
 }

@@ -16,7 +16,7 @@ export interface Card {
   schedules: Record<string, number[]>;
   hears?: string;
   look_ahead: number;
-  past: number;
+  recogniser_memory: number;
   look_ahead_ms: number;
   memory: number[][];
   graphs: Record<string, Graph>;
@@ -66,10 +66,10 @@ export interface Settings {
 }
 
 /** What a denoiser is given of each frame of speech: visemes, and loudness behind them unless it hears visemes alone. */
-export function heardSize(card: Card, settings: Settings): number {
-  return card.visemes.length + (hearsLoudness(card) ? settings.loudness.bands.length : 0);
+export function heardSize(card: Card): number {
+  return (card.graphs.frames.inputs.visemes as number[])[3];
 }
 
 export function hearsLoudness(card: Card): boolean {
-  return (card.hears ?? "visemes") !== "visemes";
+  return card.hears === "visemes_loudness" || card.hears === "loudness";
 }
