@@ -23,14 +23,12 @@ class Stage(L.LightningModule):
     """A LightningModule around one trained net, ``self.net``.
 
     ``optimizer`` is called with the parameters (a ``functools.partial``). ``pictures``: the stage needs the frames of a
-    window even where their latents are cached. ``added``: names of parameters that were added to a trained net;
-    ``added_rate``: the factor of their learning rate.
+    window even where their latents are cached. ``added``: names of parameters that were added to a trained net.
     ``helper``: layers that help to train the net and are no part of it afterwards.
     """
 
     pictures = False
     added: set[str] = frozenset()
-    added_rate = ADDED_RATE
 
     def __init__(self, net: nn.Module, loss, optimizer: Callable[[Iterable], torch.optim.Optimizer]):
         super().__init__()
@@ -55,7 +53,7 @@ class Stage(L.LightningModule):
         groups = [[p for name, p in named if (name in self.added) == new] for new in (False, True)]
         optimizer = self.make_optimizer([{"params": group} for group in groups if group])
         if self.added:
-            optimizer.param_groups[-1]["lr"] *= self.added_rate
+            optimizer.param_groups[-1]["lr"] *= ADDED_RATE
         total = max(1, int(self.trainer.estimated_stepping_batches))
         warmup = max(1, int(WARMUP * total))
 

@@ -32,7 +32,6 @@ class VisemeModule(Stage):
     """
 
     net: VisemeNet
-    added_rate = 1.0  # added blocks begin as nothing and are as large as the others
 
     def __init__(
         self,

@@ -20,9 +20,6 @@ map to lips lost least by 15 (r 0.718 instead of 0.733 on other people of GRID).
 ADDED = ("lips",)
 """Arguments of optional parts that can be added to a trained net before it trains further."""
 
-GROWN = ("blocks",)
-"""Arguments that may be larger than those of the trained net that training goes on from."""
-
 
 def level_free(mel: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
     """Log-mel [N, MELS, L] -> [N, MELS + len(LAGS), L] that is the same for every level of the sound.
@@ -70,8 +67,6 @@ class VisemeNet(nn.Module):
 
     Args:
         channels: of the blocks, at 25 columns a second.
-        blocks: residual ones, which begin as nothing: a trained net that is given more of them (``GROWN``) says at
-            first what it said before.
         stem: channels at 100 and at 50 columns a second; empty: as the blocks.
         dilations: of the blocks' convolutions in turn.
         any_level: hear ``level_free`` sound, so that loud and quiet recordings give the same; else the log-mel as it
@@ -110,7 +105,7 @@ class VisemeNet(nn.Module):
                 CausalConv(channels, channels, 3, dilation=dilations[i % len(dilations)]),
                 nn.GELU(),
                 nn.Dropout(dropout),
-                zero(nn.Conv1d(channels, channels, 1)),
+                nn.Conv1d(channels, channels, 1),
             )
             for i in range(blocks)
         )

@@ -50,17 +50,15 @@ def first_weights(config: dict) -> dict[str, Path]:
     """{"init": the weights file that the stage starts from}; empty where it starts at random.
 
     FileNotFoundError or ValueError where the file does not hold the net that ``stage.net`` describes, or that net
-    without parts that can be added (its ``ADDED``) or with fewer blocks (its ``GROWN``); where a decoder alone is
-    trained, any VAE whose encoder fits.
+    without parts that can be added (its ``ADDED``); where a decoder alone is trained, any VAE whose encoder fits.
     """
     if not config.get("init"):
         return {}
     path, name = Path(config["init"]), config["stage"]["name"]
-    grown = visemes.GROWN if name == "visemes" else ()
     if config["stage"]["module"].get("decoder_only"):
         if why := misfit(path, name, config, None, only=ENCODER):
             raise ValueError(f"init={path}: {why}: a decoder alone is trained on an encoder of the same size")
-    elif why := misfit(path, name, config, None, added=(*denoiser.ADDED, *visemes.ADDED), grown=grown):
+    elif why := misfit(path, name, config, None, added=(*denoiser.ADDED, *visemes.ADDED)):
         raise ValueError(f"init={path}: {why}: only a net of the same size can go on from it")
     return {"init": path}
 
@@ -103,11 +101,9 @@ def misfit(
     wanted_hash: str | None,
     added: tuple[str, ...] = (),
     only: tuple[str, ...] | None = None,
-    grown: tuple[str, ...] = (),
 ) -> str:
     """Why these weights do not fit; empty where they do. ``added``: arguments of parts they may be without; ``only``:
-    the arguments that count (None: all); ``grown``: arguments that may be smaller in the file. Raises ValueError for a
-    file that is of no use to anyone."""
+    the arguments that count (None: all). Raises ValueError for a file that is of no use to anyone."""
     header = checkpoint.read_header(path, name)
     if wanted_hash is not None and not checkpoint.is_known_as(path, name, wanted_hash):
         return (
@@ -116,11 +112,8 @@ def misfit(
     ours, theirs = complete(name, config["model"][name]), complete(name, header["arguments"])
     counting = [key for key in ours if only is None or key in only]
     without = {key: (complete(name, {})[key], []) for key in added if key in ours}
-    smaller = {key for key in grown if key in ours and 0 < theirs.get(key, 0) < ours[key]}
     differing = [
-        key
-        for key in counting
-        if key not in smaller and ours[key] != theirs.get(key) and theirs.get(key) not in without.get(key, ())
+        key for key in counting if ours[key] != theirs.get(key) and theirs.get(key) not in without.get(key, ())
     ]
     return "; ".join(f"has {key} {theirs.get(key)}, but model.{name}.{key} is {ours[key]}" for key in differing)
 
