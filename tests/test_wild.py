@@ -156,6 +156,7 @@ def part(name: str, seed: int, follows: float, text: bool) -> dict:
         "text": text,
         "lips": {"truth": truth.lips} | lips,
         "rows": rows,
+        "gap": {"reference": 0.1, "silence": 0.05 + 0.01 * seed, "music": 0.2},
     }
 
 
@@ -171,6 +172,8 @@ def test_the_report_tells_a_timid_mouth_from_a_right_one():
     assert report["statistics"]["k1"]["closure_recall"]["n"] == 2
     summary = report["statistics"]["k1"]["lips_r"]
     assert {"n", "low", "high"} <= summary.keys() and summary["n"] == 5
+    assert report["silence"]["opened_ratio"] == pytest.approx(0.7)
+    assert report["music"]["opened_ratio"] == pytest.approx(2)
     text = to_markdown(report)
     assert "*loudness alone*" in text and "bad.mp4: no face is found" in text
     assert "Lips on real clips" in page(report | {"weights": {}, "settings": {}, "seconds": 1.0})

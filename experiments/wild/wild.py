@@ -66,7 +66,7 @@ def numbers(reports: dict[str, dict]) -> dict:
     """Plain means of the last report by row, and of all reports by their names."""
 
     def means(report: dict) -> dict:
-        rows = [*report["schedules"], "aligned", *CONTROLS]
+        rows = [*report["schedules"], "aligned", *CONTROLS, "silence", "music"]
         found = {row: {m: s["mean"] for m, s in report["statistics"].get(row, {}).items()} for row in rows}
         return {"clips": report["clips"], "clips_with_text": report["clips_with_text"]} | found
 

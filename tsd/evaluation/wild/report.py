@@ -28,6 +28,8 @@ TITLES = {
     "real": "*real, same size*",
     "late": "*real, 3 frames late*",
     "loudness": "*loudness alone*",
+    "silence": "silence, over the reference",
+    "music": "music, over the reference",
 }
 """Rows beside the schedules; controls in italics."""
 
@@ -44,6 +46,8 @@ NOTES = (
     "frames of speech, away from f, v and silence. Only clips with a text that fits.",
     "Loudness alone: a linear fit from three loudness numbers a frame, seven frames, on recorded people of a training "
     "corpus (tsd/evaluation/wild/loudness.json).",
+    "Silence, music: the mean gap of two seconds that are generated from them, over that of the reference picture, "
+    "mean over mean.",
 )
 
 
@@ -65,6 +69,9 @@ def statistics_of(parts: list[dict], seed: int) -> dict[str, dict[str, Summary]]
         summaries["amplitude_off"] = summarise(factors, seed=seed)
         opened, real = (np.array([values[side]["opened"] for values in having]) for side in (0, 1))
         summaries["opened_ratio"] = summarise(opened, real, seed)
+    gaps = {name: np.array([part["gap"][name] for part in parts]) for name in ("reference", "silence", "music")}
+    for name in ("silence", "music"):
+        found[name] = {"opened_ratio": summarise(gaps[name], gaps["reference"], seed)}
     return found
 
 
@@ -106,7 +113,7 @@ def to_markdown(report: dict) -> str:
     statistics, shown = report["statistics"], titles(report)
     text = f"# Lips on {report['clips']} real clips, {report['clips_with_text']} of them with a text\n\n"
     text += table(statistics, shown, COLUMNS) + "\n\n"
-    for name in (name for name in shown if name in statistics):
+    for name in (name for name in shown if "lips_r" in statistics.get(name, {})):
         found = statistics[name]["lips_r"]
         text += (
             f"- {shown[name].strip('*')}: lips r {found['mean']:.3f}, 95 % {found['low']:.3f} to {found['high']:.3f}, "

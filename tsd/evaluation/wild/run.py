@@ -16,10 +16,14 @@ from tsd.evaluation.report import Parts, moments
 from tsd.evaluation.wild.lips import RealLips
 from tsd.evaluation.wild.loudness import Loudness, features
 from tsd.evaluation.wild.reading import CLOSE, Found, TalkingClip, find, read_clip
-from tsd.media.audio import log_mel
+from tsd.media.audio import SAMPLES_PER_FRAME, log_mel
+from tsd.media.distortion import chords
 from tsd.media.video import write_video
 from tsd.metrics.face_mesh import FaceMesh
 from tsd.runtime.talker import Talker
+
+WORDLESS = 50
+"""Frames of silence and of music that every reference is given."""
 
 VERSION = 1
 """Raise it when a number changes its meaning: partial results of another version are not used."""
@@ -46,8 +50,9 @@ class Run:
     def run(self, folder: Path) -> list[dict]:
         """The parts of all clips that can be judged, in the order of their names; others go to ``left_out``.
 
-        A part: {"name", "person", "frames", "text", "lips": {row: [T, 2]}, "rows": {row: {metric: value}}}; the row
-        ``truth`` of ``lips`` is what the others are compared with.
+        A part: {"name", "person", "frames", "text", "lips": {row: [T, 2]}, "rows": {row: {metric: value}}, "gap":
+        {"reference", "silence", "music": mean gap}}; the row ``truth`` of ``lips`` is what the others are compared
+        with.
         """
         parts = []
         for name, paths in tqdm(list_videos(folder, "wild").items(), desc="judging clips", unit="clip"):
@@ -77,6 +82,7 @@ class Run:
             "text": truth.visemes is not None,
             "lips": {"truth": truth.lips} | lips,
             "rows": {row: truth.row(track) for row, track in lips.items()},
+            "gap": self.generated.once(f"{stem}.wordless", lambda: self.wordless(clip)),
         }
 
     def read_real(self, clip: TalkingClip) -> dict:
@@ -110,6 +116,21 @@ class Run:
             said = self.talker.saying(torch.from_numpy(clip.visemes), log_mel(clip.wave))
             found["aligned"] = video(said, self.schedules[0])
         return found
+
+    def wordless(self, clip: TalkingClip) -> dict[str, float]:
+        """Mean gap between the lips in the reference picture, and in what is generated of it from silence and music."""
+        picture, motion = clip.reference(self.talker.vae.resolution)
+        portrait, seed = Portrait(to_frames(picture), torch.from_numpy(motion)), clip_seed(clip.name, self.seed)
+        length = WORDLESS * SAMPLES_PER_FRAME
+        sounds = {"silence": np.zeros(length), "music": 0.1 * chords(np.random.default_rng(seed), length)}
+        gaps, schedule = {"reference": self.gap(picture[None])}, self.talker.schedule(self.schedules[0])
+        for name, sound in sounds.items():
+            heard = self.talker.visemes(sound.astype(np.float32))
+            gaps[name] = self.gap(speak(self.talker, portrait, heard, schedule, seed)[0])
+        return gaps
+
+    def gap(self, frames: np.ndarray) -> float:
+        return float(np.nanmean(self.mesh.lips(frames)[:, 0]))
 
     def show(self, clip: TalkingClip, real: np.ndarray, made: np.ndarray, stem: str) -> None:
         """Both faces side by side as a video with the clip's sound, and moments of both for the sheet."""
