@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 from torch import nn
 
@@ -12,6 +14,8 @@ from tsd.nets.vae import VAE
 
 CONF = Path(__file__).parents[1] / "conf"
 SIDE, LATENT_CHANNELS, LATENT_SIDE = 32, 4, 8
+PAYLOAD = 0xA1B2C3D4
+"""Of a mark."""
 
 
 def fake_motion(*shape: int) -> torch.Tensor:
@@ -90,3 +94,14 @@ def fake_encode(frames: torch.Tensor) -> torch.Tensor:
     """A linear stand-in for a VAE that is not symmetric under mirroring: [n, 3, 32, 32] -> [n, 4, 8, 8]."""
     pooled = torch.nn.functional.avg_pool2d(frames, 4)
     return torch.cat([pooled, pooled[:, :1] * torch.linspace(0, 1, 8)], 1)
+
+
+def busy(num_frames: int = 50, height: int = 128, width: int = 128, seed: int = 0) -> np.ndarray:
+    """uint8 [T, H, W, 3]: blurred noise that drifts, beside a flat strip on the left."""
+    rng = np.random.default_rng(seed)
+    noise = cv2.GaussianBlur(rng.normal(0, 1, (height + 16, width + 16)).astype(np.float32), (0, 0), height / 100)
+    noise = 128 + 30 * noise / noise.std()
+    noise[:, : width // 4] = 90
+    shifts = np.rint(4 * np.sin(np.arange(num_frames) / 12)).astype(int) + 8
+    frames = [noise[s : s + height, :width] for s in shifts]
+    return np.clip(np.rint(np.stack(frames)), 0, 255).astype(np.uint8)[..., None].repeat(3, 3)

@@ -55,5 +55,10 @@ def test_every_room_has_its_place_and_they_are_few():
     assert rooms <= set(RANK) and len(rooms) <= 20 and len(LAYERS) <= 10
 
 
+def test_tests_share_files_of_fixtures_and_not_each_other():
+    tests = (ROOT / "tests").glob("test_*.py")
+    assert not [path.name for path in tests if any(name.startswith("test_") for name in imports(path))]
+
+
 def test_no_drawer_for_leftovers():
     assert [path for path in FILES if path.stem in ("utils", "util", "helpers", "misc", "common")] == []

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from fake_talkers import portrait, talker
 from fakes import SIDE, fake_vae
-from test_talker import portrait, talker
 
 from tsd.clip import to_frames
 from tsd.media.faces import framing

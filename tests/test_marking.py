@@ -3,22 +3,10 @@
 import cv2
 import numpy as np
 import pytest
+from fakes import PAYLOAD, busy
 
 from tsd.media.marking import code, detect, pattern
 from tsd.media.marking.embed import PSNR, Mark
-
-PAYLOAD = 0xA1B2C3D4
-
-
-def busy(num_frames: int = 50, height: int = 128, width: int = 128, seed: int = 0) -> np.ndarray:
-    """uint8 [T, H, W, 3]: blurred noise that drifts, beside a flat strip on the left."""
-    rng = np.random.default_rng(seed)
-    noise = cv2.GaussianBlur(rng.normal(0, 1, (height + 16, width + 16)).astype(np.float32), (0, 0), height / 100)
-    noise = 128 + 30 * noise / noise.std()
-    noise[:, : width // 4] = 90
-    shifts = np.rint(4 * np.sin(np.arange(num_frames) / 12)).astype(int) + 8
-    frames = [noise[s : s + height, :width] for s in shifts]
-    return np.clip(np.rint(np.stack(frames)), 0, 255).astype(np.uint8)[..., None].repeat(3, 3)
 
 
 def looked_at(frames: np.ndarray, fps: float = 25):

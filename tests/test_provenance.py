@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from fakes import PAYLOAD, busy
 from PIL import Image
-from test_marking import PAYLOAD, busy
 
 from tsd.media import credentials, provenance
 from tsd.media.marking.embed import Mark

@@ -26,6 +26,9 @@ from tsd.runtime.talker import Talker
 
 STUDY = Path(__file__).resolve().parent
 REPO = STUDY.parents[1]
+sys.path.append(str(STUDY.parent / "setup"))
+from setup import watched  # noqa: E402
+
 REFERENCE_GFLOPS = 200
 """Of the product on the machine that the issue's milliseconds are for."""
 ASKED = {
@@ -46,32 +49,11 @@ def told(command: str, *overrides: str) -> None:
         raise SystemExit(run.returncode)
 
 
-WATCH = """
-import resource, subprocess, sys, time
-begun = time.perf_counter()
-status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
-print(time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
-sys.exit(status)
-"""
-
-
-def run_alone(*command: str) -> dict[str, float]:
-    """Wall seconds and peak MiB of a process of its own, as the small process that starts it sees them: one that is
-    started from here would begin with our own peak."""
-    watched = [sys.executable, "-c", WATCH, sys.executable, *command]
-    done = subprocess.run(watched, cwd=REPO, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise ValueError(f"{' '.join(command)} failed with exit status {done.returncode}")
-    seconds, peak = done.stdout.split()
-    return {"seconds": float(seconds), "peak_mib": float(peak)}
-
-
 def run_often(*arguments: str, times: int = 3) -> dict:
-    """``run_alone`` several times, of which the first may have to read its files from the disk: the median of the
+    """A process of Python several times, of which the first may have to read its files from the disk: the median of the
     seconds, each of them, and the most memory."""
-    runs = [run_alone(*arguments) for _ in range(times)]
-    each = [run["seconds"] for run in runs]
-    return {"seconds": float(np.median(each)), "each": each, "peak_mib": max(run["peak_mib"] for run in runs)}
+    each, peaks = zip(*(watched(sys.executable, *arguments) for _ in range(times)), strict=True)
+    return {"seconds": float(np.median(each)), "each": list(each), "peak_mib": max(peaks)}
 
 
 def resident_mib() -> float:

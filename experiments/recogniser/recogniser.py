@@ -19,7 +19,7 @@ from tsd.bench.counting import gflop
 from tsd.clip import FPS, MELS, MELS_PER_FRAME, VISEMES
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.data.tracks import load_tracks
-from tsd.evaluation.report import filled
+from tsd.evaluation.report import filled, markdown_table
 from tsd.media.atomic import write_file
 from tsd.media.audio import load_audio, log_mel
 from tsd.media.distortion import coloured, telephone, with_noise
@@ -208,27 +208,20 @@ def table(report: dict) -> str:
         "native": "native speaker, a voice that was heard", "shuffled": "control: other sound",
         "released": "control: weights/people",
     }  # fmt: skip
-    rows = ["| | accuracy | 95 % | unclear frames too | recall p/b/m | precision | recall f/v | precision |",
-            "|---|---|---|---|---|---|---|---|"]  # fmt: skip
-    for key, name in names.items():
-        if key not in report:
-            continue
-        s = report[key]
-        lips = " | ".join(f"{s[kind][v]:.2f}" for v in ("PP", "FF") for kind in ("recall", "precision"))
+    heads = ["", "accuracy", "95 %", "unclear frames too", "recall p/b/m", "precision", "recall f/v", "precision"]
+    rows = []
+    for name, s in ((name, report[key]) for key, name in names.items() if key in report):
+        lips = (f"{s[kind][v]:.2f}" for v in ("PP", "FF") for kind in ("recall", "precision"))
         interval = f"{s['accuracy_speech_low']:.3f} to {s['accuracy_speech_high']:.3f}"
-        rows.append(
-            f"| {name} | {s['accuracy_speech']:.3f} | {interval} | {s['accuracy_speech_unclear_too']:.3f} | {lips} |"
-        )
-    visemes = ["", "| viseme | " + " | ".join(VISEMES) + " |", "|---" * (len(VISEMES) + 1) + "|"]
-    for kind in ("recall", "precision"):
-        visemes.append(f"| {kind} | " + " | ".join(f"{report['heldout'][kind][v]:.2f}" for v in VISEMES) + " |")
+        rows.append([name, f"{s['accuracy_speech']:.3f}", interval, f"{s['accuracy_speech_unclear_too']:.3f}", *lips])
+    visemes = [[kind, *(f"{report['heldout'][kind][v]:.2f}" for v in VISEMES)] for kind in ("recall", "precision")]
     facts = (
         f"{report['heldout']['frames']} clear frames of {report['heldout']['speakers']} speakers. Look-ahead "
         f"{report['lookahead_ms']:.0f} ms; {report['gflop_per_frame']:.4f} GFLOP a frame "
         f"; {report['hours_heard']:.1f} hours of "
         f"{report['speakers_heard']} recorded speakers heard in training."
     )
-    return "\n".join([facts, "", *rows, *visemes])
+    return f"{facts}\n\n{markdown_table(heads, rows)}\n\n{markdown_table(['viseme', *VISEMES], visemes)}"
 
 
 def main() -> None:

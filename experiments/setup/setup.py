@@ -40,7 +40,8 @@ sys.exit(status)
 
 
 def watched(*command: str | Path, cwd: Path = REPO) -> tuple[float, float]:
-    """Wall seconds and peak MiB of a command, as a small process sees them; ends as it does where it fails."""
+    """Wall seconds and peak MiB of a command, as the small process that starts it sees them: one that is started from
+    here would begin with our own peak. Ends as the command does where it fails."""
     argv = [sys.executable, "-c", WATCH, *map(str, command)]
     run = subprocess.run(argv, cwd=cwd, stdout=subprocess.PIPE, text=True)
     if run.returncode:

@@ -8,21 +8,14 @@ import argparse
 import json
 from pathlib import Path
 
-from tsd.evaluation.report import filled, number, to_json
+from tsd.evaluation.report import filled, markdown_table, number, to_json
+from tsd.evaluation.wild.report import COLUMNS, TITLES
 from tsd.media.atomic import write_file
 
 STUDY = Path(__file__).resolve().parent
-CONTROLS = {"real": "*real, same size*", "late": "*real, 3 frames late*", "loudness": "*loudness alone*"}
-COLUMNS = {
-    "lips_r": "lips r",
-    "lips_r_shuffled": "other speech",
-    "width_r": "width r",
-    "amplitude_ratio": "amplitude ratio",
-    "amplitude_off": "off by",
-    "lag": "lag",
-    "closure_recall": "p b m closed",
-    "false_closures": "closed elsewhere",
-}
+CONTROLS = {row: title for row, title in TITLES.items() if title.startswith("*")}
+LEFT_OUT = ("opened_ratio", "in_step")
+"""Of the report's columns, for a narrow table."""
 
 
 def read(path: Path) -> dict:
@@ -56,10 +49,12 @@ def table(rows: dict[str, dict]) -> str:
         mean = number(metric, summary["mean"])
         return mean if metric != "lips_r" else f"{mean} ({number('', summary['low'])} to {number('', summary['high'])})"
 
-    lines = [["", "clips", *COLUMNS.values()], ["---"] * (2 + len(COLUMNS))]
-    for title, found in rows.items():
-        lines.append([title, str(found["lips_r"]["n"]), *(cell(found.get(metric), metric) for metric in COLUMNS)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    shown = {metric: title for metric, title in COLUMNS.items() if metric not in LEFT_OUT}
+    cells = [
+        [title, found["lips_r"]["n"], *(cell(found.get(metric), metric) for metric in shown)]
+        for title, found in rows.items()
+    ]
+    return markdown_table(["", "clips", *shown.values()], cells)
 
 
 def numbers(reports: dict[str, dict]) -> dict:
@@ -82,7 +77,7 @@ def main() -> None:
         reports = {path.stem: read(path) for path in parser.parse_args().reports}
     except ValueError as error:
         raise SystemExit(f"error: {error}") from None
-    shown = table(rows_of(reports))
+    shown = table(rows_of(reports)) + "\n"
     page = STUDY / "README.md"
     write_file(page, filled(page.read_text(encoding="utf-8"), "python experiments/wild/wild.py", shown).encode())
     write_file(STUDY / "report.json", to_json(numbers(reports)).encode())

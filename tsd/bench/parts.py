@@ -1,13 +1,11 @@
 """Milliseconds of every part of a chain."""
 
-import time
 from collections.abc import Callable
 
-import numpy as np
 import torch
-from tqdm import tqdm
 
 from tsd.bench.counting import made_up_speaker, made_up_speech
+from tsd.bench.timing import in_turns
 from tsd.clip import VISEMES, to_uint8
 from tsd.media.audio import log_mel
 from tsd.runtime.talker import Talker
@@ -41,18 +39,12 @@ def parts_of(talker: Talker, chunk: int) -> dict[str, tuple[Callable, int]]:
 def time_parts(talkers: dict[str, Talker], chunks: list[int], rounds: int) -> list[dict]:
     """Median milliseconds per frame of every part, for each backend and chunk, all of them in turn."""
     work = {
-        (name, chunk, part): call
+        (name, chunk, part, frames): call
         for name, talker in talkers.items()
         for chunk in chunks
-        for part, call in parts_of(talker, chunk).items()
+        for part, (call, frames) in parts_of(talker, chunk).items()
     }
-    spent: dict[tuple, list[float]] = {key: [] for key in work}
-    for _ in tqdm(range(rounds + 1), desc="timing parts", unit="round", delay=2):
-        for key, (call, count) in work.items():
-            begun = time.perf_counter()
-            call()
-            spent[key].append(1000 * (time.perf_counter() - begun) / count)
     return [
-        {"backend": name, "chunk": chunk, "part": part, "ms": float(np.median(times[1:]))}
-        for (name, chunk, part), times in spent.items()
+        {"backend": name, "chunk": chunk, "part": part, "ms": ms / frames}
+        for (name, chunk, part, frames), ms in in_turns(work, rounds).items()
     ]

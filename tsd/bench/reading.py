@@ -2,14 +2,13 @@
 from the latent cache and from memory. Everything is taken in turns, so that a noisy machine is fair to all."""
 
 import itertools
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 from torch.optim import Optimizer
 
+from tsd.bench.timing import in_turns
 from tsd.data.datamodule import ClipDataModule
 from tsd.data.latent_cache import cache_latents
 from tsd.data.memory import Memory
@@ -24,18 +23,6 @@ from tsd.prepare.sources import synthetic
 from tsd.prepare.work import KEYFRAMES
 
 WINDOW = 8
-
-
-def in_turns(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median milliseconds of each job over ``rounds``, one call of every job in each."""
-    spent: dict[str, list[float]] = {name: [] for name in jobs}
-    for number in range(rounds + 1):
-        for name, job in jobs.items():
-            begun = time.perf_counter()
-            job()
-            if number:  # the first round warms up
-                spent[name].append(1000 * (time.perf_counter() - begun))
-    return {name: float(np.median(times)) for name, times in spent.items()}
 
 
 def decoders(video: Path, num_frames: int, rounds: int) -> list[dict]:

@@ -1,7 +1,7 @@
 """Milliseconds of every setting, all settings in turn, each beside a matrix product of the same moment."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,18 @@ from tqdm import tqdm
 from tsd.bench.counting import made_up_speaker, made_up_speech
 from tsd.bench.machine import Product
 from tsd.runtime.talker import Talker
+
+
+def in_turns(jobs: Mapping[Hashable, Callable[[], object]], rounds: int) -> dict[Hashable, float]:
+    """Median milliseconds of each job over ``rounds``, one call of every job in each."""
+    spent: dict[Hashable, list[float]] = {name: [] for name in jobs}
+    for number in tqdm(range(rounds + 1), desc="timing", unit="round", delay=2):
+        for name, job in jobs.items():
+            begun = time.perf_counter()
+            job()
+            if number:  # the first round warms up
+                spent[name].append(1000 * (time.perf_counter() - begun))
+    return {name: float(np.median(times)) for name, times in spent.items()}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import logging
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
 from tsd.bench.boards import board_ms
@@ -12,8 +11,8 @@ from tsd.bench.machine import convolution_gflops, describe, pinned
 from tsd.bench.parts import time_parts
 from tsd.bench.tables import draw, to_markdown
 from tsd.bench.timing import Setting, measure
-from tsd.commands.compose import CONF, file_names
-from tsd.commands.errors import below_one, refuse, user_errors
+from tsd.commands.compose import command_line
+from tsd.commands.errors import below_one, refuse
 from tsd.evaluation.report import write_report
 from tsd.media.atomic import write_file
 from tsd.runtime.backends import available, parse
@@ -97,9 +96,7 @@ def run(cfg: DictConfig) -> dict:
     return report
 
 
-@file_names
-@hydra.main(version_base="1.3", config_path=CONF, config_name="bench/chain")
-@user_errors
+@command_line("bench/chain")
 def main(cfg: DictConfig) -> None:
     report = run(cfg)
     log.info("\n%s\n%s", to_markdown(report), cfg.out)

@@ -4,15 +4,14 @@ import logging
 import tempfile
 from pathlib import Path
 
-import hydra
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from tsd.bench.machine import describe, pinned
 from tsd.bench.reading import WINDOW, decoders, drawn, to_markdown, training, window_sources
-from tsd.commands.compose import CONF, file_names
-from tsd.commands.errors import below_one, refuse, user_errors
+from tsd.commands.compose import command_line
+from tsd.commands.errors import below_one, refuse
 from tsd.data.datamodule import ClipDataModule
 from tsd.evaluation.report import write_report
 from tsd.modules.teacher import TeacherModule
@@ -57,9 +56,7 @@ def run(cfg: DictConfig) -> dict:
     return report
 
 
-@file_names
-@hydra.main(version_base="1.3", config_path=CONF, config_name="bench/data")
-@user_errors
+@command_line("bench/data")
 def main(cfg: DictConfig) -> None:
     log.info("\n%s\n%s", to_markdown(run(cfg)), cfg.out)
 

@@ -6,14 +6,12 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
-import hydra
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from tsd.bench.training import Way, compare, made_up_clip, to_markdown
-from tsd.commands.compose import CONF, file_names
-from tsd.commands.errors import user_errors
+from tsd.commands.compose import command_line
 from tsd.evaluation.report import write_report
 from tsd.weights.checkpoint import MEMORY_FORMAT
 
@@ -81,9 +79,7 @@ def run(cfg: DictConfig) -> dict:
     return report
 
 
-@file_names
-@hydra.main(version_base="1.3", config_path=CONF, config_name="bench/training")
-@user_errors
+@command_line("bench/training")
 def main(cfg: DictConfig) -> None:
     log.info("\n%s", to_markdown(run(cfg)))
 

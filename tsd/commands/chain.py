@@ -11,13 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import hydra
 import torch
 from omegaconf import DictConfig
 from PIL import Image
 
-from tsd.commands.compose import CONF, call, file_names, override
-from tsd.commands.errors import refuse, unreadable, user_errors
+from tsd.commands.compose import call, command_line, override
+from tsd.commands.errors import refuse, unreadable
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.media.atomic import write_file
 from tsd.media.audio import load_audio, write_wav
@@ -255,9 +254,7 @@ def run(cfg: DictConfig) -> None:
     Chain(cfg).run()
 
 
-@file_names
-@hydra.main(version_base="1.3", config_path=CONF, config_name="chain/demo")
-@user_errors
+@command_line("chain/demo")
 def main(cfg: DictConfig) -> None:
     run(cfg)
 

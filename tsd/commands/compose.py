@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
@@ -105,7 +106,7 @@ def readable(argument: str) -> str:
 
 
 def file_names(main: Callable) -> Callable:
-    """Decorator above ``@hydra.main``: the command line with names of files of any kind (``readable``)."""
+    """Decorator of what Hydra starts: the command line with names of files of any kind (``readable``)."""
 
     @wraps(main)
     def started(*args):
@@ -114,6 +115,13 @@ def file_names(main: Callable) -> Callable:
         return main(*args)
 
     return started
+
+
+def command_line(config: str) -> Callable[[Callable], Callable]:
+    """Decorator: a function of a configuration as a command line over conf/``config``.yaml, with names of files of any
+    kind and the user's mistakes in one line each."""
+    start = hydra.main(version_base="1.3", config_path=CONF, config_name=config)
+    return lambda run: file_names(start(user_errors(run)))
 
 
 OmegaConf.register_new_resolver("quoted", quoted, replace=True)

@@ -5,11 +5,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
-from tsd.commands.compose import CONF, file_names
-from tsd.commands.errors import user_errors
+from tsd.commands.compose import command_line
+from tsd.commands.errors import below_one, refuse
 from tsd.data.manifest import fingerprint
 from tsd.evaluation.clips import VERSION, Instruments, Judge, Plan, processor_seconds
 from tsd.evaluation.clips.choice import spread
@@ -46,8 +45,7 @@ def is_of_pairs(cfg: DictConfig) -> bool:
 def check(cfg: DictConfig) -> None:
     """All bad arguments in one error."""
     faults = (wild_faults if cfg.wild else pairs_faults if is_of_pairs(cfg) else clips_faults)(cfg)
-    if faults := faults + shared_faults(cfg):
-        raise ValueError("; ".join(faults))
+    refuse(faults + shared_faults(cfg))
 
 
 def chain_faults(cfg: DictConfig, stages: tuple[str, ...]) -> list[str]:
@@ -80,10 +78,8 @@ def clips_faults(cfg: DictConfig) -> list[str]:
     wrong = chain_faults(cfg, tuple(cfg.weights))
     if cfg.split not in SPLITS:
         wrong.append(f"split={cfg.split}: must be one of {', '.join(SPLITS)}")
-    if cfg.clips is not None and cfg.clips < 1:
-        wrong.append(f"clips={cfg.clips}: must be 1 or more, or null for all")
-    if cfg.control_clips is not None and cfg.control_clips < 1:
-        wrong.append(f"control_clips={cfg.control_clips}: must be 1 or more, or null for all")
+    counts = {key: cfg[key] for key in ("clips", "control_clips") if cfg[key] is not None}
+    wrong += [f"{key}={count}: must be 1 or more, or null for all" for key, count in counts.items() if count < 1]
     if cfg.teacher_samples and (cfg.teacher_samples < 0 or not cfg.weights.teacher):
         wrong.append(f"teacher_samples={cfg.teacher_samples}: must be 0 or more, and 0 without weights.teacher")
     if cfg.long_seconds % WINDOW_SECONDS or not (cfg.long_seconds == 0 or cfg.long_seconds >= 2 * WINDOW_SECONDS):
@@ -100,12 +96,13 @@ def shared_faults(cfg: DictConfig) -> list[str]:
             find_weights(cfg.lpips.weights, cfg.lpips.backbone)
         except (ValueError, FileNotFoundError) as error:
             wrong.append(str(error))
-    if cfg.identity.weights and not Path(cfg.identity.weights).is_file():
-        wrong.append(f"identity.weights={cfg.identity.weights}: no such file; null takes weights.identity")
-    if cfg.mouth.weights and not Path(cfg.mouth.weights).is_file():
-        wrong.append(f"mouth.weights={cfg.mouth.weights}: no such file; null takes weights.mouth")
-    if cfg.workers < 1:
-        wrong.append(f"workers={cfg.workers}: must be 1 or more")
+    given = {stage: cfg[stage].weights for stage in ("identity", "mouth")}
+    wrong += [
+        f"{stage}.weights={path}: no such file; null takes weights.{stage}"
+        for stage, path in given.items()
+        if path and not Path(path).is_file()
+    ]
+    wrong += below_one(cfg, "workers")
     if not str(cfg.out).endswith(".json"):
         wrong.append(f"out={cfg.out}: must end in .json")
     return wrong
@@ -307,9 +304,7 @@ MARKDOWN = {"pairs": pairs_markdown, "wild": wild.to_markdown}
 """Kind of a report -> its tables; any other is a chain's."""
 
 
-@file_names
-@hydra.main(version_base="1.3", config_path=CONF, config_name="evaluate")
-@user_errors
+@command_line("evaluate")
 def main(cfg: DictConfig) -> None:
     if cfg.runs:
         return log.info("%s", write_runs(Path(cfg.runs)))

@@ -4,14 +4,13 @@ import json
 import logging
 from pathlib import Path
 
-import hydra
 import numpy as np
 import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from tsd.commands.compose import CONF, file_names
-from tsd.commands.errors import below_one, refuse, unreadable, user_errors
+from tsd.commands.compose import command_line
+from tsd.commands.errors import below_one, refuse, unreadable
 from tsd.evaluation.clips import Chain, Subject
 from tsd.evaluation.loading import open_split
 from tsd.export.calibration import calibration_inputs
@@ -124,9 +123,7 @@ def describe(card: dict) -> str:
     return "\n".join(lines)
 
 
-@file_names
-@hydra.main(version_base="1.3", config_path=CONF, config_name="export")
-@user_errors
+@command_line("export")
 def main(cfg: DictConfig) -> None:
     torch.set_num_threads(cfg.threads)
     out = run(cfg)

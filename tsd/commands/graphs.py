@@ -5,11 +5,9 @@ With them a face speaks on every backend, and without PyTorch. `make publish` ma
 
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
-from tsd.commands.compose import CONF, file_names
-from tsd.commands.errors import user_errors
+from tsd.commands.compose import command_line
 from tsd.media.atomic import filling
 from tsd.runtime.card import NAME
 from tsd.runtime.graph_files import FOLDER, opened
@@ -27,9 +25,7 @@ def run(cfg: DictConfig) -> Path:
     return folder
 
 
-@file_names
-@hydra.main(version_base="1.3", config_path=CONF, config_name="graphs")
-@user_errors
+@command_line("graphs")
 def main(cfg: DictConfig) -> None:
     out = run(cfg)
     print(f"{out}: {sum(path.stat().st_size for path in out.iterdir()) / 1e6:.2f} MB")

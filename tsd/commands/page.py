@@ -1,20 +1,17 @@
 """A page for the browser in which a photograph speaks: ``python -m tsd.commands.page weights=people``."""
 
-import logging
 import tempfile
 from pathlib import Path
 
-import hydra
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tsd.commands.compose import CONF, file_names
-from tsd.commands.errors import refuse, user_errors
+from tsd.commands.compose import command_line
+from tsd.commands.errors import refuse
 from tsd.media import credentials
 from tsd.runtime.talker import Talker
 from tsd.weights import releases
 
-log = logging.getLogger(__name__)
 STAGES = ("vae", "visemes", "student", "motion")
 
 
@@ -60,9 +57,7 @@ def run(cfg: DictConfig) -> None:
         app.serve(studio, Path(folder), cfg.host, cfg.port)
 
 
-@file_names
-@hydra.main(version_base="1.3", config_path=CONF, config_name="page")
-@user_errors
+@command_line("page")
 def main(cfg: DictConfig) -> None:
     run(cfg)
 

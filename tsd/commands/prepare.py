@@ -5,12 +5,10 @@
 
 from pathlib import Path
 
-import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from tsd.commands.compose import CONF, file_names
-from tsd.commands.errors import user_errors
+from tsd.commands.compose import command_line
 from tsd.data.manifest import manifest_path
 from tsd.prepare.collect import Corpus, Splits, collect
 from tsd.prepare.join import join
@@ -125,9 +123,7 @@ def run(cfg: DictConfig) -> None:
         prepare(cfg)
 
 
-@file_names
-@hydra.main(version_base="1.3", config_path=CONF, config_name="prepare")
-@user_errors
+@command_line("prepare")
 def main(cfg: DictConfig) -> None:
     run(cfg)
 

@@ -8,11 +8,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig
 
-from tsd.commands.compose import CONF, file_names
-from tsd.commands.errors import refuse, user_errors
+from tsd.commands.compose import command_line
+from tsd.commands.errors import refuse
 from tsd.data.manifest import manifest_path, read_manifest
 from tsd.media.atomic import filling, replaceable
 from tsd.runtime.graph_files import FOLDER
@@ -184,9 +183,7 @@ def run(cfg: DictConfig) -> Path:
     return out
 
 
-@file_names
-@hydra.main(version_base="1.3", config_path=CONF, config_name="publish/drawn")
-@user_errors
+@command_line("publish/drawn")
 def main(cfg: DictConfig) -> None:
     out = run(cfg)
     card = json.loads((out / CARD).read_text())

@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import hydra
 import numpy as np
 from omegaconf import DictConfig
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
-from tsd.commands.compose import CONF, file_names
-from tsd.commands.errors import user_errors
+from tsd.commands.compose import command_line
 from tsd.media import credentials
 from tsd.media.atomic import filling
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio
@@ -230,9 +228,7 @@ def run(cfg: DictConfig) -> Path:
     return folder
 
 
-@file_names
-@hydra.main(version_base="1.3", config_path=CONF, config_name="sample")
-@user_errors
+@command_line("sample")
 def main(cfg: DictConfig) -> None:
     run(cfg)
 

@@ -6,13 +6,12 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import hydra
 import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from tsd.commands.compose import CONF, file_names
-from tsd.commands.errors import below_one, refuse, unreadable, user_errors
+from tsd.commands.compose import command_line
+from tsd.commands.errors import below_one, refuse, unreadable
 from tsd.data.dataset import ClipDataset
 from tsd.data.manifest import fingerprint
 from tsd.diffusion import Schedule
@@ -190,9 +189,7 @@ def run(cfg: DictConfig) -> dict:
     return report
 
 
-@file_names
-@hydra.main(version_base="1.3", config_path=CONF, config_name="schedules")
-@user_errors
+@command_line("schedules")
 def main(cfg: DictConfig) -> None:
     report = run(cfg)
     kept = f"{', '.join(report['stored']) or 'none'} stored in {cfg.weights.student}" if cfg.store else "nothing stored"

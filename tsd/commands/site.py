@@ -3,11 +3,9 @@
 import logging
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
-from tsd.commands.compose import CONF, file_names
-from tsd.commands.errors import user_errors
+from tsd.commands.compose import command_line
 from tsd.media.atomic import filling
 from tsd.runtime.card import Card
 
@@ -33,9 +31,7 @@ def run(cfg: DictConfig) -> Path:
     return out
 
 
-@file_names
-@hydra.main(version_base="1.3", config_path=CONF, config_name="site")
-@user_errors
+@command_line("site")
 def main(cfg: DictConfig) -> None:
     run(cfg)
 

@@ -184,7 +184,6 @@ class ClipDataset(Dataset):
         }
         if self.has_boxes:
             sample["mouth_open"] = tracks.mouth_open[span]
-        if self.has_boxes:
             box = tracks.mouth_box[span]
             sample["mouth_box"] = np.stack([1 - box[:, 2], box[:, 1], 1 - box[:, 0], box[:, 3]], 1) if flipped else box
         if self.latents is not None:

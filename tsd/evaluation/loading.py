@@ -11,9 +11,9 @@ from tsd.evaluation.clips import Chain, Instruments
 from tsd.metrics.face_mesh import FaceMesh
 from tsd.metrics.facenet import FaceNet
 from tsd.metrics.lpips import find_weights, lpips_net
-from tsd.runtime.loading import schedules_of
 from tsd.runtime.talker import Talker
 from tsd.weights import checkpoint
+from tsd.weights.files import schedules_of
 
 NEEDED = ("vae", "visemes", "student")
 """Stages without which a chain does not speak."""

@@ -59,14 +59,6 @@ def _decoder():
     return Decoder(lm=None, bestpath=False, beam=1e-80, pbeam=1e-80, wbeam=1e-60, loglevel="FATAL")
 
 
-def align(wave: np.ndarray, text: str, language: str = "en") -> Alignment | None:
-    """``fitted``, or None where text and sound do not fit."""
-    try:
-        return fitted(wave, text, language)
-    except Unfit:
-        return None
-
-
 def fitted(wave: np.ndarray, text: str, language: str = "en") -> Alignment:
     """float32 [N] at 16 kHz and what is said in it -> its sounds. Unfit says why there are none.
 

@@ -18,8 +18,6 @@ from tsd.prepare.visemes import phonemes_from_events, visemes_from_events, visem
 from tsd.weights import checkpoint
 
 log = logging.getLogger(__name__)
-SOURCES = ("truth", "npy", "transcript", "aligned", "recognised", "none")
-"""Best first. ``viseme_source`` of a manifest line is one of these."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +25,7 @@ class Labels:
     """Visemes of a whole recording."""
 
     source: str
+    """``viseme_source`` of a manifest line, best first: truth, npy, transcript, aligned, recognised, none."""
     visemes: np.ndarray | None
     """float32 [T, V]; None where the source is "none"."""
     words: Words
@@ -44,7 +43,7 @@ def say_once(reason: str) -> None:
 
 
 def label(recording: Recording, wave: np.ndarray, num_frames: int, language: str = "en", weights="") -> Labels:
-    """The first source of SOURCES that gives something (but "truth", which drawn clips have beside them).
+    """The best source that gives something (but "truth", which drawn clips have beside them).
 
     wave: float32 [N] at 16 kHz, empty without sound. language: espeak-ng's name. weights: file of a trained
     recogniser; "": none.

@@ -12,7 +12,6 @@ VIDEO_SUFFIXES = (
 SOUND_SUFFIXES = (
     ".aac", ".aif", ".aiff", ".amr", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".wma", ".wv",
 )  # fmt: skip
-FRAMINGS = ("kept", "middle", "faces", "sound")
 
 Words = tuple[tuple[str, float, float], ...]
 """(word, start s, end s), in order."""

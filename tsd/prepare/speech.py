@@ -1,6 +1,6 @@
 """Synthesised speech with the time of every phoneme and word: espeak-ng through ctypes.
 
-espeak-ng is GPL-3 and therefore an optional extra (``speech``): the corpus and the phoneme tools use it,
+espeak-ng is GPL-3 and therefore an optional extra (``corpus``): the corpus and the phoneme tools use it,
 training and the runtime never do.
 """
 
@@ -87,7 +87,8 @@ class _Engine:
             import espeakng_loader
         except ImportError:
             raise ValueError(
-                "espeakng_loader is not installed: speech and phonemes need it, run `pip install tsd[speech]`"
+                "espeakng_loader is not installed, which speaks and knows phonemes: "
+                "run `pip install 'temposyncdiff[corpus]'`"
             ) from None
         self.lib = ctypes.CDLL(espeakng_loader.get_library_path())
         options = _PHONEME_EVENTS | _PHONEME_IPA | _DONT_EXIT

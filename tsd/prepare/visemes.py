@@ -100,7 +100,7 @@ def visemes_from_words(words: list[tuple[str, float, float]], num_frames: int, l
     """Timed words (word, start s, end s) -> [T, V], for real clips whose transcript has word times.
 
     The phonemes of each word fill its time; vowels get twice the share of consonants. Needs the optional
-    extra ``speech`` (espeak-ng); ValueError says so where it is missing.
+    extra ``corpus`` (espeak-ng); ValueError says so where it is missing.
     """
     from tsd.prepare.speech import phonemes_of
 

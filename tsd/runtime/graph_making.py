@@ -13,7 +13,7 @@ from tsd.runtime.card import FORMAT, NAME, Card, sha256
 from tsd.runtime.graph_files import STAGES, cached, opened, versions
 from tsd.runtime.hearing import look_ahead_ms
 from tsd.weights import checkpoint
-from tsd.weights.files import file_hash, read_arrays
+from tsd.weights.files import file_hash, read_arrays, schedules_of
 from tsd.weights.graphs import Graph, graphs_of, memory_shapes
 from tsd.weights.onnx import to_onnx, without_weights
 
@@ -50,8 +50,6 @@ def make_card(vae, student, visemes, schedules: dict, graphs: dict[str, Graph], 
 
 def write(folder: Path, weights: Mapping[str, str | Path | None]) -> None:
     """Fill an empty folder with the graphs of weights files {stage: path} and their card."""
-    from tsd.runtime.loading import schedules_of
-
     nets = {stage: checkpoint.load(weights[stage], stage) for stage in STAGES}
     checkpoint.check_latents(nets["vae"], nets["student"], weights["vae"], weights["student"])
     checkpoint.check_origin(weights["vae"], weights["student"])

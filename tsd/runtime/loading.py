@@ -19,7 +19,7 @@ from tsd.runtime.backends import MEMORY, available, has_int8, parse
 from tsd.runtime.card import Card
 from tsd.runtime.exported import ExportedRecogniser, ExportedStudent, ExportedVAE
 from tsd.weights import releases
-from tsd.weights.files import file_hash, read_arrays, read_header
+from tsd.weights.files import file_hash, read_arrays, schedules_of
 
 EXPORTED = {"vae": ExportedVAE, "student": ExportedStudent, "visemes": ExportedRecogniser}
 FASTEST = {
@@ -57,15 +57,6 @@ def weights_in(folder: Path) -> dict[str, Path]:
         raise FileNotFoundError(f"{folder}: holds neither {cards.NAME} nor {direct['vae']} nor {trained}")
     shared = {stage: path for stage, path in releases.beside(folder).items() if stage in found}
     return shared | {stage: path for stage, path in found.items() if path is not None}
-
-
-def schedules_of(path: str | Path) -> dict[str, Schedule]:
-    """The steps that are stored with the weights of a denoiser, by name."""
-    schedules = read_header(path)["card"].get("schedules", {})
-    try:
-        return {name: Schedule(tuple(s)) for name, s in schedules.items()}
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} has a card with schedules that are none ({error}): train it again") from error
 
 
 def motion_of(path: str | Path | None) -> RecordedMotion | None:

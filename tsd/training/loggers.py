@@ -73,8 +73,7 @@ class WandbLog(Logger):
     refusing meets that process and never the training. Otherwise ``make wandb-sync`` sends it whenever one likes. What
     W&B itself does wrong is said once and costs the chart, not the run.
 
-    group: the sweep. link: the address of a run given its id, for what this run stands on. A resumed run goes on in
-    the same chart: its id comes from its folder and its hash.
+    group: the sweep. A resumed run goes on in the same chart: its id comes from its folder and its hash.
     """
 
     name, version = "wandb", ""

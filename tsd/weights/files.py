@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from tsd.diffusion import Schedule
+
 STAGES = ("vae", "visemes", "identity", "teacher", "student", "mouth", "sync", "sync_loss", "lipreader", "motion")
 """Names of all stages: what ``checkpoint.NETS`` has a net for."""
 
@@ -65,3 +67,12 @@ def read_arrays(path: str | Path, stage: str) -> dict[str, np.ndarray]:
     except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a readable weights file ({error}): train or copy it again") from error
     return {name: x.astype(np.float32) if x.dtype == np.float16 else x for name, x in arrays.items()}
+
+
+def schedules_of(path: str | Path) -> dict[str, Schedule]:
+    """The steps that are stored with the weights of a denoiser, by name."""
+    schedules = read_header(path)["card"].get("schedules", {})
+    try:
+        return {name: Schedule(tuple(s)) for name, s in schedules.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} has a card with schedules that are none ({error}): train it again") from error

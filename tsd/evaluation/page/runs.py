@@ -5,7 +5,6 @@ It needs no network and no server."""
 
 import base64
 import json
-import logging
 import math
 import os
 from collections.abc import Iterator
@@ -15,8 +14,6 @@ from urllib.parse import quote
 
 from tsd.evaluation.page.elements import TEMPLATES
 from tsd.media.atomic import write_file
-
-log = logging.getLogger(__name__)
 
 NAME = "runs.html"
 VIDEOS = (".mp4", ".webm")

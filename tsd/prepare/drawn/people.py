@@ -8,7 +8,6 @@ SKINS = ("f3d9cb", "efcdb8", "e6bda4", "d8a98c", "c69677", "ad7e60", "93674b", "
 HAIRS = ("16120f", "241a14", "3a281c", "57391f", "7a5230", "a87a43", "cfa968", "e2cb98", "8a3f1e", "8b8680", "c9c6c0")
 IRISES = ("3a2414", "543518", "6e4a20", "6b6a35", "57733f", "5a7f88", "4a74a6", "7d8b96")
 CLOTHES = ("22262e", "f0efec", "26436e", "7c1f27", "2f5a3c", "8d8f94", "c98f2d", "5b3a6e", "b9c7d6", "d46a5c", "3a7d86")
-HAIR_STYLES = ("crop", "side", "fringe", "long", "bob", "curly", "afro", "back", "bun", "shaved", "bald", "receding")
 WORN_BY_WOMEN = ("long", "long", "bob", "bob", "curly", "fringe", "bun", "back", "side", "afro", "crop")
 WORN_BY_MEN = ("crop", "crop", "side", "side", "fringe", "curly", "afro", "back", "shaved", "bald", "receding", "long")
 BEARDS = ("none", "none", "none", "none", "stubble", "stubble", "full", "goatee", "moustache", "short")

@@ -71,8 +71,8 @@ def make_corpus(
     size: int = 128,
     seed: int = 0,
     workers: int = 2,
-) -> list[dict]:
-    """Write the corpus below ``root`` and return its manifest records, one per clip.
+) -> None:
+    """Write the corpus below ``root``.
 
     ``seconds`` of each clip, ``size`` side of the picture in pixels (even, 32 or more), ``workers`` processes.
     The same seed gives the same pixels, sounds and truth whatever ``workers``. Finished clips are kept, so a
@@ -91,7 +91,6 @@ def make_corpus(
             if isinstance(made, Lost):
                 raise OSError(f"{root / plan.stem}.mp4 was not drawn: {made}; start again, or with workers=1")
             progress.update()
-    return [_record(plan, settings) for plan in plans]
 
 
 def _check(num_identities: int, clips_per_identity: int, seconds: float, size: int):
@@ -216,17 +215,3 @@ def transcript(plan: Plan, speech: Speech) -> str:
     """The text file of a clip, as LRS3 has it."""
     rows = [f"{w.upper()} {a + plan.delay:.2f} {b + plan.delay:.2f} 5.0\n" for a, b, w in speech.words]
     return f"Text:  {plan.text.upper()}\nConf:  5\n\nWORD START END ASDSCORE\n" + "".join(rows)
-
-
-def _record(plan: Plan, settings: Settings) -> dict:
-    truth = f"{plan.stem}.truth.npz"
-    return {
-        "video": f"{plan.stem}.mp4",
-        "identity": plan.identity,
-        "frames": settings.num_frames,
-        "text": plan.text.upper(),
-        "visemes": truth,
-        "viseme_source": "truth",
-        "motion": truth,
-        "truth": truth,
-    }
