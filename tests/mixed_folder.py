@@ -9,28 +9,49 @@ import numpy as np
 
 from tsd.clip import SAMPLE_RATE
 from tsd.media.audio import load_audio
+from tsd.media.coding import Colours
 from tsd.media.video import read_frames
 from tsd.prepare.drawn.synthetic import make_corpus
 
-NTSC = Fraction(30000, 1001)
+NTSC, UNTAGGED = Fraction(30000, 1001), Colours()
+
+
+INTERLACED = {"flags": "+ildct+ilme"}
+"""Options of mpeg2video."""
 
 
 def encode(
-    path, frames, wave=None, fps=25, codec="libx264", sound="aac", rotation=0, stamps=None, options=None
+    path,
+    frames,
+    wave=None,
+    fps=25,
+    codec="libx264",
+    sound="aac",
+    rotation=0,
+    stamps=None,
+    options=None,
+    pixels="yuv420p",
+    colours=UNTAGGED,
 ) -> Path:
-    """Any container and codec; ``stamps``: the second at which each frame is shown, for variable rates."""
+    """Any container and codec; ``stamps``: the second at which each frame is shown, for variable rates; ``pixels``: the
+    pixel format; option ``aspect``: width over height of a pixel."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        video = container.add_stream(codec, rate=fps, options={"threads": "1", **(options or {})})
-        video.height, video.width, video.pix_fmt = frames[0].shape[0], frames[0].shape[1], "yuv420p"
+        options = dict(options or {})
+        aspect = options.pop("aspect", None)
+        video = container.add_stream(codec, rate=fps, options={"threads": "1", **options})
+        video.height, video.width, video.pix_fmt = frames[0].shape[0], frames[0].shape[1], pixels
+        colours.tag(video.codec_context)
+        if aspect:
+            video.codec_context.sample_aspect_ratio = Fraction(*map(int, aspect.split(":")))
         if stamps is not None:
             video.codec_context.time_base = Fraction(1, 1000)
         if rotation:
             video.set_display_rotation(rotation)
         audio = None if wave is None else container.add_stream(sound, rate=48000, layout="mono")
         for number, picture in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame = colours.coded(picture)
             if stamps is not None:
                 frame.pts, frame.time_base = round(stamps[number] * 1000), Fraction(1, 1000)
             container.mux(video.encode(frame))
@@ -90,9 +111,15 @@ def mixed_folder(root: Path, people: People) -> dict[str, str]:
     encode(
         root / "anna/hevc_60.mkv", scene(60), sound, 60, "libx265", options={"x265-params": "log-level=none:pools=1"}
     )
-    encode(root / "anna/vp8_30.webm", scene(30), sound, 30, "libvpx", "libopus", options={"deadline": "realtime"})
+    encode(root / "anna/vp8_12.webm", scene(12), sound, 12, "libvpx", "libopus", options={"deadline": "realtime"})
     encode(
-        root / "ben/mpeg2_50.mpg", scene(50, who=(1,)), people.sound(1), 50, "mpeg2video", "mp2", options={"qmax": "4"}
+        root / "ben/mpeg2_50.mpg",
+        scene(50, who=(1,)),
+        people.sound(1),
+        50,
+        "mpeg2video",
+        "mp2",
+        options=INTERLACED | {"qmax": "4"},
     )
     gaps = np.random.default_rng(1).choice([1 / 60, 1 / 30, 1 / 15], 100)
     stamps = np.cumsum(gaps) - gaps[0]

@@ -103,6 +103,7 @@ OVERRIDES = {
     "data.people=nobody": "one of all, even, odd",
     "data.num_workers=-1": "data.num_workers",
     "trainer.max_steps=-1": "trainer.max_steps=-1",
+    "trainer.max_epochs=5": "trainer.max_epochs=5: must be -1, for one epoch has no end; trainer.max_steps is",
     "trainer.precision=13-bit": "trainer.precision",
     "loss.identity=-0.1": "loss.identity",
     "loss.identity=.inf": "loss.identity",

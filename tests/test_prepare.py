@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from command_lines import run_here
 from mini_corpus import motion_of, write_disc
+from odd_containers import growing, remuxed, trimmed
 
 from tsd.commands import prepare
 from tsd.commands.compose import composed
@@ -117,6 +118,19 @@ def test_unusable_clips_are_listed_with_reasons(corpus, tmp_path_factory):
     assert reasons["00006"] == reasons["00007"] == "is a link to a file outside the root"
     assert len(reasons) == 6 and made.notes["without sound"] == 1 and made.notes["with unreadable transcript"] == 1
     assert "trainval/5broken/00003.mp4" in [r["video"] for r in made.records]
+
+
+def test_what_headers_miscount_is_kept_as_it_is_shown(tmp_path):
+    """Trimmed without encoding again, still recorded, and of a container that counts nothing."""
+    talk = tmp_path / "trainval" / "talk"
+    talk.mkdir(parents=True)
+    trimmed(talk / "00001.mp4", 40, 15)
+    growing(talk / "00002.mp4", 60)
+    remuxed(talk / "whole.mp4", talk / "00003.mp4", {"movflags": "empty_moov+default_base_moof"})
+    (talk / "whole.mp4").unlink()
+    made = _collect(tmp_path)
+    frames = {Path(record["video"]).stem: record["frames"] for record in made.records}
+    assert not made.rejected and frames["00001"] == 25 and 16 <= frames["00002"] < 60 and frames["00003"] == 60
 
 
 def test_a_second_call_does_only_what_changed(corpus, monkeypatch):

@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from tiny_runs import STEPS, assert_identical, begun, config, ground, killed, steps_of
 
 from tsd.commands.train import run as train
-from tsd.training import resume
+from tsd.training import resume, run_record
 from tsd.training.loggers import CSVLog, read_rows
 from tsd.weights import checkpoint
 
@@ -163,3 +164,39 @@ def test_a_finished_run_goes_on_when_more_steps_are_asked_for(root, whole, tmp_p
     assert {int(state["step"]) for state in states.values() if "step" in state} == {STEPS + 6}
     with pytest.raises(ValueError, match=f"max_steps is {STEPS} and was {STEPS + 6}"):
         train(config(root, out, "stage=teacher"))
+
+
+@pytest.mark.parametrize("stage", ["vae", "student"])
+def test_other_stages_go_on_too_and_twice(root, tmp_path, stage):
+    """The learning rate of each step is that of the run's length at that time."""
+    for steps in (2, 3, 4):
+        train(config(root, tmp_path / "o", f"stage={stage}", f"trainer.max_steps={steps}"))
+        assert checkpoint.read_header(tmp_path / "o" / "weights.safetensors")["card"]["steps"] == steps
+    assert sorted(path.name for path in (tmp_path / "o").glob("weights*")) == [
+        "weights-2.safetensors",
+        "weights-3.safetensors",
+        "weights.safetensors",
+    ]
+    state = resume.read_checkpoint(tmp_path / "o" / "checkpoints" / "last.ckpt")
+    assert state["global_step"] == 4 == state["lr_schedulers"][0]["last_epoch"]
+    rows = [row for row in read_rows(tmp_path / "o" / "logs" / "metrics.csv") if row.get("train/total")]
+    assert [int(row["step"]) for row in rows] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"trainer.max_steps": 9}, None),
+        ({"trainer.max_steps": 4}, "trainer.max_steps is 4 and was 6"),
+        ({"trainer.max_steps": 9, "optimizer.lr": 0.5}, "another run: optimizer.lr is 0.5 and was 0.1:"),
+        ({"trainer.max_steps": 4, "seed": 1}, "seed is 1 and was 0; trainer.max_steps is 4 and was 6"),
+        ({"optimizer.lr": 0.5}, "optimizer.lr is 0.5 and was 0.1"),
+    ],
+)
+def test_only_more_steps_are_the_same_run(tmp_path, changes, words):
+    values = {"trainer.max_steps": 6, "optimizer.lr": 0.1, "seed": 0}
+    run_record.update(tmp_path, hash="a", data="d", stands_on={}, values=values)
+    now = {"hash": "b", "data": "d", "stands_on": {}, "values": values | changes}
+    with pytest.raises(ValueError, match=words) if words else nullcontext():
+        run_record.check_same(tmp_path, now)
+    assert run_record.goes_on(tmp_path, now) == (changes.get("trainer.max_steps") == 9)

@@ -1,6 +1,7 @@
 """Streaming: pieces of any size give the whole's frames, with bounded memory and a stated look-ahead."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,12 +11,16 @@ from fake_talkers import pieces, portrait, talker, wave
 from fakes import SIDE, fake_motion
 
 from tsd.clip import SAMPLE_RATE, VISEMES
+from tsd.media.audio import load_audio
 from tsd.media.marking.embed import LARGEST
 from tsd.media.signals import windows_of
 from tsd.nets.visemes import PAUSE, VisemeNet, shut_in_pauses
 from tsd.runtime.canvas import Canvas
 from tsd.runtime.hearing import Hearing, heard, look_ahead_ms
 from tsd.runtime.talker import Talker
+from tsd.weights import checkpoint
+
+REPO = Path(__file__).parents[1]
 
 
 def recogniser(blocks: int, look_ahead: int, any_level: bool, lips: bool = False) -> VisemeNet:
@@ -55,6 +60,18 @@ def test_a_stream_of_any_level_is_heard_alike(level):
     hearing = Hearing(t.recogniser, 1)
     windows = np.concatenate([*(hearing.push(piece) for piece in pieces(quiet, 641)), hearing.finish()])
     assert np.abs(windows - windows_of(t.visemes(sound).numpy())).max() < 1e-3
+
+
+def test_released_recognisers_hear_any_level():
+    """Speech at -50, -33 and -6 dB of its peak is heard as at full scale."""
+    for release in ("people", "drawn"):
+        t = Talker(None, None, checkpoint.load(REPO / "weights" / release / "visemes.safetensors", "visemes"))
+        sound = load_audio(REPO / "experiments" / "quality" / "speech.wav")[:16_000]
+        loud = t.visemes(sound / np.abs(sound).max()).numpy()
+        assert loud.argmax(1).max() > 0, "something is said"
+        for level in (-50, -33, -6):
+            quiet = t.visemes(sound * np.float32(10 ** (level / 20) / np.abs(sound).max())).numpy()
+            assert np.abs(quiet - loud).max() < 0.02, (release, level)
 
 
 @pytest.mark.parametrize("any_level", [False, True])

@@ -126,6 +126,15 @@ def test_repeats_of_a_frame_do_not_make_cuts(repeats):
     assert find_cuts(still) == []
 
 
+@pytest.mark.parametrize("between", [1, 3, 20])
+def test_where_nothing_moves_any_jump_is_a_cut(between):
+    """A talker who hardly moves, a dark or other picture for some frames, and the talker or somebody else again."""
+    rng = np.random.default_rng(2)
+    still = rng.uniform(0, 0.15, (3, 30))
+    changes = np.concatenate([still[0], [100.0], still[1, : between - 1], [103.0], still[2]])
+    assert find_cuts(changes) == [31, 31 + between]
+
+
 @pytest.mark.parametrize(
     ("name", "fps", "codec", "options"),
     [

@@ -43,10 +43,10 @@ def test_turning_is_said(portrait, tmp_path, caplog, quarters):
     assert ("a.png: lies on its side or on its head: turned by 90 degrees" in caplog.text) == bool(quarters)
 
 
-def seen(probability: float, lean: float = 0.0) -> list[Landmarks]:
-    """What the detector says of one face, leaning by so many degrees."""
+def seen(probability: float, lean: float = 0.0, size: float = 1.0) -> list[Landmarks]:
+    """What the detector says of one face, leaning by so many degrees, its landmarks ``size`` times as far apart."""
     cos, sin = np.cos(np.radians(lean)), np.sin(np.radians(lean))
-    points = (FRONT - 110) @ np.float32([[cos, sin], [-sin, cos]]) + 110
+    points = size * (FRONT - 110) @ np.float32([[cos, sin], [-sin, cos]]) + 110
     return [Landmarks(points.astype(np.float32), np.float32([60, 60, 160, 190]), probability)]
 
 
@@ -58,10 +58,12 @@ def seen(probability: float, lean: float = 0.0) -> list[Landmarks]:
         ([seen(0.999, lean=80), seen(0.95), [], seen(0.99, lean=-60)], 1),
         ([[], [], seen(0.95), []], 2),
         ([seen(0.97, lean=-60), [], [], []], 0),
+        ([seen(0.98, lean=-60), [], seen(0.999, size=0.4), seen(0.977)], 3),
     ],
 )
 def test_the_position_counts_in_which_the_detector_is_surest(monkeypatch, looks, quarters):
-    """A hard upright picture, a turned one, one that lies, one on its head, and a lean that no position mends."""
+    """A hard upright picture, a turned one, one that lies, one on its head, a lean that no position mends, and what is
+    taken for a face with all landmarks in one place."""
     answers = iter(looks)
     monkeypatch.setattr(turned, "detect_faces", lambda image: next(answers))
     assert find_upright_face(np.zeros((260, 220, 3), np.uint8))[2] == quarters

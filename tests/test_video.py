@@ -1,5 +1,4 @@
 from itertools import islice
-from pathlib import Path
 
 import av
 import numpy as np
@@ -7,6 +6,7 @@ import pytest
 import soundfile
 from mini_corpus import disc_frames, write_disc
 from mixed_folder import encode
+from odd_containers import growing, remuxed, trimmed
 from PIL import Image
 
 from tsd.media import backends, video
@@ -116,20 +116,6 @@ def test_a_broken_middle_is_named(tmp_path, backend, damage):
         read_timeline(path)
 
 
-def trimmed(path: Path, frames: int, hidden: int) -> Path:
-    """A video whose first ``hidden`` of ``frames`` pictures an edit list hides: a trim without encoding again."""
-    write_disc(path.with_name("whole.mp4"), frames)
-    with av.open(str(path.with_name("whole.mp4"))) as whole, av.open(str(path), "w") as part:
-        source = whole.streams.video[0]
-        target = part.add_stream_from_template(source)
-        for packet in whole.demux(source):
-            if packet.size:
-                packet.pts, packet.dts = (t - hidden * packet.duration for t in (packet.pts, packet.dts))
-                packet.stream = target
-                part.mux(packet)
-    return path
-
-
 def test_what_an_edit_list_hides_is_not_counted(tmp_path):
     path = trimmed(tmp_path / "a.mp4", 20, 7)
     with av.open(str(path)) as container:
@@ -141,37 +127,10 @@ def test_what_an_edit_list_hides_is_not_counted(tmp_path):
 
 
 def test_a_file_that_is_still_written_gives_what_is_there(tmp_path):
-    write_disc(tmp_path / "a.mp4", 60)
-    with (
-        av.open(str(tmp_path / "a.mp4")) as whole,
-        av.open(
-            str(tmp_path / "b.mp4"),
-            "w",
-            options={"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "200000"},
-        ) as part,
-    ):
-        source = whole.streams.video[0]
-        target = part.add_stream_from_template(source)
-        for packet in whole.demux(source):
-            if packet.size:
-                packet.stream = target
-                part.mux(packet)
-    data = (tmp_path / "b.mp4").read_bytes()
-    (tmp_path / "b.mp4").write_bytes(data[: len(data) * 2 // 3])
+    growing(tmp_path / "b.mp4", 60)
     there = read_frames(tmp_path / "b.mp4")
-    assert 10 < len(there) < 60 and np.array_equal(there, read_frames(tmp_path / "a.mp4")[: len(there)])
+    assert 10 < len(there) < 60 and np.array_equal(there, read_frames(tmp_path / "whole.mp4")[: len(there)])
     assert len(read_timeline(tmp_path / "b.mp4").times) == len(there)
-
-
-def remuxed(source: Path, path: Path, options: dict | None = None) -> Path:
-    """The same packets in another container."""
-    with av.open(str(source)) as whole, av.open(str(path), "w", options=options or {}) as part:
-        target = part.add_stream_from_template(whole.streams.video[0])
-        for packet in whole.demux(video=0):
-            if packet.size:
-                packet.stream = target
-                part.mux(packet)
-    return path
 
 
 def test_containers_that_count_nothing_or_wrongly(tmp_path):

@@ -12,6 +12,7 @@ from tsd.browser.figures import Figures
 from tsd.browser.limits import Limits
 from tsd.clip import SAMPLE_RATE
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio
+from tsd.media.coding import PHOTOGRAPH
 from tsd.media.credentials import Credentials
 from tsd.media.faces import find_face, framing
 from tsd.media.pictures import load_picture
@@ -20,6 +21,7 @@ from tsd.media.sound import Sound
 from tsd.media.suitability import concerns
 from tsd.runtime.canvas import side_of
 from tsd.runtime.driving import DrivingVideo
+from tsd.runtime.dubbing import Dubbing
 from tsd.runtime.signed_video import write_signed_video
 from tsd.runtime.talker import Talker
 
@@ -85,9 +87,10 @@ class Studio:
         self.limits.check_speech(len(wave), SAMPLE_RATE)
         figures = Figures()
         if wish.video is not None:
-            pieces, total = self.dubbed(talker, wish)
+            dubbing = self.dubbed(talker, wish)
+            pieces, total, colours = iter(dubbing), dubbing.num_frames, dubbing.coding.colours
         else:
-            pieces, total = self.spoken(talker, wish, wave)
+            (pieces, total), colours = self.spoken(talker, wish, wave), PHOTOGRAPH
 
         def watched() -> Iterator[np.ndarray]:
             for piece in pieces:
@@ -99,7 +102,8 @@ class Studio:
                 yield piece
 
         inputs = {"reference": wish.photograph, "sound": wish.speech, "video": wish.video}
-        write_signed_video(path, talker, watched(), Sound.of(wish.speech), inputs, self.signer, wish.label)
+        sound = Sound.of(wish.speech)
+        write_signed_video(path, talker, watched(), sound, inputs, self.signer, wish.label, colours=colours)
         return Sample(path, figures, None if talker.payload is None else f"{talker.payload:08x}")
 
     def spoken(self, talker: Talker, wish: Wish, wave: np.ndarray) -> tuple[Iterator[np.ndarray], int]:
@@ -118,11 +122,11 @@ class Studio:
         side = side_of(framing(find_face(picture, wish.photograph).points))
         return self.limits.face_pixels if side > self.limits.face_pixels else "native"
 
-    def dubbed(self, talker: Talker, wish: Wish) -> tuple[Iterator[np.ndarray], int]:
-        """Frames of a video with another mouth, and how many."""
+    def dubbed(self, talker: Talker, wish: Wish) -> Dubbing:
+        """A video with another mouth."""
         self.limits.check_video(wish.video)
         consent = consent_of(wish.consent)
         video = DrivingVideo.read(wish.video, face=wish.face)
         dubbing = talker.dub(video, wish.speech, wish.steps, CHUNK, wish.seed, wish.length)
         talker.consent = consent
-        return iter(dubbing), dubbing.num_frames
+        return dubbing

@@ -17,6 +17,7 @@ from tsd.commands.compose import command_line
 from tsd.media import credentials
 from tsd.media.atomic import filling
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio
+from tsd.media.coding import PHOTOGRAPH, Colours
 from tsd.media.provenance import NO_CONSENT, Origin, consent_of, sign
 from tsd.media.signals import FPS, to_levels, to_planes
 from tsd.media.sound import Sound
@@ -69,9 +70,14 @@ def check(cfg: DictConfig) -> None:
         job = "driving" if cfg.start == "driving" else cfg.mode
         asks = "start=driving" if cfg.start == "driving" else f"mode={cfg.mode}"
         wrong += [f"{key}=<file> is missing: {asks} needs it" for key in NEEDED[job] if not cfg[key]]
-        wrong += [f"{key}={cfg[key]}: no such file" for key in FILES if cfg[key] and not Path(cfg[key]).is_file()]
+        wrong += [no_file(key, Path(cfg[key])) for key in FILES if cfg[key] and not Path(cfg[key]).is_file()]
     if wrong:
         raise ValueError("; ".join(wrong))
+
+
+def no_file(key: str, path: Path) -> str:
+    """Why what is given for a key is none."""
+    return f"{key}={path}: " + ("is a folder; give one file" if path.is_dir() else "no such file")
 
 
 def impossible(cfg: DictConfig) -> list[str]:
@@ -159,13 +165,18 @@ def write_face(work: Path, cfg: DictConfig, talker: Talker) -> dict:
 
 
 def write_signed(
-    work: Path, cfg: DictConfig, talker: Talker, pieces: Iterator[np.ndarray], sound: Sound | None
+    work: Path,
+    cfg: DictConfig,
+    talker: Talker,
+    pieces: Iterator[np.ndarray],
+    sound: Sound | None,
+    colours: Colours = PHOTOGRAPH,
 ) -> None:
     """sample.mp4, and frames/ with png=true, each with its manifest; written while frames are made."""
     inputs = {"reference": cfg.reference, "sound": cfg.audio, "video": cfg.video, "latents": cfg.latents}
     signer = credentials.load(cfg.signing.key, cfg.signing.certificate)
     keep = partial(kept_as_png, folder=work / "frames", signer=signer) if cfg.png else None
-    write_signed_video(work / "sample.mp4", talker, pieces, sound, inputs, signer, cfg.label, keep)
+    write_signed_video(work / "sample.mp4", talker, pieces, sound, inputs, signer, cfg.label, keep, colours)
 
 
 def kept_as_png(
@@ -188,19 +199,20 @@ def write_dubbed(work: Path, cfg: DictConfig, talker: Talker) -> dict:
     """sample.mp4, written while it is made: a video may be long and its pictures large."""
     dubbing = talker.dub(cfg.video, cfg.audio, steps_of(cfg), CHUNK, cfg.seed, cfg.length, cfg.reference, cfg.face)
     talker.consent = consent_of(cfg.consent)
-    write_signed(work, cfg, talker, watched(dubbing), Sound.of(cfg.audio))
-    left, fps = dubbing.num_left, dubbing.video.timeline.fps
+    write_signed(work, cfg, talker, watched(dubbing), Sound.of(cfg.audio), dubbing.coding.colours)
+    left = dubbing.num_left
     if left:
         log.info("%d of %d frames do not show the face and stay as they are", left, dubbing.num_frames)
-    if abs(fps - FPS) > 0.01:
-        log.info("the video has %.2f frames a second, the result has %d", fps, FPS)
+    for change in dubbing.changed:
+        log.info("otherwise than in the video: %s", change)
     keys = ("video", "reference", "audio", "mode", "start", "length", "face", "seed")
     return {key: cfg[key] for key in keys} | {
         "reference_frame": dubbing.reference_frame,
         "video_frames": len(dubbing.video),
         "frames": dubbing.num_frames,
         "frames_left": left,
-        "video_fps": round(fps, 3),
+        "video_fps": round(dubbing.video.timeline.fps, 3),
+        "changed": dubbing.changed,
     }
 
 

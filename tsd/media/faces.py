@@ -38,6 +38,8 @@ class Landmarks:
     box: np.ndarray
     """float32 [4] x0 y0 x1 y1 in pixels."""
     probability: float
+    lips: bool = True
+    """Whether lips are seen; looked at in videos that are dubbed (``suitability.no_lips``)."""
 
 
 def detect_faces(image: np.ndarray) -> list[Landmarks]:
@@ -102,6 +104,13 @@ def the_face(faces: list[Landmarks], path: str | Path = "picture") -> Landmarks:
             f"{path}: the face is only {_size(faces[0]):.0f} pixels across; give one where it has {SMALLEST}"
         )
     return faces[0]
+
+
+def lean(points: np.ndarray) -> float:
+    """[5, 2] -> radians in 0..pi by which a face leans to either side: the larger one of its eyes' and its mouth's."""
+    left, right, _, *corners = points.astype(np.float64)
+    across, down = right - left, np.mean(corners, 0) - (left + right) / 2
+    return float(max(abs(np.arctan2(across[1], across[0])), abs(np.arctan2(down[0], down[1]))))
 
 
 def crop_face(

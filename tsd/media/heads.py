@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from tsd.media.faces import RIVAL, Landmarks, landmarks_to_motion
+from tsd.media.faces import RIVAL, Landmarks, landmarks_to_motion, lean
 from tsd.media.signals import FPS
 
 SMOOTHING = 1.5
@@ -20,6 +20,9 @@ SAME = 0.3
 TURNED, MAX_TURNED = 0.35, 0.5
 """Sideways distance of the nose from the middle of the eyes, over the distance of the eyes: 0 seen from the front,
 above 0.35 one cheek hides the other; and the share of frames for which a head may be turned so far."""
+
+LYING = np.radians(45)
+"""From the upright."""
 
 
 @dataclass
@@ -55,6 +58,18 @@ class Head:
         eyes = points[:, :2].mean(1)
         apart = np.linalg.norm(points[:, 1] - points[:, 0], axis=1)
         return float((np.abs(points[:, 2, 0] - eyes[:, 0]) > TURNED * np.maximum(apart, 1e-6)).mean())
+
+    @property
+    def lying(self) -> float:
+        """Share of the seen frames on which the face lies on its side or on its head, or nearly so."""
+        return float(np.mean([lean(face.points) > LYING for face in self.faces]))
+
+    def covered(self, every: int) -> np.ndarray:
+        """bool [n]: whether no lips are seen on the frames first..end - 1, looked at on every ``every``-th: neither in
+        the nearest look, nor at all where looks in between did not find the head."""
+        apart = np.abs(np.arange(self.first, self.end)[:, None] - np.array(self.seen))
+        lips = np.array([face.lips for face in self.faces])
+        return ~lips[apart.argmin(1)] | (apart.min(1) >= every)
 
     def landmarks(self, num_frames: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Points float32 [n, 5, 2] and boxes [n, 4] of the frames first..end - 1, or of all ``num_frames``."""

@@ -15,8 +15,12 @@ REPEATED = 0.2
 """Levels below which a frame is the one before it shown again: a source of 12 frames a second brought to 25, a call
 that stood still. Two pictures of the quietest of 13 real clips differ by more (our choice)."""
 
-AROUND = 6
-"""Changes on either side of a change that it is compared with."""
+AROUND, WITHIN = 6, 25
+"""Changes on either side of a change that it is compared with, and frames in which they must lie."""
+
+FEWEST = 3
+"""Changes around a change from which they tell how the picture moves; with fewer it stands still. A source of 2 frames
+a second has as many (our choice)."""
 
 
 def thumbnail(picture: np.ndarray) -> np.ndarray:
@@ -33,12 +37,13 @@ def find_cuts(changes: np.ndarray) -> list[int]:
     """``changes`` [T - 1], from frame t to t + 1 -> the frames at which a new shot begins, rising.
 
     A change is compared with the changes around it, not with repeats of a frame: these say nothing of how much the
-    picture moves.
+    picture moves. Where next to nothing changes around it, any jump is a cut.
     """
     moves = np.flatnonzero(changes >= REPEATED)
     cuts = []
     for i in np.flatnonzero(changes[moves] >= JUMP):
-        nearby = changes[np.concatenate([moves[max(i - AROUND, 0) : i], moves[i + 1 : i + 1 + AROUND]])]
-        if changes[moves[i]] >= ABOVE * (np.median(nearby) if len(nearby) else 0):
+        nearby = np.concatenate([moves[max(i - AROUND, 0) : i], moves[i + 1 : i + 1 + AROUND]])
+        nearby = nearby[np.abs(nearby - moves[i]) <= WITHIN]
+        if len(nearby) < FEWEST or changes[moves[i]] >= ABOVE * np.median(changes[nearby]):
             cuts.append(int(moves[i]) + 1)
     return cuts

@@ -12,6 +12,7 @@ import numpy as np
 
 from tsd.media import backends, processor
 from tsd.media.atomic import replacing
+from tsd.media.coding import PHOTOGRAPH, Colours
 from tsd.media.container import decode_pictures, open_media, picture_stream, upright
 from tsd.media.signals import FPS, SAMPLE_RATE
 from tsd.media.sound import Samples, Sound
@@ -95,6 +96,7 @@ def write_video(
     fps: int | Fraction = FPS,
     keyframe_every: int = 250,
     comment: str = "",
+    colours: Colours = PHOTOGRAPH,
 ) -> None:
     """Write an mp4: H.264 (yuv420p, crf 18) and, with ``audio``, AAC of its rate and channels.
 
@@ -104,13 +106,14 @@ def write_video(
             exactly T / fps seconds.
         keyframe_every: frames; few make a window out of the middle quick to read, and the file larger.
         comment: what the container's metadata say of the file.
+        colours: how they are coded; those of the video that the frames were taken from.
 
     The file appears under its name only when it is complete.
     """
     pieces = frames if isinstance(frames, Iterator) else iter([np.asarray(frames)])
     sound = Samples(audio) if isinstance(audio, np.ndarray) else audio
     with replacing(path) as temporary:
-        _encode(str(temporary), _checked(path, pieces), sound, Fraction(fps), keyframe_every, comment)
+        _encode(str(temporary), _checked(path, pieces), sound, Fraction(fps), keyframe_every, comment, colours)
 
 
 def _checked(path: str | Path, pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -136,6 +139,7 @@ def _encode(
     fps: Fraction,
     keyframe_every: int,
     comment: str,
+    colours: Colours,
 ) -> None:
     first, count = next(pieces), 0
     with av.open(path, "w", format="mp4") as container:
@@ -147,12 +151,12 @@ def _encode(
             container.metadata["comment"] = comment
         video = container.add_stream("libx264", rate=fps, options=options)
         video.height, video.width, video.pix_fmt = first.shape[1], first.shape[2], "yuv420p"
+        colours.tag(video.codec_context)
         track = None if sound is None else _Track(container, sound)
         for frames in chain([first], pieces):
             count += len(frames)
             for picture in frames:
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-                container.mux(video.encode(frame))
+                container.mux(video.encode(colours.coded(picture)))
             if track:
                 track.encode(round(count / fps * sound.rate))
         container.mux(video.encode(None))

@@ -1,8 +1,9 @@
 """A video to be dubbed: the face in it, its position in every frame, and the frame that shows it best. The face is
 detected, tracked and cropped as in `make prepare`."""
 
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ from tsd.media.faces import RIVAL, SMALLEST, detect_faces, landmarks_to_motion
 from tsd.media.heads import MAX_TURNED, Head, follow, rivals
 from tsd.media.shots import change, find_cuts, thumbnail
 from tsd.media.signals import FPS
+from tsd.media.suitability import no_lips
 from tsd.media.timeline import Timeline, frames_between, read_timeline, resampled_frames, there_and_back
+
+log = logging.getLogger(__name__)
 
 LOOK_EVERY = 3
 """Faces are detected in every third frame and their landmarks interpolated, as in preparation."""
@@ -31,6 +35,9 @@ CHOICES = {
 
 LEAST = 0.5
 """Share of a video's frames that must show the face."""
+
+LEAST_COVERED = FPS // 5
+"""Frames without lips from which a video is warned of (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +67,13 @@ class DrivingVideo:
         count = min(num_frames or timeline.num_frames, timeline.num_frames)
         heads = chosen_heads(path, find_heads(path, timeline, count), count, face)
         points, boxes, spans = np.zeros((count, 5, 2), np.float32), np.zeros((count, 4), np.float32), np.full(count, -1)
+        covered = np.zeros(count, bool)
         for number, head in enumerate(heads):
             here = slice(head.first, head.end)
             points[here], boxes[here] = head.landmarks()
-            spans[here] = number
+            spans[here], covered[here] = number, head.covered(LOOK_EVERY)
+        if covered.sum() >= LEAST_COVERED:
+            log.warning("%s: %s", path, concern(covered))
         seen = np.flatnonzero(spans >= 0)
         nearest = seen[np.abs(seen[None] - np.arange(count)[:, None]).argmin(1)]  # unseen: never looked at
         points, boxes = points[nearest], boxes[nearest]
@@ -110,12 +120,22 @@ def find_heads(path: Path, timeline: Timeline, count: int) -> list[Head]:
     frames = tqdm(resampled_frames(path, timeline), total=count, unit="frame", desc="following the face", delay=2)
     for number, picture in zip(range(count), frames, strict=False):
         if number % LOOK_EVERY == 0 or number == count - 1:
-            looked.append((number, detect_faces(picture)))
+            faces = [replace(face, lips=not no_lips(picture, face)) for face in detect_faces(picture)]
+            looked.append((number, faces))
         small = thumbnail(picture)
         changes += [] if before is None else [change(before, small)]
         before = small
     frames.close()
     return follow(looked, find_cuts(np.array(changes)), count, LOOK_EVERY)
+
+
+def concern(covered: np.ndarray) -> str:
+    """The sentence about a video in which no lips are seen on the frames ``covered``, bool [T]."""
+    return (
+        f"no lips are seen in {covered.sum() / FPS:.1f} s of {len(covered) / FPS:.1f} s, first at "
+        f"{covered.argmax() / FPS:.1f} s: a hand, a mask or a microphone may hide the mouth; the new "
+        "mouth is painted over it"
+    )
 
 
 def chosen_heads(path: Path, heads: list[Head], num_frames: int, face: str | None) -> list[Head]:
@@ -147,6 +167,8 @@ def fault(head: Head, heads: list[Head], face: str | None) -> str:
         return f"the video shows {count} faces; say which one with face=largest, left or right"
     if head.size < SMALLEST:
         return f"the face is only {head.size:.0f} pixels across; give a video where it has {SMALLEST}"
+    if head.lying > MAX_TURNED:
+        return "the face lies on its side or on its head; turn the video by 90 or 180 degrees"
     if head.turned > MAX_TURNED:
         return f"the face is turned away in {head.turned:.0%} of the time; give one seen from the front"
     return ""

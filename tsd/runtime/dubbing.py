@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from tsd.media.audio import SAMPLES_PER_FRAME
+from tsd.media.coding import Coding
 from tsd.media.crops import crop, to_units
 from tsd.media.light import Light
 from tsd.media.marking.pattern import UNITS_OF_DUBBING
 from tsd.media.mouth_mask import mouth_masks
-from tsd.media.signals import to_planes
+from tsd.media.signals import FPS, to_planes
 from tsd.media.timeline import there_and_back_order
 from tsd.runtime.arrays import array, given, no_gradients
 from tsd.runtime.canvas import picture_canvas
@@ -49,6 +50,7 @@ class Dubbing:
     seed: int
 
     def __post_init__(self):
+        self.coding = Coding.of(self.video.path)
         self.speakers: dict[int, Speaker] = {}
         self.lights: dict[int, Light] = {}
 
@@ -57,6 +59,18 @@ class Dubbing:
         """Frames of the result that stay as they are, for the face is not seen in them."""
         order = there_and_back_order(len(self.video), self.num_frames)
         return int((self.video.spans[order] < 0).sum())
+
+    @property
+    def changed(self) -> list[str]:
+        """What an mp4 of the frames has otherwise than the video, each in a few words; size, colours and rotation are
+        kept as they are seen."""
+        found, seen = self.coding.lost(), self.video.timeline
+        if abs(seen.fps - FPS) > 0.01:
+            found.insert(0, f"{seen.fps:.2f} frames a second became {FPS}")
+        if seen.width % 2 or seen.height % 2:
+            even = f"{seen.width // 2 * 2} x {seen.height // 2 * 2}"
+            found.append(f"{seen.width} x {seen.height} pixels became {even}, for H.264 takes even numbers")
+        return found
 
     @property
     def reference_frame(self) -> int | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tsd.media.coding import PHOTOGRAPH, Colours
 from tsd.media.credentials import Credentials
 from tsd.media.label import TEXT, labelled
 from tsd.media.provenance import NO_CONSENT, Origin, sign
@@ -26,11 +27,12 @@ def write_signed_video(
     signer: Credentials,
     label: bool = False,
     keep: Callable[[Pieces, Origin], Pieces] | None = None,
+    colours: Colours = PHOTOGRAPH,
 ) -> None:
     """An mp4 of a run of ``talker``, written while its frames are made.
 
     inputs: see ``Talker.origin``. label: whether every frame says that it was generated. keep: passes the frames
-    on, and may store them as well.
+    on, and may store them as well. colours: see ``write_video``.
     """
     first = list(islice(pieces, 1))  # the mark is known once frames are made
     origin, shown = talker.origin(**inputs), map(even, chain(first, pieces))
@@ -39,7 +41,7 @@ def write_signed_video(
         shown = (labelled(piece, *lines) for piece in shown)
     if keep is not None:
         shown = keep(shown, origin)
-    write_video(path, shown, sound, comment=origin.sentence)
+    write_video(path, shown, sound, comment=origin.sentence, colours=colours)
     sign(path, origin, signer)
 
 

@@ -95,19 +95,15 @@ def update(folder: str | Path, **values: Any) -> None:
     write_file(folder / "run.json", json.dumps((read(folder) or {}) | values, indent=1).encode())
 
 
-LONGER = ("trainer.max_steps", "trainer.max_epochs")
-"""Keys that may be raised for a run to go on, finished or not."""
-
-
-def is_longer(before: Any, now: Any) -> bool:
-    """Whether a number of steps or epochs lets a run go on that had another one; -1 and None are without end."""
-    return before not in (None, -1) and (now in (None, -1) or now > before)
+LENGTH = "trainer.max_steps"
+"""The key that may be raised for a run to go on, finished or not."""
 
 
 def goes_on(folder: str | Path, now: dict[str, Any]) -> bool:
-    """Whether the folder holds the same run (``check_same``) with fewer steps or epochs than are asked for now."""
-    before = (read(folder) or {}).get("values", {})
-    return any(key in before and is_longer(before[key], now["values"].get(key)) for key in LONGER)
+    """Whether the folder holds a run of fewer steps than are asked for now; whether it is the same one otherwise, says
+    ``check_same``."""
+    before = (read(folder) or {}).get("values", {}).get(LENGTH)
+    return before is not None and now["values"][LENGTH] > before
 
 
 def check_same(folder: str | Path, now: dict[str, Any]) -> None:
@@ -127,7 +123,7 @@ def check_same(folder: str | Path, now: dict[str, Any]) -> None:
     ]
     old_values, values = before.get("values", {}), now["values"]
     for key in sorted(set(old_values) | set(values)):
-        if key in LONGER and is_longer(old_values.get(key), values.get(key)):
+        if key == LENGTH and goes_on(folder, now):
             continue
         if old_values.get(key) != values.get(key):
             changed.append(f"{key} is {show(values.get(key))} and was {show(old_values.get(key))}")

@@ -28,11 +28,12 @@ def file_of(chain: Path, stage: str) -> Path | None:
 
 def folder() -> Path:
     """Where released chains lie, a folder each: the one that the environment's TSD_WEIGHTS names, else ``weights`` in
-    the current folder, in the repository or in the installed package; conf/weights/drawn.yaml and people.yaml read
-    TSD_WEIGHTS."""
+    the current folder, where it holds a release, in the repository or in the installed package;
+    conf/weights/drawn.yaml and people.yaml read TSD_WEIGHTS."""
     package = Path(__file__).resolve().parents[1]
     places = (Path("weights"), package.parent / "weights", package / "released")
-    return Path(os.environ.get("TSD_WEIGHTS") or next((place for place in places if place.is_dir()), places[0]))
+    found = (place for place in places if any(place.glob(f"*/{CARD}")))  # many projects call a folder weights
+    return Path(os.environ.get("TSD_WEIGHTS") or next(found, places[0]))
 
 
 def check(weights: Mapping[str, str | None]) -> None:

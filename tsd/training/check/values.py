@@ -52,6 +52,7 @@ RULES = {
     r"optimizer\.momentum": BELOW_ONE,
     r"optimizer\.betas": Annotated[tuple[BELOW_ONE, BELOW_ONE], "two numbers of 0 to below 1"],
     r"trainer\.(max_steps|val_check_interval|accumulate_grad_batches|log_every_n_steps)": COUNT,
+    r"trainer\.max_epochs": Annotated[Literal[-1], "-1, for one epoch has no end; trainer.max_steps is the length"],
     r"trainer\.gradient_clip_val": number(0) | None,
     r"trainer\.precision": Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"],
     r"loss\.(?!_)\w+": number(0, 1e6),
