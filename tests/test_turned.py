@@ -64,9 +64,15 @@ def seen(probability: float, lean: float = 0.0, size: float = 1.0) -> list[Landm
 def test_the_position_counts_in_which_the_detector_is_surest(monkeypatch, looks, quarters):
     """A hard upright picture, a turned one, one that lies, one on its head, a lean that no position mends, and what is
     taken for a face with all landmarks in one place."""
-    answers = iter(looks)
-    monkeypatch.setattr(turned, "detect_faces", lambda image: next(answers))
-    assert find_upright_face(np.zeros((260, 220, 3), np.uint8))[2] == quarters
+    picture = np.zeros((260, 220, 3), np.uint8)
+    picture[0, 0] = 255
+    corners = [(0, 0), (-1, 0), (-1, -1), (0, -1)]  # where this one comes to lie, turned anticlockwise
+
+    def seen_there(image: np.ndarray) -> list[Landmarks]:
+        return next(look for look, corner in zip(looks, corners, strict=True) if image[corner].any())
+
+    monkeypatch.setattr(turned, "detect_faces", seen_there)
+    assert find_upright_face(picture)[2] == quarters
 
 
 def test_a_certain_face_is_not_looked_for_elsewhere(monkeypatch):

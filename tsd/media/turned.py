@@ -1,6 +1,7 @@
 """Pictures that lie on their side or on their head: a camera notes how it was held, and editors and chats drop the
 note."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,8 @@ def find_upright_face(image: np.ndarray, path: str | Path = "picture") -> tuple[
     check_picture(image, path)
     looks = [detect_faces(image)]
     if certainty(looks[0]) < CERTAIN:
-        looks += [detect_faces(turned(image, quarters)) for quarters in (1, 2, 3)]
+        with ThreadPoolExecutor(3, "tsd-look") as side_by_side:
+            looks += side_by_side.map(lambda quarters: detect_faces(turned(image, quarters)), (1, 2, 3))
     quarters = max(range(len(looks)), key=lambda number: certainty(looks[number]))
     return turned(image, quarters), the_face(looks[quarters], path), quarters
 

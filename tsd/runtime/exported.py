@@ -1,5 +1,7 @@
 """Exported graphs with the interfaces of the nets that they came from, so that a Talker can use either."""
 
+from functools import cached_property
+
 import numpy as np
 
 from tsd.nets.interface import USED_BY_FRAMES, USED_BY_STEP, Appearance, Condition, FrameFeatures, Reference
@@ -110,8 +112,11 @@ class ExportedVAE(Exported):
         self.resolution = card.content["resolution"]
         self.latent_channels, self.latent_size = (card.content["latents"][key] for key in ("channels", "size"))
         self.encoder, self.decoder = self.open("encoder", fixed=True), self.open("decoder", fixed=True, shared=True)
-        self.decoder_alone = self.open("decoder", fixed=True) if callers > 1 else self.decoder
-        """For single frames, which cannot be split among callers: it uses all threads."""
+
+    @cached_property
+    def decoder_alone(self) -> Graph:
+        """For single frames, which cannot be split among callers: it uses all threads. Opened for the first of them."""
+        return self.open("decoder", fixed=True)
 
     def encode(self, frames):
         """frames [..., 3, H, W] -> z [..., C, h, w]."""
@@ -155,7 +160,7 @@ class ExportedVAE(Exported):
 
         filled = filled_up(z, maps)
         if len(picture) == 1:
-            decoder = self.decoder if len(z) > 1 else self.decoder_alone
+            decoder = self.decoder_alone if len(z) == 1 and self.callers > 1 else self.decoder
             parts = run(decoder, filled[0][None], picture, latent, filled[1][None])
             return [array(part)[0, : len(z)] for part in parts]
         own = filled_up(picture, latent)
