@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
-from browsers import chromium, faults, needs_chromium, served, visit
+from browsers import needs_chromium, served
 from fake_talkers import talker, wave
 from PIL import Image
 
+from tsd.bench.chromium import chromium, faults, visit
 from tsd.browser.limits import Limits, said
 from tsd.browser.samples import Cancelled, Studio, Wish
 from tsd.media import credentials, provenance

@@ -1,7 +1,7 @@
 /** A stream of sound to windows of what the denoiser hears, in pieces of any size (tsd/runtime/hearing.py). */
 
 import type { Run } from "./graphs";
-import { type Card, type Settings, heardSize, hearsLoudness } from "./settings";
+import { type Card, type Settings, heardBy, heardSize } from "./settings";
 import { type LogMel, bandLevels, relativeLoudness } from "./sound";
 
 export class Hearing {
@@ -64,27 +64,27 @@ export class Hearing {
     const { logits } = await this.recognise({ mel: [this.mel, [1, this.mel.length / mels, mels]] });
     const from = this.heard - this.first;
     const until = known - this.first;
-    this.visemes = joined(this.visemes, this.withLoudness(softmax(logits, this.card.visemes.length), from, until));
+    const width = logits.length / (this.mel.length / this.perColumns);
+    const rows = logits.subarray(from * width, until * width);
+    const visemes = probabilities(rows, width, this.card.visemes.length);
+    this.visemes = joined(this.visemes, beside(visemes, this.extra(rows, width, from, until)));
     this.heard = known;
     const forget = Math.max(0, known - this.card.past - this.first);
     this.mel = this.mel.slice(forget * this.perColumns);
     this.first += forget;
   }
 
-  /** Rows `from` to `until` of visemes [T, V], with loudness behind them where the denoiser hears it. */
-  private withLoudness(visemes: Float32Array, from: number, until: number): Float32Array {
-    const width = this.card.visemes.length;
-    if (!hearsLoudness(this.card)) return visemes.slice(from * width, until * width);
-    const bands = this.settings.loudness.bands.length;
+  /** What the denoiser hears beside visemes, [T, n]: lips, loudness or nothing. rows: what the recogniser says of the
+   *  frames `from` to `until`, [T, width]. */
+  private extra(rows: Float32Array, width: number, from: number, until: number): Float32Array {
+    const hears = heardBy(this.card);
+    if (hears === "visemes") return new Float32Array(0);
+    if (hears === "visemes_lips") return lips(rows, width, this.card.visemes.length);
     const levels = bandLevels(this.mel.subarray(from * this.perColumns, until * this.perColumns), this.settings);
     const loudness = relativeLoudness(levels, this.levels, this.settings);
-    this.levels = joined(this.levels, levels).slice(-(this.settings.loudness.memory - 1) * bands);
-    const out = new Float32Array((until - from) * this.size);
-    for (let t = 0; t < until - from; t++) {
-      out.set(visemes.subarray((from + t) * width, (from + t + 1) * width), t * this.size);
-      out.set(loudness.subarray(t * bands, (t + 1) * bands), t * this.size + width);
-    }
-    return out;
+    const { memory, bands } = this.settings.loudness;
+    this.levels = joined(this.levels, levels).slice(-(memory - 1) * bands.length);
+    return loudness;
   }
 
   /** The next `count` windows; forgets what no later one asks for. */
@@ -107,14 +107,34 @@ export function joined(a: Float32Array, b: Float32Array): Float32Array<ArrayBuff
   return out;
 }
 
-function softmax(logits: Float32Array, width: number): Float32Array {
-  const out = new Float32Array(logits.length);
-  for (let row = 0; row < logits.length; row += width) {
-    let most = -Infinity;
-    for (let i = 0; i < width; i++) most = Math.max(most, logits[row + i]);
-    let sum = 0;
-    for (let i = 0; i < width; i++) sum += out[row + i] = Math.exp(logits[row + i] - most);
-    for (let i = 0; i < width; i++) out[row + i] /= sum;
-  }
+/** The recogniser's rows [T, width] -> softmax of their first `count` numbers, [T][count]. */
+function probabilities(rows: Float32Array, width: number, count: number): Float32Array[] {
+  const powersOf = (logits: Float32Array) => {
+    const most = Math.max(...logits);
+    const powers = logits.map((logit) => Math.exp(logit - most));
+    const sum = powers.reduce((total, power) => total + power, 0);
+    return powers.map((power) => power / sum);
+  };
+  return Array.from({ length: rows.length / width }, (_, t) => powersOf(rows.subarray(t * width, t * width + count)));
+}
+
+/** How far the lips are open, the number behind the recogniser's `count` visemes, and that it is known: [T, 2]. */
+function lips(rows: Float32Array, width: number, count: number): Float32Array {
+  if (width <= count) throw new Error("this student follows lips, but its recogniser does not say how far they are open");
+  const out = new Float32Array((2 * rows.length) / width).fill(1);
+  for (let t = 0; t < rows.length / width; t++) out[2 * t] = Math.max(rows[t * width + count], 0);
+  return out;
+}
+
+/** Visemes [T][V] with the rows of [T, n] behind them: [T, V + n]. */
+function beside(visemes: Float32Array[], extra: Float32Array): Float32Array {
+  if (!visemes.length) return extra;
+  const n = extra.length / visemes.length;
+  const size = visemes[0].length + n;
+  const out = new Float32Array(visemes.length * size);
+  visemes.forEach((row, t) => {
+    out.set(row, t * size);
+    out.set(extra.subarray(t * n, (t + 1) * n), t * size + row.length);
+  });
   return out;
 }
