@@ -186,7 +186,7 @@ def test_camera_and_microphone_given_and_refused(address, sounds):
         says(page, "s of speech.")
         assert page.evaluate("document.getElementById('heard').src").startswith("blob:")
 
-        page.evaluate("navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error('denied'))")
+        page.evaluate("() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error('denied')); }")
         for button, name in (("#live", "microphone"), ("#record", "microphone"), ("#camera", "camera")):
             page.locator(button).click()
             says(page, f"The {name} cannot be used")
