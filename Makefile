@@ -96,8 +96,8 @@ talk: $(SPEAKS)  ## the same with the weights that the repository carries: REF=p
 page: $(INSTALLED)  ## a page for the browser in which a photograph speaks, computed here: ARGS="weights=people port=7860"
 	$(PY) -m tsd.commands.page $(ARGS)
 
-site: $(INSTALLED)  ## static files that do the same in the browser by itself, from an export: outputs/site (needs npm)
-	$(PY) -m tsd.commands.site $(ARGS)
+site: $(SPEAKS)  ## static files that do the same in the browser by itself: outputs/site (needs npm) [WEIGHTS=drawn]
+	$(PY) -m tsd.commands.site "weights=$${WEIGHTS:-people}" $(ARGS)
 
 verify: $(TALKS)  ## say where a video or picture comes from, by its manifest and its mark: VIDEO=sample.mp4
 	@test -n "$$VIDEO" || { echo "error: make verify VIDEO=sample.mp4"; exit 2; }

@@ -1,57 +1,30 @@
 """The static page in Chromium, below a path of a plain file server: its frames are Python's, it says what it must."""
 
 import json
+import re
 import shutil
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from browsers import PATIENCE, chromium, faults, needs_chromium, visit
-from fake_talkers import DENOISER, files, wave
-from fakes import CONF, fake_motion
-from hydra import compose, initialize_config_dir
+from browsers import needs_chromium
+from fake_talkers import wave
 from PIL import Image
 
+from tsd.bench.chromium import PATIENCE, chromium, faults, frames_of, keep_frames, says, visit
+from tsd.bench.static_host import hosted
 from tsd.browser import site
 from tsd.browser.limits import Limits
-from tsd.commands import export
-from tsd.export.face_finder import graphs_of_finder
-from tsd.export.parity import largest_difference
 from tsd.media.audio import load_audio, write_wav
-from tsd.nets.motion import MotionBank
-from tsd.runtime.card import Card
+from tsd.runtime import graph_files
+from tsd.runtime.loading import weights_in
 from tsd.runtime.talker import Talker
-from tsd.weights import checkpoint
-from tsd.weights.onnx import to_onnx
 
 pytestmark = pytest.mark.untraced
-FACE = Path(__file__).parents[1] / "experiments" / "quality" / "face.png"
+ROOT = Path(__file__).parents[1]
+FACE, WEIGHTS = ROOT / "experiments" / "quality" / "face.png", ROOT / "weights" / "people"
 needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed: it builds the site's program")
-
-KEEP_FRAMES = """
-window.shown = [];
-const draw = CanvasRenderingContext2D.prototype.putImageData;
-CanvasRenderingContext2D.prototype.putImageData = function (image, ...at) {
-  if (this.canvas.id === "frames") window.shown.push(image);
-  return draw.call(this, image, ...at);
-};
-"""
-READ_FRAME = """(i) => {
-  let text = "";
-  for (const byte of window.shown[i].data) text += String.fromCharCode(byte);
-  return [window.shown[i].width, window.shown[i].height, btoa(text)];
-}"""
-
-
-def test_the_finders_graphs_are_its_nets():
-    graphs = graphs_of_finder()
-    assert list(graphs) == ["pnet", "rnet", "onet"]
-    for name, graph in graphs.items():
-        assert largest_difference(graph, to_onnx(graph), "onnxruntime") < 1e-5, name
 
 
 def test_without_npm_it_is_said_what_is_missing(tmp_path, monkeypatch):
@@ -71,33 +44,14 @@ def test_the_settings_are_those_that_the_program_declares():
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """An export of small nets that know motion."""
-    root = tmp_path_factory.mktemp("export")
-    (root / "weights").mkdir()
-    small = DENOISER | {"causal": True, "channels": [8], "mean_reaches": [1, 3]}
-    paths = files(root / "weights", student=small)
-    bank = MotionBank(2, 10)
-    bank.tracks.copy_(fake_motion(2, 10))
-    checkpoint.save(paths["motion"], "motion", bank, {"num_tracks": 2, "num_frames": 10}, {})
-    overrides = [f"weights.{stage}={path}" for stage, path in paths.items() if stage != "teacher"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("export", [*overrides, "int8=false", f"out={root / 'out'}"])
-    return export.run(cfg)
-
-
-@pytest.fixture(scope="module")
-def address(exported, tmp_path_factory):
-    """The site of that export, served below a path."""
+def address(tmp_path_factory):
+    """The site of the released nets, served below a path."""
     root = tmp_path_factory.mktemp("host")
     folder = root / "any" / "path"
     folder.mkdir(parents=True)
-    site.write_site(folder, Card.read(exported), Limits(seconds=30))
-    handler = partial(SimpleHTTPRequestHandler, directory=str(root))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/any/path/"
-    server.shutdown()
+    site.write_site(folder, graph_files.find(weights_in(WEIGHTS)), Limits(seconds=30))
+    with hosted(root, "any/path/") as host:
+        yield host.address
 
 
 @pytest.fixture(scope="module")
@@ -111,29 +65,14 @@ def sounds(tmp_path_factory):
     return folder
 
 
-def frames_of(page) -> np.ndarray:
-    """uint8 [T, H, W, 3]: what the page has drawn."""
-    import base64
-
-    made = []
-    for number in range(page.evaluate("window.shown.length")):
-        width, height, text = page.evaluate(READ_FRAME, number)
-        made.append(np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 4)[..., :3])
-    return np.stack(made)
-
-
-def says(page, text: str) -> None:
-    page.locator("#status", has_text=text).wait_for()
-
-
 @needs_npm
 @needs_chromium
 @pytest.mark.slow
-def test_a_photograph_speaks_in_the_browser_as_in_python(exported, address, sounds, tmp_path):
+def test_a_photograph_speaks_in_the_browser_as_in_python(address, sounds, tmp_path):
     with chromium(sounds / "long.wav") as browser:
         page, errors = visit(browser, address)
         says(page, "Ready.")
-        page.add_init_script(KEEP_FRAMES)
+        keep_frames(page)
         page.reload()
         says(page, "Ready.")
         assert page.evaluate("self.crossOriginIsolated") and int(page.evaluate("document.body.dataset.threads")) >= 1
@@ -147,7 +86,7 @@ def test_a_photograph_speaks_in_the_browser_as_in_python(exported, address, soun
         page.locator("#speak").click()
         says(page, "Done.")
 
-        talker = Talker.load(exported, "onnxruntime", threads=1)
+        talker = Talker.load(WEIGHTS, "onnxruntime", threads=1)
         talker.marked = False
         talker.set_reference(FACE)
         ours, theirs = talker.video(load_audio(sounds / "short.wav"), "k2", seed=3), frames_of(page)
@@ -183,12 +122,12 @@ def said_in_file_and_lengths(path: Path) -> None:
 @needs_npm
 @needs_chromium
 @pytest.mark.slow
-def test_refusals_cancelling_the_microphone_and_keys(address, sounds, tmp_path):
+def test_refusals_cancelling_and_live_speech_by_keys_alone(address, sounds, tmp_path):
     with chromium(sounds / "long.wav") as browser:
         page, errors = visit(browser, address, 390, 844)
         says(page, "Ready.")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, "nothing is cut off on a phone"
-        page.locator("#speak").click()
+        page.locator("#speak").press("Enter")
         says(page, "The photograph is missing.")
         page.locator("#photograph").set_input_files(sounds / "wall.png")
         says(page, "No face found")
@@ -198,22 +137,21 @@ def test_refusals_cancelling_the_microphone_and_keys(address, sounds, tmp_path):
         for name, words in (("longer.wav", "30 s are the most"), ("silent.wav", "The sound is silent")):
             page.locator("#speech").set_input_files(sounds / name)
             says(page, "s of speech.")
-            page.locator("#speak").click()
+            page.locator("#speak").press("Enter")
             says(page, words)
         page.locator("#speech").set_input_files(sounds / "long.wav")
         says(page, "29.0 s of speech.")
-        page.locator("#speak").click()
-        page.locator("#cancel:enabled").click()
+        page.locator("#speak").press("Enter")
+        page.locator("#cancel:enabled").press("Space")
         says(page, "Cancelled. Nothing was kept.")
 
-        page.locator("#record").click()
-        page.wait_for_timeout(1500)
-        page.locator("#record").click()
-        says(page, "s of speech.")
-        page.locator("#live").click()
-        page.locator("#numbers", has_text="ms after its sound").wait_for(timeout=PATIENCE)
+        page.locator("#live").press("Enter")
+        numbers = page.locator("#numbers", has_text="ms after its sound")
+        numbers.wait_for(timeout=PATIENCE)
         page.screenshot(path=tmp_path / "live.png", full_page=True)
-        page.locator("#cancel:enabled").click()
+        delay, most = map(int, re.findall(r"(-?\d+) ms", numbers.inner_text()))
+        assert most >= delay >= 247, "no frame comes before the sound that it needs"
+        page.locator("#cancel:enabled").press("Enter")
         says(page, "Stopped after")
 
         page.locator("#photograph").focus()
@@ -224,4 +162,34 @@ def test_refusals_cancelling_the_microphone_and_keys(address, sounds, tmp_path):
         assert {"camera", "speech", "record", "steps", "frame", "motion", "seed", "consent", "speak", "live"} <= set(
             reached
         )
+        assert errors == []
+
+
+@needs_npm
+@needs_chromium
+@pytest.mark.slow
+def test_camera_and_microphone_given_and_refused(address, sounds):
+    with chromium(sounds / "long.wav") as browser:
+        page, errors = visit(browser, address)
+        says(page, "Ready.")
+        page.locator("#photograph").set_input_files(FACE)
+        says(page, "The photograph can speak.")
+        page.locator("#camera").click()
+        page.get_by_role("button", name="Take the picture").click()
+        says(page, "No face found")  # in Chromium's test picture
+        page.locator("#photograph").set_input_files(FACE)
+        says(page, "The photograph can speak.")
+        page.locator("#record").click()
+        page.get_by_role("button", name="Stop recording").wait_for()
+        page.wait_for_timeout(1500)
+        page.locator("#record").click()
+        says(page, "s of speech.")
+        assert page.evaluate("document.getElementById('heard').src").startswith("blob:")
+
+        page.evaluate("() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error('denied')); }")
+        for button, name in (("#live", "microphone"), ("#record", "microphone"), ("#camera", "camera")):
+            page.locator(button).click()
+            says(page, f"The {name} cannot be used")
+            assert page.locator("#speak").is_enabled()
+            page.locator("#status").evaluate("status => { status.textContent = ''; }")
         assert errors == []

@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
-from browsers import chromium, faults, needs_chromium, served, visit
+from browsers import needs_chromium, served
 from fake_talkers import talker, wave
 from PIL import Image
 
+from tsd.bench.chromium import chromium, faults, visit
 from tsd.browser.limits import Limits, said
 from tsd.browser.samples import Cancelled, Studio, Wish
 from tsd.media import credentials, provenance
@@ -151,6 +152,11 @@ def test_no_path_of_the_server_can_be_named(studio, tmp_path):
         assert '"success":false' in told.replace(" ", "") and "secret" not in told.replace("secret.txt", "")
 
 
+def made_for(page) -> set[str]:
+    """Addresses of the videos that a visitor sees."""
+    return {video.get_attribute("src") for video in page.locator("video").all()} - {None}
+
+
 @needs_chromium
 @pytest.mark.slow
 def test_two_visitors_in_a_browser(studio, files, tmp_path):
@@ -166,11 +172,23 @@ def test_two_visitors_in_a_browser(studio, files, tmp_path):
         two.screenshot(path=tmp_path / "refused.png", full_page=True)
         assert two.evaluate("document.documentElement.scrollWidth") <= 390, "nothing is cut off on a phone"
 
+        two.locator("#photograph button[aria-label=Clear]").click()
+        two.locator("#photograph input[type=file]").set_input_files(FACE)
+        two.get_by_text("One face, ").wait_for()
+        two.get_by_label("Record audio").first.click()
+        two.get_by_role("button", name="Record", exact=True).click()
+        two.wait_for_timeout(1500)
+        two.get_by_role("button", name="Stop", exact=True).click()
+        two.locator("#speech").get_by_label("Play", exact=True).first.wait_for()
+
         one.locator("#speech input[type=file]").set_input_files(files / "short.wav")
         one.get_by_label("K = 1").first.check()
-        one.get_by_role("button", name="Let it speak").click()
-        one.get_by_text("Done.").wait_for()
-        videos = [v.get_attribute("src") for v in one.locator("video").all() if v.get_attribute("src")]
+        for visitor in (one, two):
+            visitor.get_by_role("button", name="Let it speak").press("Enter")
+        for visitor in (one, two):
+            visitor.get_by_text("Done.").wait_for()
+        assert len(made_for(two)) == 1 and not made_for(two) & made_for(one)
+        videos = made_for(one)
         assert len(videos) == 2
         for number, source in enumerate(videos):
             path = tmp_path / f"{number}.mp4"
@@ -178,7 +196,7 @@ def test_two_visitors_in_a_browser(studio, files, tmp_path):
             pictures, sound = lengths(path)
             assert pictures == 1.0 and abs(sound - 1.0) < 0.07 and provenance.read(path).state == "valid"
         one.screenshot(path=tmp_path / "done.png", full_page=True)
-        assert errors == more == [] and not faults(one)
+        assert errors == more == [] and not faults(one) and not faults(two)
 
         three, _ = visit(browser, address)
         three.locator("#photograph input[type=file]").set_input_files(FACE)

@@ -42,7 +42,8 @@ FACES = [("there is only one", ""), ("the largest", "largest"), ("on the left", 
 SIZES = [("as the photograph has it", "native"), ("128 pixels", 128), ("256 pixels", 256), ("512 pixels", 512)]
 STYLE = (
     ".gradio-container{max-width:1100px!important;min-width:0!important;margin:auto!important} "
-    "footer{display:none!important}"
+    "footer{display:none!important} "
+    "time,button[role=tab]{color:var(--body-text-color)!important}"  # Gradio's own have too little contrast
 )
 
 
@@ -168,9 +169,9 @@ def results(call, inputs: list, page: Page, word: str) -> None:
     with gr.Row():
         start = gr.Button(word, variant="primary")
         stop = gr.Button("Cancel")
-    sentence = gr.Markdown(elem_classes="sentence", container=True)
+    sentence = gr.Markdown(f"“{word}” begins as soon as everything is given.", container=True)
     with gr.Row():
-        videos = [gr.Video(visible=False, interactive=False, min_width=240) for _ in range(MOST)]
+        videos = [gr.Video(visible=False, interactive=False, min_width=240, buttons=["download"]) for _ in range(MOST)]
     table = gr.Dataframe(headers=["steps", *COLUMNS], visible=False, interactive=False, label="Figures")
     files = gr.File(label="Download", visible=False, interactive=False, file_count="multiple")
     outputs = [sentence, table, files, *videos]
@@ -186,12 +187,19 @@ def results(call, inputs: list, page: Page, word: str) -> None:
     stop.click(page.cancel, queue=False, show_progress="hidden", api_visibility="private")
 
 
+def sound(label: str, name: str) -> gr.Audio:
+    """Speech from a file or the microphone; without Gradio's button that would send it elsewhere."""
+    sources = ["upload", "microphone"]
+    return gr.Audio(type="filepath", sources=sources, buttons=["download"], label=label, elem_id=name)
+
+
 def speak_tab(page: Page, known: list[str]) -> None:
     with gr.Row():
         with gr.Column():
             photograph = gr.Image(
                 type="filepath",
                 image_mode=None,
+                buttons=["fullscreen"],
                 sources=["upload", "webcam"],
                 label="Photograph",
                 height=320,
@@ -199,7 +207,7 @@ def speak_tab(page: Page, known: list[str]) -> None:
             )
             found = gr.Markdown()
         with gr.Column():
-            speech = gr.Audio(type="filepath", sources=["upload", "microphone"], label="Speech", elem_id="speech")
+            speech = sound("Speech", "speech")
             size = gr.Dropdown(SIZES, value="native", label="Size of the face")
             frame = gr.Radio(FRAMES, value="picture", label="Shown")
             motion = gr.Radio(MOTIONS, value="natural", label="Motion of the head")
@@ -210,9 +218,9 @@ def speak_tab(page: Page, known: list[str]) -> None:
 
 def dub_tab(page: Page, known: list[str]) -> None:
     with gr.Row():
-        video = gr.Video(sources=["upload", "webcam"], label="Video of one person", height=320)
+        video = gr.Video(sources=["upload", "webcam"], label="Video of one person", height=320, buttons=[])
         with gr.Column():
-            speech = gr.Audio(type="filepath", sources=["upload", "microphone"], label="Other speech")
+            speech = sound("Other speech", "other")
             face = gr.Dropdown(FACES, value="", label="Which face speaks")
             length = gr.Radio(LENGTHS, value="speech", label="Length")
     steps, seed, consent, label = options(known)

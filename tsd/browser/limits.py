@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tsd.clip import FPS
+from tsd.media.signals import FPS
 from tsd.media.timeline import read_timeline
 
 

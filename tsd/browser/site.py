@@ -1,4 +1,4 @@
-"""A folder of static files in which a face speaks by itself: an export, the face finder, and the program of
+"""A folder of static files in which a face speaks by itself: graphs, the face finder, and the program of
 ``program/``, built by npm with the versions of its lock file."""
 
 import gzip
@@ -15,17 +15,29 @@ import numpy as np
 
 import tsd
 from tsd.browser.limits import Limits
-from tsd.clip import MELS, MELS_PER_FRAME, VISEME_FUTURE, VISEME_PAST
-from tsd.export.face_finder import graphs_of_finder
-from tsd.media import audio, face_finder, faces, heads, label, light, loudness, mouth_mask, provenance, suitability
+from tsd.media import (
+    audio,
+    face_finder,
+    faces,
+    heads,
+    label,
+    light,
+    loudness,
+    mouth_mask,
+    provenance,
+    signals,
+    suitability,
+)
 from tsd.runtime import canvas, card, composing
 from tsd.runtime.card import Card
-from tsd.weights.onnx import to_onnx
+from tsd.runtime.exported import model_of
+from tsd.runtime.loading import digest_of_card
 
 PROGRAM = Path(__file__).with_name("program")
 MARKER = "settings.json"
 """A file that every site holds."""
 
+MOTION = "motion.safetensors"
 NETS = ("recogniser", "encoder", "reference", "frames", "step", "decoder")
 BUNDLES = ("page", "worker", "service", "microphone")
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs")
@@ -44,22 +56,40 @@ CREDITS = (
 NPM_IS_MISSING = "npm and node are not installed; install Node.js 20 or newer: `make site` builds its program with them"
 
 
-def write_site(folder: Path, export: Card, limits: Limits) -> None:
-    """Fill an empty folder. Raises ValueError where the program cannot be built."""
+def write_site(folder: Path, nets: Card, limits: Limits) -> None:
+    """Fill an empty folder. ``nets``: an export, or graphs that are filled from weights. Raises ValueError where the
+    program cannot be built."""
     for name in ("nets", "faces", "ort"):
         (folder / name).mkdir()
-    for name in (*(f"{net}.onnx" for net in NETS), "motion.safetensors"):
-        if name in export.content["files"] or name != "motion.safetensors":
-            shutil.copyfile(export.file(name), folder / "nets" / name)
-    shutil.copyfile(export.folder / card.NAME, folder / "nets" / card.NAME)
-    for name, graph in graphs_of_finder().items():
-        (folder / "faces" / f"{name}.onnx").write_bytes(to_onnx(graph))
+    write_nets(folder / "nets", nets)
+    for path in face_finder.NETS.glob("*.onnx"):
+        (folder / "faces" / f"{path.stem}.packed").write_bytes(packed(path.read_bytes()))
     (folder / "mel.bin").write_bytes(audio.mel_filters().astype("<f4").tobytes())
-    weights = card.sha256((export.folder / card.NAME).read_bytes())
+    weights = digest_of_card(nets)
     build_program(folder, weights)
     write_page(folder)
     sizes = {name: (folder / name).stat().st_size for name in loaded(folder)}
     (folder / MARKER).write_text(json.dumps(settings(weights, limits) | {"files": sizes}, indent=1) + "\n")
+
+
+def write_nets(folder: Path, nets: Card) -> None:
+    """Graphs with their weights, the motion bank, and a card of these files."""
+    digests = {}
+    for name in NETS:
+        graph = model_of(nets, name, f"{name}.onnx")
+        (folder / f"{name}.packed").write_bytes(packed(graph))
+        digests[f"{name}.onnx"] = card.sha256(graph)
+    if motion := nets.weights_file("motion"):
+        shutil.copyfile(motion, folder / MOTION)
+        digests[MOTION] = card.sha256(motion.read_bytes())
+    content = {key: value for key, value in nets.content.items() if key not in ("filled", "made_by", "quality")}
+    (folder / card.NAME).write_text(json.dumps(content | {"files": digests}, indent=1) + "\n")
+
+
+def packed(graph: bytes) -> bytes:
+    """A graph as it is sent: every fourth byte from the first one on, then from the second one on and so on, by gzip.
+    Bytes of weights that resemble each other lie together then, which makes them a sixth smaller."""
+    return gzip.compress(b"".join(graph[plane::4] for plane in range(4)), 9, mtime=0)
 
 
 def loaded(folder: Path) -> Iterator[str]:
@@ -78,14 +108,15 @@ def settings(weights: str, limits: Limits) -> dict:
         "sound": {
             "hop": audio.HOP,
             "window": audio.WINDOW,
-            "mels": MELS,
-            "mels_per_frame": MELS_PER_FRAME,
+            "mels": signals.MELS,
+            "mels_per_frame": signals.MELS_PER_FRAME,
             "floor": audio.FLOOR,
             "log_mean": audio.LOG_MEAN,
             "log_std": audio.LOG_STD,
             "silence": audio.SILENCE,
         },
-        "visemes": {"past": VISEME_PAST, "future": VISEME_FUTURE},
+        "visemes": {"past": signals.VISEME_PAST, "future": signals.VISEME_FUTURE},
+        "hears": signals.HEARS,
         "loudness": {
             "bands": [[band.start, band.stop] for band in loudness.BANDS.values()],
             "memory": loudness.MEMORY,

@@ -1,4 +1,4 @@
-"""Static files in which a photograph speaks by itself: ``python -m tsd.commands.site export=outputs/export``."""
+"""Static files in which a photograph speaks by itself: ``python -m tsd.commands.site weights=people``."""
 
 import logging
 from pathlib import Path
@@ -8,8 +8,20 @@ from omegaconf import DictConfig
 from tsd.commands.compose import command_line
 from tsd.media.atomic import filling
 from tsd.runtime.card import Card
+from tsd.runtime.loading import graphs_for
+from tsd.weights import releases
 
 log = logging.getLogger(__name__)
+STAGES = ("vae", "visemes", "student", "motion")
+
+
+def nets(cfg: DictConfig) -> Card:
+    """The graphs of ``cfg.export`` where that is given, else of ``cfg.weights``: made once where there are none."""
+    if cfg.export:
+        return Card.read(cfg.export)
+    weights = {stage: cfg.weights[stage] for stage in STAGES}
+    releases.check(weights)
+    return graphs_for(weights, "onnxruntime")
 
 
 def run(cfg: DictConfig) -> Path:
@@ -17,9 +29,9 @@ def run(cfg: DictConfig) -> Path:
     from tsd.browser import site
     from tsd.browser.limits import Limits
 
-    export, out = Card.read(cfg.export), Path(cfg.out)
+    card, out = nets(cfg), Path(cfg.out)
     with filling(out, site.MARKER) as work:
-        site.write_site(work, export, Limits(**cfg.limits))
+        site.write_site(work, card, Limits(**cfg.limits))
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     log.info(
         "%s: %.1f MB, all of them loaded at the first visit. Copy it to any host, or try it here:\n"

@@ -114,9 +114,14 @@ def from_export(card: Card, backend: str | Mapping[str, str], threads: int, memo
         graphs = {stage: opened.result() for stage, opened in zip(by_graphs, opening, strict=True)}
     nets = {stage: by_torch(path, stage) for stage, path in theirs.items() if path is not None}
     motion = motion_of(card.weights_file("motion"))
-    digest = digest_of(card.weights) if card.weights else cards.sha256((card.folder / cards.NAME).read_bytes())
     schedules = card.schedules if "student" in chosen else {}
-    return Nets(**graphs, **nets, motion=motion, schedules=schedules, backends=chosen, workers=workers, digest=digest)
+    found = {"motion": motion, "schedules": schedules, "digest": digest_of_card(card)}
+    return Nets(**graphs, **nets, **found, backends=chosen, workers=workers)
+
+
+def digest_of_card(card: Card) -> str:
+    """Names the nets of a card in manifests and marks: by the weights that its graphs are filled from, or by itself."""
+    return digest_of(card.weights) if card.weights else cards.sha256((card.folder / cards.NAME).read_bytes())
 
 
 def by_torch(path: Path, stage: str):

@@ -65,13 +65,13 @@ async function detectAt(picture: Picture, scale: number, nets: Nets, settings: S
 
 async function cascade(picture: Picture, nets: Nets, settings: Settings): Promise<Landmarks[]> {
   const [first, second, third] = settings.faces.finder.thresholds;
-  let boxes = (await proposals(picture, nets.pnet, first, settings)).map(square);
-  boxes = await refined(picture, boxes, nets.rnet, second);
-  return outputs(picture, boxes, nets.onet, third);
+  let boxes = (await proposals(picture, nets.propose, first, settings)).map(square);
+  boxes = await refined(picture, boxes, nets.refine, second);
+  return outputs(picture, boxes, nets.output, third);
 }
 
 /** First net: every place of a pyramid of pictures. */
-async function proposals(picture: Picture, pnet: Run, threshold: number, settings: Settings): Promise<Box[]> {
+async function proposals(picture: Picture, propose: Run, threshold: number, settings: Settings): Promise<Box[]> {
   const { smallest, factor } = settings.faces.finder;
   const found: Candidate[] = [];
   let scale = 12 / smallest;
@@ -79,16 +79,16 @@ async function proposals(picture: Picture, pnet: Run, threshold: number, setting
     const width = Math.trunc(picture.width * scale + 1);
     const height = Math.trunc(picture.height * scale + 1);
     const data = planes(pooled(picture, [0, 0, picture.width, picture.height], width, height), width * height);
-    const { boxes, faces } = await pnet({ pictures: [data, [1, 3, height, width]] });
+    const { probability, moves } = await propose({ pictures: [data, [1, 3, height, width]] });
     const [rows, columns] = [convolved(height), convolved(width)];
     const here: Candidate[] = [];
     for (let y = 0; y < rows; y++) {
       for (let x = 0; x < columns; x++) {
         const at = y * columns + x;
-        const score = faces[rows * columns + at];
+        const score = probability[at];
         if (score < threshold) continue;
         const corner = (i: number, end: number) => Math.floor((2 * i + end) / scale);
-        const shift = [0, 1, 2, 3].map((i) => boxes[i * rows * columns + at]);
+        const shift = [0, 1, 2, 3].map((i) => moves[i * rows * columns + at]);
         here.push({ box: [corner(x, 1), corner(y, 1), corner(x, 12), corner(y, 12)], score, shift });
       }
     }
@@ -110,27 +110,27 @@ function convolved(side: number): number {
   return Math.ceil((side - 2) / 2) - 4;
 }
 
-async function refined(picture: Picture, boxes: Box[], rnet: Run, threshold: number): Promise<Box[]> {
+async function refined(picture: Picture, boxes: Box[], refine: Run, threshold: number): Promise<Box[]> {
   const kept = boxes.filter((box) => cut(picture, box));
   if (!kept.length) return [];
-  const { boxes: shifts, faces } = await rnet({ pictures: crops(picture, kept, 24) });
-  const found = kept.map((box, i) => ({ box, score: faces[2 * i + 1], shift: [...shifts.subarray(4 * i, 4 * i + 4)] }));
+  const { probability, moves } = await refine({ pictures: crops(picture, kept, 24) });
+  const found = kept.map((box, i) => ({ box, score: probability[i], shift: [...moves.subarray(4 * i, 4 * i + 4)] }));
   const sure = found.filter(({ score }) => score > threshold);
   return withoutOverlaps(sure, 0.7).map((candidate) => square(moved(candidate)));
 }
 
-async function outputs(picture: Picture, boxes: Box[], onet: Run, threshold: number): Promise<Landmarks[]> {
+async function outputs(picture: Picture, boxes: Box[], output: Run, threshold: number): Promise<Landmarks[]> {
   const kept = boxes.filter((box) => cut(picture, box));
   if (!kept.length) return [];
-  const { boxes: shifts, points, faces } = await onet({ pictures: crops(picture, kept, 48) });
+  const { probability, moves, landmarks } = await output({ pictures: crops(picture, kept, 48) });
   const found = kept
     .map((box, i) => {
       const [width, height] = [box[2] - box[0] + 1, box[3] - box[1] + 1];
       const marks = Array.from({ length: 5 }, (_, p): [number, number] => [
-        width * points[10 * i + p] + box[0] - 1,
-        height * points[10 * i + 5 + p] + box[1] - 1,
+        width * landmarks[10 * i + p] + box[0] - 1,
+        height * landmarks[10 * i + 5 + p] + box[1] - 1,
       ]);
-      const candidate = { box, score: faces[2 * i + 1], shift: [...shifts.subarray(4 * i, 4 * i + 4)] };
+      const candidate = { box, score: probability[i], shift: [...moves.subarray(4 * i, 4 * i + 4)] };
       return { points: marks, box: moved(candidate), probability: candidate.score };
     })
     .filter(({ probability }) => probability > threshold);

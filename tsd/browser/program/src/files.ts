@@ -53,8 +53,18 @@ export async function checked(content: Uint8Array<ArrayBuffer>, digest: string, 
   return content;
 }
 
+/** A graph as the site holds it, its bytes in four planes (tsd/browser/site.py) -> the graph. */
+export async function graphOf(content: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+  const planes = await unpacked(content);
+  const graph = new Uint8Array(planes.length);
+  for (let plane = 0, from = 0; plane < 4; plane++) {
+    for (let to = plane; to < graph.length; to += 4) graph[to] = planes[from++];
+  }
+  return graph;
+}
+
 /** Unpacks gzip; a host that has unpacked it already is fine. */
-export async function packed(content: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+export async function unpacked(content: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
   if (content[0] !== 0x1f || content[1] !== 0x8b) return content;
   const stream = new Blob([content]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());

@@ -1,7 +1,7 @@
 /** Exported graphs, run by ONNX Runtime in WebAssembly. */
 
 import type * as Ort from "onnxruntime-web/wasm";
-import { packed } from "./files";
+import { unpacked } from "./files";
 import type { Card, Graph } from "./settings";
 
 /** A tensor: its numbers (or true and false) and its shape. */
@@ -10,7 +10,7 @@ export type Run = (inputs: Record<string, Value>) => Promise<Record<string, Floa
 
 /** What the talker needs of an export, and the three nets of the face finder. */
 export const TALKING = ["recogniser", "encoder", "reference", "frames", "step", "decoder"] as const;
-export const FINDING = ["pnet", "rnet", "onet"] as const;
+export const FINDING = ["propose", "refine", "output"] as const;
 
 export type Nets = Record<(typeof TALKING)[number] | (typeof FINDING)[number], Run>;
 
@@ -26,7 +26,7 @@ export class Runtime {
     const threads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency || 1) : 1;
     ort.env.wasm.numThreads = threads;
     ort.env.wasm.wasmPaths = { mjs: new URL("ort/ort-wasm-simd-threaded.mjs", base).href };
-    ort.env.wasm.wasmBinary = (await packed(await read("ort/runtime.bin"))).buffer;
+    ort.env.wasm.wasmBinary = (await unpacked(await read("ort/runtime.bin"))).buffer;
     ort.env.logLevel = "error";
     return new Runtime(ort, threads);
   }
@@ -56,18 +56,18 @@ export class Runtime {
   }
 }
 
-/** All graphs, opened one after the other: each takes memory while it is optimised. */
+/** All graphs, opened one after the other: each takes memory while it is optimised. read: gives a graph by its name. */
 export async function openAll(
   runtime: Runtime,
   card: Card,
   read: (name: string) => Promise<Uint8Array>,
 ): Promise<Nets> {
   const nets: Partial<Nets> = {};
-  for (const name of TALKING) nets[name] = await runtime.open(await read(`nets/${name}.onnx`), card.graphs[name]);
+  for (const name of TALKING) nets[name] = await runtime.open(await read(`nets/${name}`), card.graphs[name]);
   for (const name of FINDING) {
-    const outputs = name === "onet" ? ["boxes", "points", "faces"] : ["boxes", "faces"];
+    const outputs = ["probability", "moves", ...(name === "output" ? ["landmarks"] : [])];
     const graph = { inputs: { pictures: [] }, outputs };
-    nets[name] = await runtime.open(await read(`faces/${name}.onnx`), graph);
+    nets[name] = await runtime.open(await read(`faces/${name}`), graph);
   }
   return nets as Nets;
 }

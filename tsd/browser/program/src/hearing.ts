@@ -1,7 +1,7 @@
 /** A stream of sound to windows of what the denoiser hears, in pieces of any size (tsd/runtime/hearing.py). */
 
 import type { Run } from "./graphs";
-import { type Card, type Settings, heardSize, hearsLoudness } from "./settings";
+import { type Card, type Settings, heardBy, heardSize } from "./settings";
 import { type LogMel, bandLevels, relativeLoudness } from "./sound";
 
 export class Hearing {
@@ -29,7 +29,7 @@ export class Hearing {
     private readonly recognise: Run,
   ) {
     const { hop, window, mels, mels_per_frame } = settings.sound;
-    this.size = heardSize(card);
+    this.size = heardSize(card, settings);
     this.perFrame = hop * mels_per_frame;
     this.perColumns = mels * mels_per_frame;
     this.margin = (window - hop) / 2;
@@ -90,37 +90,21 @@ export class Hearing {
     const mel = this.mel.slice(0, (frames - early) * this.perColumns);
     this.mel = this.mel.slice(mel.length);
     this.listened = this.mel.length;
-    if (frames > early) this.visemes = joined(this.visemes, this.withBeside(heard, frames - early, mel));
+    const width = out.heard.length / frames;
+    const visemes = probabilities(heard, width, this.card.visemes.length);
+    this.visemes = joined(this.visemes, beside(visemes, this.extra(heard, width, mel)));
   }
 
-  /** What is heard [T, V or V + 1] as viseme probabilities, with what else the denoiser hears behind them. */
-  private withBeside(heard: Float32Array, frames: number, mel: Float32Array): Float32Array {
-    const width = this.card.visemes.length;
-    const every = heard.length / frames;
-    const hears = this.card.hears ?? "visemes";
-    if (hears === "visemes_lips" && every === width) {
-      throw new Error("the export's recogniser does not say how far lips are open: export it again");
-    }
-    const loudness = hearsLoudness(this.card) ? this.loudness(mel) : null;
-    const out = new Float32Array(frames * this.size);
-    for (let t = 0; t < frames; t++) {
-      const row = heard.subarray(t * every, (t + 1) * every);
-      out.set(softmax(row.subarray(0, width)), t * this.size);
-      if (loudness) {
-        const bands = this.size - width;
-        out.set(loudness.subarray(t * bands, (t + 1) * bands), t * this.size + width);
-      } else if (hears === "visemes_lips") {
-        out.set([Math.max(0, row[width]), 1], t * this.size + width);
-      }
-    }
-    return out;
-  }
-
-  private loudness(mel: Float32Array): Float32Array {
-    const bands = this.settings.loudness.bands.length;
+  /** What the denoiser hears beside visemes, [T, n]: lips, loudness or nothing. rows: what the recogniser says of
+   *  frames, [T, width]; mel: their columns. */
+  private extra(rows: Float32Array, width: number, mel: Float32Array): Float32Array {
+    const hears = heardBy(this.card);
+    if (hears === "visemes") return new Float32Array(0);
+    if (hears === "visemes_lips") return lips(rows, width, this.card.visemes.length);
     const levels = bandLevels(mel, this.settings);
     const loudness = relativeLoudness(levels, this.levels, this.settings);
-    this.levels = joined(this.levels, levels).slice(-(this.settings.loudness.memory - 1) * bands);
+    const { memory, bands } = this.settings.loudness;
+    this.levels = joined(this.levels, levels).slice(-(memory - 1) * bands.length);
     return loudness;
   }
 
@@ -144,9 +128,34 @@ export function joined(a: Float32Array, b: Float32Array): Float32Array<ArrayBuff
   return out;
 }
 
-function softmax(logits: Float32Array): Float32Array {
-  const most = Math.max(...logits);
-  const powers = logits.map((x) => Math.exp(x - most));
-  const sum = powers.reduce((a, b) => a + b);
-  return powers.map((x) => x / sum);
+/** The recogniser's rows [T, width] -> softmax of their first `count` numbers, [T][count]. */
+function probabilities(rows: Float32Array, width: number, count: number): Float32Array[] {
+  const powersOf = (logits: Float32Array) => {
+    const most = Math.max(...logits);
+    const powers = logits.map((logit) => Math.exp(logit - most));
+    const sum = powers.reduce((total, power) => total + power, 0);
+    return powers.map((power) => power / sum);
+  };
+  return Array.from({ length: rows.length / width }, (_, t) => powersOf(rows.subarray(t * width, t * width + count)));
+}
+
+/** How far the lips are open, the number behind the recogniser's `count` visemes, and that it is known: [T, 2]. */
+function lips(rows: Float32Array, width: number, count: number): Float32Array {
+  if (width <= count) throw new Error("this student follows lips, but its recogniser does not say how far they are open");
+  const out = new Float32Array((2 * rows.length) / width).fill(1);
+  for (let t = 0; t < rows.length / width; t++) out[2 * t] = Math.max(rows[t * width + count], 0);
+  return out;
+}
+
+/** Visemes [T][V] with the rows of [T, n] behind them: [T, V + n]. */
+function beside(visemes: Float32Array[], extra: Float32Array): Float32Array {
+  if (!visemes.length) return extra;
+  const n = extra.length / visemes.length;
+  const size = visemes[0].length + n;
+  const out = new Float32Array(visemes.length * size);
+  visemes.forEach((row, t) => {
+    out.set(row, t * size);
+    out.set(extra.subarray(t * n, (t + 1) * n), t * size + row.length);
+  });
+  return out;
 }

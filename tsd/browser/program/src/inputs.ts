@@ -67,9 +67,7 @@ export class Camera {
   }
 
   take(): ImageData {
-    const image = pixels(this.view, this.view.videoWidth, this.view.videoHeight);
-    this.stop();
-    return image;
+    return pixels(this.view, this.view.videoWidth, this.view.videoHeight);
   }
 
   stop(): void {
@@ -79,18 +77,22 @@ export class Camera {
   }
 }
 
-/** The microphone: samples at a rate, a frame's worth at a time. */
+/** Seconds of sound at a time: a frame waits at most so much longer than for its own sound. */
+const PIECE = 0.01;
+
+/** The microphone: samples at a rate. */
 export class Microphone {
   private constructor(
     private readonly stream: MediaStream,
     private readonly context: AudioContext,
   ) {}
 
-  static async start(base: string, rate: number, fps: number, heard: (samples: Float32Array) => void): Promise<Microphone> {
+  static async start(base: string, rate: number, heard: (samples: Float32Array) => void): Promise<Microphone> {
     const stream = await asked({ audio: { channelCount: 1 } }, "microphone");
     const context = new AudioContext({ sampleRate: rate });
     await context.audioWorklet.addModule(new URL("microphone.js", base).href);
-    const worklet = new AudioWorkletNode(context, "microphone", { numberOfOutputs: 0, processorOptions: { fps } });
+    const options = { numberOfOutputs: 0, processorOptions: { seconds: PIECE } };
+    const worklet = new AudioWorkletNode(context, "microphone", options);
     worklet.port.onmessage = ({ data }: MessageEvent<Float32Array>) => heard(data);
     context.createMediaStreamSource(stream).connect(worklet);
     await context.resume();

@@ -1,4 +1,4 @@
-/** An audio worklet: passes the microphone's samples on, a video frame's worth at a time. */
+/** An audio worklet: passes the microphone's samples on, some milliseconds at a time. */
 
 declare const sampleRate: number;
 declare class AudioWorkletProcessor {
@@ -10,9 +10,9 @@ class Microphone extends AudioWorkletProcessor {
   private readonly block: Float32Array;
   private filled = 0;
 
-  constructor({ processorOptions }: { processorOptions: { fps: number } }) {
+  constructor({ processorOptions }: { processorOptions: { seconds: number } }) {
     super();
-    this.block = new Float32Array(Math.round(sampleRate / processorOptions.fps));
+    this.block = new Float32Array(Math.round(sampleRate * processorOptions.seconds));
   }
 
   process([[channel]]: Float32Array[][]): boolean {

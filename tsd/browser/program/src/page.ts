@@ -131,7 +131,7 @@ function done(data: Extract<FromWorker, { kind: "done" }>): void {
   download.hidden = false;
   const pace = data.frames / data.seconds;
   numbers.textContent =
-    `${data.frames} frames (${(data.frames / fps).toFixed(1)} s) with ${data.steps.slice(1)} steps in ` +
+    `${data.frames} frames (${(data.frames / fps).toFixed(1)} s) with K = ${data.steps.slice(1)} in ` +
     `${data.seconds.toFixed(1)} s: ${pace.toFixed(1)} frames a second. Speech needs ${fps}.`;
   enter("idle");
   say("Done. The video says that it was generated; it is not signed.");
@@ -148,15 +148,16 @@ function stopped(data: Extract<FromWorker, { kind: "stopped" }>): void {
 /** Live mode's delay from sound to picture, by the page's own clock. */
 class Clock {
   private begun = 0;
-  private pieces = 0;
+  private length = 0;
   private readonly delays: number[] = [];
   private shownFrames = 0;
   private dropped = 0;
 
-  /** A piece of sound, one frame long, has come. The earliest arrival says when the stream began. */
-  heard(): void {
-    const began = performance.now() - ++this.pieces * (1000 / fps);
-    this.begun = this.pieces === 1 ? began : Math.min(this.begun, began);
+  /** A piece of sound has come, ms long. The earliest arrival says when the stream began. */
+  heard(length: number): void {
+    this.length += length;
+    const began = performance.now() - this.length;
+    this.begun = this.length === length ? began : Math.min(this.begun, began);
   }
 
   /** A frame is on the screen: its sound ended when the frame after it began. */
@@ -192,6 +193,8 @@ function guarded(run: () => Promise<void>): () => void {
 const camera = new Camera(part<HTMLVideoElement>("view"));
 
 function photographed(image: ImageData): void {
+  camera.stop();
+  buttons.camera.textContent = "Use the camera";
   [seen.width, seen.height] = [image.width, image.height];
   seen.getContext("2d")?.putImageData(image, 0, 0);
   seen.hidden = false;
@@ -218,7 +221,8 @@ async function toggleRecording(): Promise<void> {
     return given(blob);
   }
   const pieces: Float32Array[] = [];
-  recording = { microphone: await Microphone.start(base, rate, fps, (samples) => pieces.push(samples)), pieces };
+  recording = { microphone: await Microphone.start(base, rate, (samples) => pieces.push(samples)), pieces };
+  part<HTMLInputElement>("speech").value = "";
   buttons.record.textContent = "Stop recording";
   say("Recording …");
 }
@@ -237,21 +241,22 @@ async function letItSpeak(): Promise<void> {
 
 async function speakLive(): Promise<void> {
   if (!hasPhotograph) throw new Refusal("The photograph is missing.");
-  result.hidden = true;
-  download.hidden = true;
   enter("live");
-  say("Speak: the face follows.");
-  tell({ kind: "live", wishes: wishes() });
-  clock = new Clock();
+  say("Waiting for the microphone …");
   try {
-    microphone = await Microphone.start(base, rate, fps, (samples) => {
-      clock?.heard();
+    microphone = await Microphone.start(base, rate, (samples) => {
+      clock?.heard((1000 * samples.length) / rate);
       tell({ kind: "sound", samples }, [samples.buffer]);
     });
   } catch (error) {
-    tell({ kind: "stop" });
+    enter("idle");
     throw error;
   }
+  result.hidden = true;
+  download.hidden = true;
+  say("Speak: the face follows.");
+  tell({ kind: "live", wishes: wishes() });
+  clock = new Clock();
 }
 
 function listen(): void {
@@ -264,9 +269,10 @@ function listen(): void {
     if (file) guarded(() => given(file))();
   });
   const look = async () => {
-    if (camera.on) photographed(camera.take());
-    else await camera.start();
-    buttons.camera.textContent = camera.on ? "Take the picture" : "Use the camera";
+    if (camera.on) return photographed(camera.take());
+    await camera.start();
+    part<HTMLInputElement>("photograph").value = ""; // so that the same file can be chosen again
+    buttons.camera.textContent = "Take the picture";
   };
   buttons.camera.addEventListener("click", guarded(look));
   buttons.record.addEventListener("click", guarded(toggleRecording));

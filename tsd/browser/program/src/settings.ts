@@ -39,6 +39,8 @@ export interface Settings {
     silence: number;
   };
   visemes: { past: number; future: number };
+  /** What a denoiser can hear, by its name in the card, and how many numbers a frame that is. */
+  hears: { visemes: number; visemes_lips: number; visemes_loudness: number; loudness: number };
   loudness: { bands: [number, number][]; memory: number; least: number; range: number; quiet: number };
   faces: {
     eyes_at: [number, number];
@@ -65,11 +67,13 @@ export interface Settings {
   files: Record<string, number>;
 }
 
-/** What a denoiser is given of each frame of speech: visemes, and loudness behind them unless it hears visemes alone. */
-export function heardSize(card: Card): number {
-  return (card.graphs.frames.inputs.visemes as number[])[3];
+/** How many numbers a denoiser is given of each frame of speech: visemes, and lips or loudness behind them. */
+export function heardSize(card: Card, settings: Settings): number {
+  const size = (settings.hears as Record<string, number>)[heardBy(card)];
+  if (!size) throw new Error(`the export hears ${heardBy(card)}, which this program does not know: build the site again`);
+  return size;
 }
 
-export function hearsLoudness(card: Card): boolean {
-  return card.hears === "visemes_loudness" || card.hears === "loudness";
+export function heardBy(card: Card): string {
+  return card.hears ?? "visemes";
 }

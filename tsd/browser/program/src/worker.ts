@@ -1,7 +1,7 @@
 /** The worker: nets, frames and files, apart from the page, which stays quick. */
 
 import { Refusal } from "./faces";
-import { Files, checked, tensorOf } from "./files";
+import { Files, checked, graphOf, tensorOf } from "./files";
 import { Runtime, openAll } from "./graphs";
 import { joined } from "./hearing";
 import { Label } from "./label";
@@ -15,8 +15,9 @@ import { VideoFile } from "./video";
 /** Frames at a time of a finished recording. */
 const CHUNK = 8;
 
-/** Frames that may wait in live mode before some are left out. */
+/** Frames that may wait in live mode before the older ones are not shown, and before their sound is not heard. */
 const BEHIND = 2;
+const FAR_BEHIND = 10;
 
 let talker: Talker;
 let speaker: Speaker | null = null;
@@ -36,6 +37,7 @@ self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   } else if (data.kind === "sound") {
     live?.hear(data.samples);
   } else {
+    if (data.kind === "live") live = new Live(talker.card.sample_rate / talker.card.fps);
     turn = turn.then(() => answer(data)).catch(refuse);
   }
 };
@@ -46,7 +48,7 @@ async function answer(message: ToWorker): Promise<void> {
   if (message.kind === "load") await load(message.base);
   if (message.kind === "photograph") await look(message.image, message.frame);
   if (message.kind === "speak") await speak(message.speech, message.wishes);
-  if (message.kind === "live") await talk(message.wishes);
+  if (message.kind === "live" && live) await talk(live, message.wishes);
 }
 
 function refuse(error: unknown): void {
@@ -60,9 +62,9 @@ async function load(base: string): Promise<void> {
   const card = await files.json<Card>("nets/card.json");
   const runtime = await Runtime.load(base, (name) => files.read(name));
   const nets = await openAll(runtime, card, async (name) => {
-    const content = await files.read(name);
-    const digest = card.files[name.replace("nets/", "")];
-    return name.startsWith("nets/") ? checked(content, digest, name) : content;
+    const graph = await graphOf(await files.read(`${name}.packed`));
+    const digest = card.files[`${name.replace("nets/", "")}.onnx`];
+    return name.startsWith("nets/") ? checked(graph, digest, name) : graph;
   });
   const bank = "motion.safetensors" in card.files ? tensorOf(await files.read("nets/motion.safetensors"), "tracks") : null;
   const logMel = new LogMel(settings, await files.floats("mel.bin"));
@@ -150,7 +152,8 @@ function pause(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve));
 }
 
-/** A microphone's stream. Frames belong to their sound; where too many wait, the older ones are not shown. */
+/** A microphone's stream, which begins before the nets are ready for it. Frames belong to their sound: where too many
+ *  wait, the older ones are not shown, and where a machine cannot even follow the sound, some of that is skipped. */
 class Live {
   private samples = new Float32Array(0);
   private wake: (() => void) | null = null;
@@ -158,10 +161,8 @@ class Live {
   dropped = 0;
   frames = 0;
 
-  constructor(
-    private readonly stream: Stream,
-    private readonly label: Label | null,
-  ) {}
+  /** perFrame: samples. */
+  constructor(private readonly perFrame: number) {}
 
   hear(samples: Float32Array): void {
     this.samples = joined(this.samples, samples);
@@ -173,34 +174,44 @@ class Live {
     this.wake?.();
   }
 
-  async run(): Promise<void> {
-    const [width, height] = this.stream.size;
+  async run(stream: Stream, label: Label | null): Promise<void> {
+    const [width, height] = stream.size;
     while (!this.over) {
       if (!this.samples.length) await new Promise<void>((resolve) => (this.wake = resolve));
-      const piece = this.samples;
-      this.samples = new Float32Array(0);
       const newest = (n: number) => Array.from({ length: n }, (_, i) => n <= BEHIND || i === n - 1);
-      for await (const made of this.stream.push(piece, CHUNK, newest)) {
+      for await (const made of stream.push(this.waiting(), FAR_BEHIND, newest)) {
         for (const frame of made) {
           const number = this.frames++;
           if (!frame) {
             this.dropped++;
             continue;
           }
-          const rgba = this.label ? this.label.drawn(frame) : frame;
+          const rgba = label ? label.drawn(frame) : frame;
           say({ kind: "frame", number, total: 0, width, height, rgba }, [rgba.buffer]);
         }
       }
       await pause();
     }
   }
+
+  /** What was heard since the last time, without whole frames that are too late by far. */
+  private waiting(): Float32Array {
+    const late = Math.max(0, Math.floor(this.samples.length / this.perFrame) - FAR_BEHIND);
+    this.frames += late;
+    this.dropped += late;
+    const samples = this.samples.slice(late * this.perFrame);
+    this.samples = new Float32Array(0);
+    return samples;
+  }
 }
 
-async function talk(wishes: Wishes): Promise<void> {
-  const stream = talker.stream(await seated(wishes), wishes);
-  const [width, height] = stream.size;
-  live = new Live(stream, labelOf(wishes, width, height));
-  await live.run();
-  say({ kind: "stopped", dropped: live.dropped, frames: live.frames });
-  live = null;
+async function talk(here: Live, wishes: Wishes): Promise<void> {
+  try {
+    const stream = talker.stream(await seated(wishes), wishes);
+    const [width, height] = stream.size;
+    await here.run(stream, labelOf(wishes, width, height));
+    say({ kind: "stopped", dropped: here.dropped, frames: here.frames });
+  } finally {
+    live = null;
+  }
 }
