@@ -1,6 +1,7 @@
 """Raw video to clips: a folder as the world has it, and the parts of following a head."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,23 @@ def test_faults_of_heads_are_named():
     assert "for 10 frames only" in fault(short, [short], settings)
     late = Head(times[15:], [_face(200)] * 5)
     assert 0.2 < rivals(good, [good, late]) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("red", "seen", "covered"),
+    [
+        ([8, 9, 7, 5, 8], range(0, 15, 3), []),
+        ([8, 9, 2, 1, 8], range(0, 15, 3), range(5, 11)),
+        ([2, 2, 0, 2, 1], range(0, 15, 3), []),
+        ([2, 2, -np.inf, 2, 1], range(0, 15, 3), range(5, 8)),
+        ([-np.inf] * 5, range(0, 15, 3), range(13)),
+        ([8, 9, 8, 9, 8], [0, 3, 15, 18, 21], range(6, 13)),
+    ],
+    ids=["speech", "a hand", "pale lips", "a mask for a moment", "a mask", "not found in between"],
+)
+def test_a_mouth_is_covered_where_it_is_pale_for_its_person(red, seen, covered):
+    faces = [replace(_face(50), redness=float(value)) for value in red]
+    assert np.flatnonzero(Head(list(seen), faces).covered(3)).tolist() == list(covered)
 
 
 def test_squares_follow_a_walk_and_not_a_nod():

@@ -38,8 +38,8 @@ class Landmarks:
     box: np.ndarray
     """float32 [4] x0 y0 x1 y1 in pixels."""
     probability: float
-    lips: bool = True
-    """Whether lips are seen; looked at in videos that are dubbed (``suitability.no_lips``)."""
+    redness: float = np.inf
+    """Of the mouth (``suitability.redness``), -inf where no lips are seen; looked at in videos that are dubbed."""
 
 
 def detect_faces(image: np.ndarray) -> list[Landmarks]:

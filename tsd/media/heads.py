@@ -21,6 +21,10 @@ TURNED, MAX_TURNED = 0.35, 0.5
 """Sideways distance of the nose from the middle of the eyes, over the distance of the eyes: 0 seen from the front,
 above 0.35 one cheek hides the other; and the share of frames for which a head may be turned so far."""
 
+OWN, RED, PALE = 0.8, 3.0, 0.4
+"""Redness of a person's lips, as a quantile over time; from where on (units of Lab's a) it tells lips from what covers
+them; and its share below which something does: a hand is nearly as red as the cheeks. Our choice."""
+
 LYING = np.radians(45)
 """From the upright."""
 
@@ -65,11 +69,13 @@ class Head:
         return float(np.mean([lean(face.points) > LYING for face in self.faces]))
 
     def covered(self, every: int) -> np.ndarray:
-        """bool [n]: whether no lips are seen on the frames first..end - 1, looked at on every ``every``-th: neither in
-        the nearest look, nor at all where looks in between did not find the head."""
+        """bool [n]: whether no lips are seen on the frames first..end - 1, looked at on every ``every``-th: in the
+        nearest look there are none or they are pale for this person, or looks in between did not find the head."""
+        red = np.array([face.redness for face in self.faces])
+        own = np.sort(red)[int(OWN * (len(red) - 1))]
+        pale = np.isneginf(red) | (red < PALE * own if own >= RED else False)
         apart = np.abs(np.arange(self.first, self.end)[:, None] - np.array(self.seen))
-        lips = np.array([face.lips for face in self.faces])
-        return ~lips[apart.argmin(1)] | (apart.min(1) >= every)
+        return pale[apart.argmin(1)] | (apart.min(1) >= every)
 
     def landmarks(self, num_frames: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Points float32 [n, 5, 2] and boxes [n, 4] of the frames first..end - 1, or of all ``num_frames``."""

@@ -10,11 +10,11 @@ import numpy as np
 from tqdm import tqdm
 
 from tsd.media.crops import crop, in_squares, squares
-from tsd.media.faces import RIVAL, SMALLEST, detect_faces, landmarks_to_motion
+from tsd.media.faces import RIVAL, SMALLEST, Landmarks, detect_faces, landmarks_to_motion
 from tsd.media.heads import MAX_TURNED, Head, follow, rivals
 from tsd.media.shots import change, find_cuts, thumbnail
 from tsd.media.signals import FPS
-from tsd.media.suitability import no_lips
+from tsd.media.suitability import no_lips, redness
 from tsd.media.timeline import Timeline, frames_between, read_timeline, resampled_frames, there_and_back
 
 log = logging.getLogger(__name__)
@@ -120,13 +120,17 @@ def find_heads(path: Path, timeline: Timeline, count: int) -> list[Head]:
     frames = tqdm(resampled_frames(path, timeline), total=count, unit="frame", desc="following the face", delay=2)
     for number, picture in zip(range(count), frames, strict=False):
         if number % LOOK_EVERY == 0 or number == count - 1:
-            faces = [replace(face, lips=not no_lips(picture, face)) for face in detect_faces(picture)]
-            looked.append((number, faces))
+            looked.append((number, [with_redness(face, picture) for face in detect_faces(picture)]))
         small = thumbnail(picture)
         changes += [] if before is None else [change(before, small)]
         before = small
     frames.close()
     return follow(looked, find_cuts(np.array(changes)), count, LOOK_EVERY)
+
+
+def with_redness(face: Landmarks, picture: np.ndarray) -> Landmarks:
+    """A face found in uint8 [H, W, 3], and how red its mouth is."""
+    return replace(face, redness=-np.inf if no_lips(picture, face) else redness(picture, face))
 
 
 def concern(covered: np.ndarray) -> str:

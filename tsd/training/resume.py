@@ -108,6 +108,9 @@ class Resume(L.pytorch.callbacks.Checkpoint):
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
         if self.requeue:  # only now, when the loggers have the step that was written
             raise Requeue
+        # The number that loggers are given. Resumed from a checkpoint that was written after a validation, Lightning is
+        # one behind for good.
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         accumulated = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
