@@ -1,16 +1,17 @@
 """How sharp, steady and alike are photographs that speak at their own size, and what does that cost?
 
-``python experiments/native/native.py --photographs <folder>`` lets every person of the folder's split test speak for
-1.4 seconds: the neutral photograph, K=1, head motion replayed, 512 pixels across the face's square. "Enlarged" is the
-decoder's own picture of 128 x 128, enlarged. Writes report.json beside this file. With ``--lpips`` and ``--facenet``
-(weights files) it also compares identity and perceived distance; ``--export`` times an export's backends, too.
+``python experiments/native/native.py --photographs <folder>`` lets 20 people of the folder's split test speak for two
+seconds: the neutral photograph, K=1, head motion replayed, 512 pixels across the face's square, without the invisible
+mark. "Enlarged" is the decoder's own picture of 128 x 128, enlarged. With ``--lpips`` and ``--facenet`` (weights files)
+it also compares identity and perceived distance. What is known of each person is kept in ``--work``, so a run that was
+stopped goes on; beside it lies a strip of each person's frames. Writes ``--report``, report.json beside this file.
 """
 
 import argparse
 import csv
+import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,13 +21,16 @@ import torch
 from tqdm import tqdm
 
 from tsd.clip import to_frames
+from tsd.media.atomic import write_file
 from tsd.media.audio import load_audio
-from tsd.media.faces import Landmarks, crop_face, cut_out, find_face, framing, load_picture
+from tsd.media.faces import Landmarks, crop_face, cut_out, find_face, framing
 from tsd.media.light import Light
 from tsd.media.mouth_mask import mouth_masks
+from tsd.media.pictures import load_picture
 from tsd.metrics.facenet import FaceNet
 from tsd.metrics.lpips import lpips_distance, lpips_net
 from tsd.nets.affine import frame_to_reference
+from tsd.runtime.arrays import array, given
 from tsd.runtime.backends import available
 from tsd.runtime.canvas import canvas_of
 from tsd.runtime.composing import Composer
@@ -35,8 +39,11 @@ from tsd.runtime.talker import Talker
 STUDY = Path(__file__).resolve().parent
 REPO = STUDY.parents[1]
 SIZE = 512
-SECONDS, SETTLED = 1.4, 10
-"""Of speech for each person, and the first frame that is looked at: the sentence begins with silence."""
+SECONDS, SETTLED, EVERY = 2.0, 10, 8
+"""Of speech for each person, the first frame that is looked at (the sentence begins with silence), and every how many
+frames are."""
+
+MOTIONS = ("natural", "still")
 
 
 def luminance(pictures: np.ndarray) -> np.ndarray:
@@ -71,12 +78,15 @@ class Photograph:
         return self.face.points
 
 
-def read_photographs(folder: Path) -> list[list[Photograph]]:
-    """The photographs of each person of split test, by name: neutral, smiling."""
+def people_of(folder: Path, split: str) -> list[str]:
     with (folder / "people.tsv").open(newline="") as file:
-        people = [row["person"] for row in csv.DictReader(file, delimiter="\t") if row["split"] == "test"]
-    of_person = [[load_picture(path) for path in sorted(folder.glob(f"{person}_*.jpg"))] for person in people]
-    return [[Photograph(picture, find_face(picture)) for picture in shots] for shots in of_person]
+        return [row["person"] for row in csv.DictReader(file, delimiter="\t") if row["split"] == split]
+
+
+def photographs_of(folder: Path, person: str) -> list[Photograph]:
+    """By name: neutral, smiling."""
+    pictures = [load_picture(path) for path in sorted(folder.glob(f"{person}_*.jpg"))]
+    return [Photograph(picture, find_face(picture)) for picture in pictures]
 
 
 @dataclass
@@ -90,13 +100,36 @@ class Spoken:
     points: np.ndarray
 
 
+@dataclass
+class Sentence:
+    """Latents [T, C, h, w] of a sentence and where its frames look in the reference, [T, 2, 3]."""
+
+    z: np.ndarray
+    maps: np.ndarray
+
+    def __getitem__(self, here: slice) -> "Sentence":
+        return Sentence(self.z[here], self.maps[here])
+
+
+def say(talker: Talker, shot: Photograph, wave: np.ndarray, motion: str) -> Sentence:
+    """From the first settled frame on; the talker's reference is then that photograph."""
+    crop, pose = crop_face(shot.picture, shot.face, talker.vae.resolution)
+    talker.reference = talker.speaker(crop, pose)
+    z = talker.video(wave, "k1", mode="e2", motion=motion)
+    cycle = array(talker.motion_cycle(talker.reference, 0, motion))
+    maps = talker.reference.maps(cycle[np.arange(len(z)) % len(cycle)])
+    return Sentence(z, maps)[SETTLED:]
+
+
+def composed(talker: Talker, said: Sentence, composer: Composer) -> np.ndarray:
+    return talker.compose(said.z, talker.reference.appearance.along(given(said.maps)), composer)
+
+
 def speak(talker: Talker, shot: Photograph, wave: np.ndarray) -> Spoken:
     canvas = canvas_of(shot.picture, shot.points, SIZE, "face", talker.vae.resolution)
-    crop, motion = crop_face(shot.picture, shot.face, talker.vae.resolution)
-    talker.reference = talker.speaker(crop, motion)
-    small = talker.video(wave, "k1")[SETTLED:]
-    talker.reference = replace(talker.reference, canvas=canvas)
-    native = talker.video(wave, "k1")[SETTLED:]
+    said = say(talker, shot, wave, "natural")
+    small = talker.decode(said.z, talker.reference.appearance.along(given(said.maps)))
+    native = composed(talker, said, Composer(canvas, talker.vae.resolution, Light()))
     left, top, right, bottom = canvas.shown
     return Spoken(native, enlarge(small), small, canvas.picture[top:bottom, left:right], canvas.points)
 
@@ -110,16 +143,15 @@ def mouths(spoken: Spoken) -> tuple[np.ndarray, np.ndarray]:
     return inside, mouth_masks(spoken.points[None], SIZE)[0] == 0
 
 
-def measure(talker: Talker, shots: list[Photograph], wave: np.ndarray, nets: dict) -> dict[str, float]:
-    """Figures of one person."""
+def measure(talker: Talker, shots: list[Photograph], spoken: Spoken, nets: dict) -> dict[str, float]:
+    """Figures of one person who has spoken."""
     neutral, smiling = shots[0], shots[-1]
-    spoken = speak(talker, neutral, wave)
     inside, outside = mouths(spoken)
     real = np.mean([sharpness(square(shot), inside) for shot in shots])
     still = sharpness(spoken.photograph, outside)
     figures = {"flicker_ratio": flicker(spoken.native) / flicker(spoken.small)}
     for name, frames in (("", spoken.native), ("enlarged_", spoken.enlarged)):
-        looked = frames[::5]
+        looked = frames[::EVERY]
         figures[f"{name}sharpness_ratio_outside"] = np.mean([sharpness(f, outside) for f in looked]) / still
         figures[f"{name}sharpness_ratio_mouth"] = np.mean([sharpness(f, inside) for f in looked]) / real
         if "facenet" in nets:
@@ -136,7 +168,7 @@ def square(shot: Photograph) -> np.ndarray:
 @torch.inference_mode()
 def smile(talker: Talker, reference: Photograph, target: Photograph, nets: dict) -> dict[str, float]:
     """The target photograph encoded, and decoded with the help of the other one: PSNR of the mouth's region in dB, and
-    LPIPS of the whole, enlarged and at native size."""
+    LPIPS of the region and of the whole, enlarged and at native size."""
     size = talker.vae.resolution
     (crop, motion), (shown, goes) = (crop_face(s.picture, s.face, size) for s in (reference, target))
     speaker = talker.speaker(crop, motion)
@@ -156,8 +188,9 @@ def smile(talker: Talker, reference: Photograph, target: Photograph, nets: dict)
         error = (picture[region].astype(float) - truth[region]) / 255
         figures[f"{start}mouth_psnr_db"] = float(-10 * np.log10((error**2).mean()))
         if "lpips" in nets:
-            videos = (to_frames(x)[None, None] for x in (picture, truth))
-            figures[f"{start}lpips"] = float(lpips_distance(nets["lpips"], *videos))
+            for what, part in (("lpips", slice(None)), ("mouth_lpips", region)):
+                videos = (to_frames(np.ascontiguousarray(x[part]))[None, None] for x in (picture, truth))
+                figures[f"{start}{what}"] = float(lpips_distance(nets["lpips"], *videos))
     return figures
 
 
@@ -165,10 +198,8 @@ def borders(talker: Talker, shot: Photograph, wave: np.ndarray) -> dict[str, flo
     """In the whole picture: gradients where the blend ends, over the photograph's there, and with a still head the
     largest difference outside the face."""
     canvas = canvas_of(shot.picture, shot.points, "native", "picture", talker.vae.resolution)
-    crop, motion = crop_face(shot.picture, shot.face, talker.vae.resolution)
-    talker.reference = replace(talker.speaker(crop, motion), canvas=canvas)
     found: dict[str, float] = {}
-    for name in ("natural", "still"):
+    for name in MOTIONS:
         composer = Composer(canvas, talker.vae.resolution, Light(), still=name == "still")
         height, width = canvas.size
         mask = np.maximum(composer.moved, composer.painted)[..., 0]
@@ -177,7 +208,7 @@ def borders(talker: Talker, shot: Photograph, wave: np.ndarray) -> dict[str, flo
         how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         share = cv2.warpAffine(mask, grid, (width, height), flags=how)
         rim = (share > 0.002) & (share < 0.3)
-        frames = talker.video(wave, "k1", motion=name)[SETTLED::5]
+        frames = composed(talker, say(talker, shot, wave, name)[::EVERY], composer)
         ratio = np.mean([gradient(f)[rim].mean() for f in frames]) / gradient(canvas.picture)[rim].mean()
         found[f"{name}_gradient_ratio"] = float(ratio)
         if name == "still":
@@ -202,7 +233,7 @@ def gradient(picture: np.ndarray) -> np.ndarray:
     return np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
 
 
-def cost(talker: Talker, shot: Photograph, wave: np.ndarray, rounds: int = 5) -> float:
+def cost(talker: Talker, shot: Photograph, wave: np.ndarray, rounds: int = 3) -> float:
     """Processor time of a frame at 512 over that of one at 128, in turns; the least of some rounds each."""
     crop, motion = crop_face(shot.picture, shot.face, talker.vae.resolution)
     small = talker.speaker(crop, motion)
@@ -217,48 +248,88 @@ def cost(talker: Talker, shot: Photograph, wave: np.ndarray, rounds: int = 5) ->
     return min(seconds["native"][1:]) / min(seconds["small"][1:])
 
 
-def backends(given: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Talker]]]:
-    yield "torch", lambda: Talker.load(given.weights, "torch")
-    for name in available() if given.export else ():
-        if name != "torch" and not name.endswith(("int8", "bf16")):
-            yield name, lambda name=name: Talker.load(given.export, name, given.threads)
+def costs(options: argparse.Namespace, shot: Photograph, wave: np.ndarray) -> dict[str, float]:
+    """``cost`` of every backend that computes in 32 bits."""
+    names = [name for name in available() if not name.endswith(("int8", "bf16", "xnnpack"))]
+    return {name: cost(Talker.load(options.weights, name, options.threads), shot, wave) for name in names}
+
+
+def strip(spoken: Spoken) -> np.ndarray:
+    """The photograph and four frames, and below them the mouth as enlarged and as composed, uint8 [., ., 3]."""
+    looked = np.linspace(0, len(spoken.native) - 1, 5).astype(int)[1:]
+    x, y = (spoken.points[3:].mean(0) * SIZE).astype(int)
+    part = slice(y - 85, y + 85), slice(x - 128, x + 128)
+
+    def row(photograph: np.ndarray, frames: np.ndarray) -> np.ndarray:
+        return np.concatenate([photograph, *frames], 1)
+
+    whole = row(spoken.photograph, spoken.native[looked])
+    rows = [cv2.resize(whole, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)]
+    rows += [row(spoken.photograph[part], f[looked][:, part[0], part[1]]) for f in (spoken.enlarged, spoken.native)]
+    return np.concatenate(rows)
+
+
+def person_figures(
+    options: argparse.Namespace, work: Path, talker: Talker, person: str, wave: np.ndarray, nets: dict
+) -> dict:
+    """Figures of a person and of the seam around the face, read where they were measured before."""
+    file = work / f"{person}.json"
+    if not file.is_file():
+        shots = photographs_of(options.photographs, person)
+        spoken = speak(talker, shots[0], wave)
+        found = {"face": measure(talker, shots, spoken, nets), "seam": borders(talker, shots[0], wave)}
+        cv2.imwrite(str(work / f"{person}.jpg"), strip(spoken)[..., ::-1])
+        write_file(file, json.dumps(found).encode())
+    return json.loads(file.read_text())
 
 
 def mean(rows: list[dict[str, float]]) -> dict[str, float]:
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
+def summary(rows: list[dict], cost_of: dict[str, float]) -> dict:
+    """What report.json says."""
+    seams = [row["seam"] for row in rows]
+    ratios = {f"{name}_gradient_ratio": [row[f"{name}_gradient_ratio"] for row in seams] for name in MOTIONS}
+    return {
+        "people": len(rows),
+        str(SIZE): mean([row["face"] for row in rows]) | {"cost_ratio_to_128": max(cost_of.values())},
+        "cost_ratio_to_128": cost_of,
+        "seam": {"gradient_ratio": max(map(max, ratios.values()))}
+        | {f"mean_{name}": float(np.mean(values)) for name, values in ratios.items()},
+        "outside": {"max_level_difference": max(row["max_level_difference"] for row in seams)},
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", type=Path, required=True)
+    parser.add_argument("--split", default="test")
     parser.add_argument("--people", type=int, default=20)
-    parser.add_argument("--seams", type=int, default=20)
     parser.add_argument("--weights", type=Path, default=REPO / "weights" / "people")
     parser.add_argument("--speech", type=Path, default=REPO / "experiments" / "quality" / "speech.wav")
-    parser.add_argument("--export", type=Path)
     parser.add_argument("--lpips", type=Path)
     parser.add_argument("--facenet", type=Path)
     parser.add_argument("--threads", type=int, default=2)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    wave = load_audio(given.speech)[: int(SECONDS * 16000)]
-    people = read_photographs(given.photographs)[: given.people]
-    nets = {"lpips": lpips_net(given.lpips)} if given.lpips else {}
-    nets |= {"facenet": FaceNet(given.facenet)} if given.facenet else {}
-    talker = Talker.load(given.weights, "torch")
-    rows = [measure(talker, shots, wave, nets) for shots in tqdm(people, unit="person")]
-    seams = [borders(talker, shots[0], wave) for shots in people[: given.seams]]
-    costs = {name: cost(load(), people[0][0], wave) for name, load in backends(given)}
-    report = {"people": len(people), str(SIZE): mean(rows) | {"cost_ratio_to_128": max(costs.values())}}
-    report["cost_ratio_to_128"] = costs
-    report["seam"] = {
-        "gradient_ratio": max(max(row["natural_gradient_ratio"], row["still_gradient_ratio"]) for row in seams)
-    }
-    report["seam"] |= {
-        f"mean_{name}_gradient_ratio": mean(seams)[f"{name}_gradient_ratio"] for name in ("natural", "still")
-    }
-    report["outside"] = {"max_level_difference": max(row["max_level_difference"] for row in seams)}
-    (STUDY / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    parser.add_argument("--work", type=Path, default=REPO / "outputs" / "native")
+    parser.add_argument("--report", type=Path, default=STUDY / "report.json")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    wave = load_audio(options.speech)[: int(SECONDS * 16000)]
+    nets = {"lpips": lpips_net(options.lpips)} if options.lpips else {}
+    nets |= {"facenet": FaceNet(options.facenet)} if options.facenet else {}
+    talker = Talker.load(options.weights, "torch")
+    talker.marked = False
+    # What was measured belongs to these weights and to this way of composing and measuring.
+    source = b"".join(path.read_bytes() for path in (Path(__file__), *sorted((REPO / "tsd/runtime").glob("*.py"))))
+    key = hashlib.sha256(f"{talker.weights} {sorted(nets)}".encode() + source).hexdigest()[:12]
+    work = options.work / key
+    work.mkdir(parents=True, exist_ok=True)
+    people = people_of(options.photographs, options.split)[: options.people]
+    rows = [person_figures(options, work, talker, name, wave, nets) for name in tqdm(people, unit="person")]
+    half = wave[: len(wave) // 2]
+    report = summary(rows, costs(options, photographs_of(options.photographs, people[0])[0], half))
+    write_file(options.report, (json.dumps(report, indent=2) + "\n").encode())
     print(json.dumps(report, indent=2))
 
 
