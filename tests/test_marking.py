@@ -10,7 +10,7 @@ from tsd.media.marking.embed import PSNR, Mark
 PAYLOAD = 0xA1B2C3D4
 
 
-def busy(num_frames: int = 50, height: int = 128, width: int = 128, seed: int = 0) -> np.ndarray:
+def busy(num_frames: int = 80, height: int = 128, width: int = 128, seed: int = 0) -> np.ndarray:
     """uint8 [T, H, W, 3]: blurred noise that drifts, beside a flat strip on the left."""
     rng = np.random.default_rng(seed)
     noise = cv2.GaussianBlur(rng.normal(0, 1, (height + 16, width + 16)).astype(np.float32), (0, 0), height / 100)
@@ -88,6 +88,20 @@ def test_flat_parts_stay_as_they_are_and_the_others_change_little(marked):
     assert PSNR + 1 > 10 * np.log10(255**2 / error) > 44
     flat = np.full((8, 64, 64, 3), 120, np.uint8)
     assert np.array_equal(Mark(PAYLOAD)(flat), flat)
+
+
+def test_a_still_picture_flickers_little():
+    frames = busy(1).repeat(40, 0)
+    mark = Mark(PAYLOAD)(frames).astype(np.float32) - frames
+    assert 0 < np.abs(np.diff(mark, axis=0)).mean() < 0.4 * np.abs(mark).mean(), "a sign of 0.16 s: 0.5"
+
+
+def test_what_stands_still_adds_nothing_to_the_sum(marked):
+    seconds = np.sort(np.random.default_rng(0).uniform(0, 3, 60))
+    assert abs(detect.carrier(seconds).sum()) < 1e-4
+    still = [(time, detect.small_luma(busy(1)[0])) for time in seconds]
+    sums = detect.demodulate([(time, detect.small_luma(frame)) for time, frame in zip(seconds, marked, strict=False)])
+    assert np.abs(detect.demodulate(still)[0]).max() < 1e-3 * np.abs(sums[0]).max()
 
 
 def test_frames_of_a_stream_do_not_depend_on_how_it_is_cut(marked):
