@@ -96,7 +96,7 @@ def fake_encode(frames: torch.Tensor) -> torch.Tensor:
     return torch.cat([pooled, pooled[:, :1] * torch.linspace(0, 1, 8)], 1)
 
 
-def busy(num_frames: int = 50, height: int = 128, width: int = 128, seed: int = 0) -> np.ndarray:
+def busy(num_frames: int = 80, height: int = 128, width: int = 128, seed: int = 0) -> np.ndarray:
     """uint8 [T, H, W, 3]: blurred noise that drifts, beside a flat strip on the left."""
     rng = np.random.default_rng(seed)
     noise = cv2.GaussianBlur(rng.normal(0, 1, (height + 16, width + 16)).astype(np.float32), (0, 0), height / 100)

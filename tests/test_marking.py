@@ -78,6 +78,20 @@ def test_flat_parts_stay_as_they_are_and_the_others_change_little(marked):
     assert np.array_equal(Mark(PAYLOAD)(flat), flat)
 
 
+def test_a_still_picture_flickers_little():
+    frames = busy(1).repeat(40, 0)
+    mark = Mark(PAYLOAD)(frames).astype(np.float32) - frames
+    assert 0 < np.abs(np.diff(mark, axis=0)).mean() < 0.4 * np.abs(mark).mean(), "a sign of 0.16 s: 0.5"
+
+
+def test_what_stands_still_adds_nothing_to_the_sum(marked):
+    seconds = np.sort(np.random.default_rng(0).uniform(0, 3, 60))
+    assert abs(detect.carrier(seconds).sum()) < 1e-4
+    still = [(time, detect.small_luma(busy(1)[0])) for time in seconds]
+    sums = detect.demodulate([(time, detect.small_luma(frame)) for time, frame in zip(seconds, marked, strict=False)])
+    assert np.abs(detect.demodulate(still)[0]).max() < 1e-3 * np.abs(sums[0]).max()
+
+
 def test_frames_of_a_stream_do_not_depend_on_how_it_is_cut(marked):
     mark, frames = Mark(PAYLOAD), busy()
     parts = [mark(frames[i : i + 7], first=i) for i in range(0, len(frames), 7)]

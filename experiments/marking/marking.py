@@ -3,8 +3,9 @@
     .venv/bin/python experiments/marking/marking.py --recorded <a folder of people's clips> --lpips <AlexNet weights>
 
 64 clips of 10 s: 52 of 128 x 128 and 12 of 512 x 512 pixels, half of them drawn people, half recorded ones (a folder
-per person, see docs/data.md; without --recorded only drawn ones). Each result is added to outputs/marking/ when it is
-there, so a run that was stopped goes on. Writes report.json into this folder.
+per person, see docs/data.md; without --recorded only drawn ones). Flicker is also measured on generated videos, one of
+each person. Each result is added to outputs/marking/ when it is there, so a run that was stopped goes on. Writes
+report.json into this folder.
 """
 
 import argparse
@@ -27,25 +28,29 @@ from tsd.media.marking import code, detect
 from tsd.media.marking.embed import Mark
 from tsd.media.video import read_frames
 from tsd.metrics.lpips import lpips_distance, lpips_net
+from tsd.metrics.temporal import flicker_std, temporal_l1
 from tsd.prepare.drawn.acting import act
 from tsd.prepare.drawn.drawing import Head
 from tsd.prepare.drawn.people import draw_person
+from tsd.runtime.talker import Talker
 
 STUDY = Path(__file__).resolve().parent
 OUT = STUDY.parents[1] / "outputs" / "marking"
 NUM_FRAMES, SIZES = 250, {128: 52, 512: 12}
-PIECE, PIECES, AT_ONCE = 25, 10_000, 10
-"""Frames of a piece without a mark, how many pieces are searched, and how many of a video before the next."""
+PIECE, PIECES = 25, 10_000
+"""Frames of a piece without a mark, and how many pieces are searched."""
+DRAWN_SPEAKERS = 6
+"""Drawn people who speak for the figures of flicker, beside one video of each recorded person."""
 
 
-def drawn_clip(person: int, size: int) -> np.ndarray:
-    """uint8 [250, S, S, 3]: a drawn person moving for five seconds, there and back. Lips move at random: what is said
+def drawn_clip(person: int, size: int, num_frames: int = NUM_FRAMES) -> np.ndarray:
+    """uint8 [T, S, S, 3]: a drawn person moving for half of the time, there and back. Lips move at random: what is said
     does not matter to a mark."""
     rng = np.random.default_rng([37, person])
     head = Head(draw_person(rng, person % 2 == 0), size)
-    starts = np.arange(0, NUM_FRAMES / 2 / FPS, 0.12)
+    starts = np.arange(0, num_frames / 2 / FPS, 0.12)
     sounds = [(t, t + 0.12, str(rng.choice(["a", "m", "i", "f", "o", "t"]))) for t in starts]
-    acting = act(rng, sounds, NUM_FRAMES // 2)
+    acting = act(rng, sounds, num_frames // 2)
     rows = zip(acting.mouth, acting.pose, acting.eyes_open, acting.gaze, acting.brows, strict=True)
     half = np.stack([head.draw(*row)[0] for row in rows])
     return np.concatenate([half, half[::-1]])
@@ -138,6 +143,15 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / np.mean((a.astype(np.float32) - b) ** 2)))
 
 
+def flicker(marked: np.ndarray, frames: np.ndarray) -> dict:
+    """Both measures of change over time, without a mark and with it."""
+    figures = {}
+    for measure, name in ((flicker_std, "flicker"), (temporal_l1, "temporal_l1")):
+        figures |= {f"{name}_unmarked": float(measure(to_frames(frames)[None]))}
+        figures |= {f"{name}_marked": float(measure(to_frames(marked)[None]))}
+    return figures
+
+
 def study_clip(name: str, frames: np.ndarray, net) -> dict:
     """One row of clips.jsonl."""
     payload = int.from_bytes(np.random.default_rng(sum(name.encode())).bytes(4), "big")
@@ -145,6 +159,7 @@ def study_clip(name: str, frames: np.ndarray, net) -> dict:
     marked = Mark(payload)(frames)
     ms = (time.process_time() - began) * 1e3 / len(frames)
     row = {"clip": name, "size": frames.shape[1], "mark_ms": ms, "psnr_db": psnr(marked, frames), "decoded": {}}
+    row |= flicker(marked, frames)
     if net is not None:
         with torch.inference_mode():
             pair = (to_frames(x[::50])[None] for x in (marked, frames))
@@ -168,15 +183,14 @@ def unmarked(recorded: Path | None) -> list[tuple[str, Callable[[], np.ndarray]]
 
 def pieces(recorded: Path | None, done: set[str]) -> Iterator[tuple[str, np.ndarray]]:
     """Named pieces of a second without a mark that are not done: recorded and drawn people, mirrored, turned, cropped,
-    stretched and played at two speeds, so that no two are alike. Some of each video, then some more of each."""
+    stretched and played at two speeds, so that no two are alike. Of all videos as many, one video after the other."""
     sources = unmarked(recorded)
     of_each = -(-PIECES // len(sources))
-    for begin in range(0, of_each, AT_ONCE):
-        for name, frames_of in sources:
-            numbers = [i for i in range(begin, min(begin + AT_ONCE, of_each)) if f"{name} {i}" not in done]
-            frames = frames_of() if numbers else None
-            for i in numbers:
-                yield f"{name} {i}", changed(frames, np.random.default_rng([sum(name.encode()), i]))
+    for name, frames_of in sources:
+        numbers = [i for i in range(of_each) if f"{name} {i}" not in done]
+        frames = frames_of() if numbers else None
+        for i in numbers:
+            yield f"{name} {i}", changed(frames, np.random.default_rng([sum(name.encode()), i]))
 
 
 def changed(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -196,11 +210,43 @@ def search_pieces(recorded: Path | None) -> None:
     path = OUT / "pieces.jsonl"
     with path.open("a") as file:
         for name, piece in pieces(recorded, {row["piece"] for row in rows(path)}):
-            like = list(detect.likeliest(detect.demodulate(timed(piece))))
+            sums = enumerate(detect.demodulate(timed(piece)), 1)
+            like = [found for look, summed in sums for found in detect.likeliest(summed, looks=look)]
             row = {"piece": name, "found": min(found.chance for found in like) < detect.FALSE_ALARM}
-            row["score"] = code.CODE_BITS * like[-1].coherence
+            row["score"] = code.CODE_BITS * max(found.coherence for found in like[1::2])
             file.write(json.dumps(row) + "\n")
             file.flush()
+
+
+def generated(recorded: Path | None, weights: Path) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
+    """(name, how to get its frames) of a generated video of each recorded person, who says what is said in their first
+    clip, and of drawn people. One step, from the clip's first frame and a fresh motion of the head."""
+    talker = Talker.load(weights, threads=1)
+    talker.marked = False
+
+    def speaking(picture: np.ndarray, sound: Path) -> np.ndarray:
+        talker.set_reference(picture, size=128, frame="face")
+        return talker.video(sound, steps="k1")
+
+    people = [] if recorded is None else sorted(path for path in recorded.iterdir() if path.is_dir())
+    for clip in (min(folder.glob("*.mp4")) for folder in people):
+        yield clip.parent.name, lambda c=clip: speaking(read_frames(c)[0], c)
+    sound = STUDY.parent / "quality" / "speech.wav"
+    for i in range(DRAWN_SPEAKERS):
+        yield f"drawn{i}", lambda i=i: speaking(drawn_clip(i, 256, 16)[0], sound)
+
+
+def study_generated(recorded: Path | None, weights: Path) -> None:
+    """Adds a row per generated video to generated.jsonl: how the mark changes its flicker."""
+    path = OUT / "generated.jsonl"
+    done = {row["clip"] for row in rows(path)}
+    for name, frames_of in generated(recorded, weights):
+        if name not in done:
+            frames = frames_of()
+            marked = Mark(int.from_bytes(np.random.default_rng(sum(name.encode())).bytes(4), "big"))(frames)
+            row = {"clip": name, "frames": len(frames), "psnr_db": psnr(marked, frames), **flicker(marked, frames)}
+            with path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
 
 
 def rows(path: Path) -> list[dict]:
@@ -218,12 +264,26 @@ def report() -> dict:
     result = of_clips(made) | {"by_size": sizes, "frame_ms": frame_ms or "unavailable"}
     mark_ms = sizes["128"].get("mark_ms")
     result["cost_ratio"] = mark_ms / frame_ms if mark_ms and frame_ms else "unavailable"
+    result["generated"] = of_flicker(rows(OUT / "generated.jsonl"))
     scores = np.array([row["score"] for row in searched])
     result |= {"false_alarms": sum(row["found"] for row in searched), "clips_without_mark": len(searched)}
     quantiles = ("0.5", "0.99", "1") if len(scores) else ()
     result["score_without_mark"] = {q: float(np.quantile(scores, float(q))) for q in quantiles}
     result["score_of_one_in_hundred_by_theory"] = score_of(0.01)
     result["score_of_a_mark"] = score_of(detect.FALSE_ALARM)
+    return result
+
+
+def of_flicker(chosen: list[dict]) -> dict:
+    """Means over rows: change over time without a mark, with it, and the mean of the ratios."""
+    result = {"clips": len(chosen)}
+    for name in ("flicker", "temporal_l1") if chosen else ():
+        without, marked = (np.array([row[f"{name}_{how}"] for row in chosen]) for how in ("unmarked", "marked"))
+        result |= {f"{name}_without_mark": float(without.mean()), f"{name}_with_mark": float(marked.mean())}
+        result |= {
+            f"{name}_ratio": float(np.mean(marked / without)),
+            f"{name}_highest": float(np.max(marked / without)),
+        }
     return result
 
 
@@ -241,6 +301,7 @@ def of_clips(chosen: list[dict]) -> dict:
         "lpips": float(np.mean(scores)) if scores else "unavailable",
         "lpips_highest": max(scores, default="unavailable"),
         "mark_ms": float(np.median([row["mark_ms"] for row in chosen])),
+        **of_flicker(chosen),
     }
 
 
@@ -249,6 +310,7 @@ def tables(result: dict) -> str:
     groups = {"all": result} | {f"{size} x {size}": of for size, of in result["by_size"].items()}
     groups = {f"{name}, {of['clips']} clips": of["decoded"] for name, of in groups.items() if of["clips"]}
     decoded = [(attack, *(shown(of[attack]) for of in groups.values())) for attack in ATTACKS]
+    made = result["generated"]
     highest, theory = result["score_without_mark"].get("1"), result["score_of_one_in_hundred_by_theory"]
     figures = [
         ("clips with another payload than theirs", result.get("wrong_payloads"), "0"),
@@ -256,6 +318,11 @@ def tables(result: dict) -> str:
         ("PSNR, the lowest of a clip", result.get("psnr_db_lowest"), ""),
         ("LPIPS (AlexNet), mean", result.get("lpips"), "at most 0.002"),
         ("LPIPS, the highest of a clip", result.get("lpips_highest"), ""),
+        ("flicker of generated videos, with the mark over without", made.get("flicker_ratio"), "at most 1.15"),
+        ("the same, the highest of a video", made.get("flicker_highest"), ""),
+        ("temporal L1 of generated videos, with the mark over without", made.get("temporal_l1_ratio"), "at most 1.15"),
+        ("the same, the highest of a video", made.get("temporal_l1_highest"), ""),
+        ("generated videos measured", made["clips"], ""),
         ("time of a mark over that of a frame, 128 x 128", result["cost_ratio"], "at most 0.05"),
         ("false alarms", result["false_alarms"], "0"),
         ("pieces without a mark", result["clips_without_mark"], str(PIECES)),
@@ -277,8 +344,6 @@ def score_of(chance: float) -> float:
 
 def frame_time(weights: Path) -> float:
     """CPU milliseconds a frame of the chain takes in PyTorch, on one thread."""
-    from tsd.runtime.talker import Talker
-
     torch.set_num_threads(1)
     talker = Talker.load(weights, "torch")
     talker.marked = False
@@ -294,8 +359,10 @@ def main() -> None:
     parser.add_argument("--recorded", type=Path, help="a folder per person with mp4 files")
     parser.add_argument("--lpips", type=Path, help="AlexNet weights, see tsd/metrics/lpips.py")
     weights = STUDY.parents[1] / "weights" / "people"
-    parser.add_argument("--weights", type=Path, default=weights, help="of the chain that is timed")
-    parser.add_argument("--only", choices=["clips", "pieces", "frame", "report"], help="one part of the study")
+    parser.add_argument("--weights", type=Path, default=weights, help="of the chain that is timed and speaks")
+    parser.add_argument(
+        "--only", choices=["clips", "generated", "pieces", "frame", "report"], help="one part of the study"
+    )
     given = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
@@ -307,6 +374,8 @@ def main() -> None:
             if name not in done:
                 with (OUT / "clips.jsonl").open("a") as file:
                     file.write(json.dumps(study_clip(name, frames_of(), net)) + "\n")
+    if given.only in (None, "generated"):
+        study_generated(given.recorded, given.weights)
     if given.only in (None, "pieces"):
         search_pieces(given.recorded)
     if given.only in (None, "frame"):

@@ -35,6 +35,6 @@ def encode(payload: int) -> np.ndarray:
 def decode(soft: np.ndarray) -> list[int]:
     """Real values [N, 156] that are noisy multiples of the code bits -> the most likely payload of each row, of which
     either half is the word nearest of all (maximum likelihood)."""
-    halves = soft.reshape(-1, WORD_BITS).T.astype(np.float32)
-    numbers = (codebook() @ halves).argmax(0).reshape(-1, BLOCKS)
+    halves = soft.reshape(-1, WORD_BITS).astype(np.float32)
+    numbers = (halves @ codebook().T).argmax(1).reshape(-1, BLOCKS)
     return [int(weights) << BLOCK_BITS | int(run) for weights, run in numbers]

@@ -1,8 +1,10 @@
 """The mark looked for in frames of which nothing is known: cut, scaled, encoded again, at another rate.
 
 1. Every frame's luminance is freed of what is smooth and divided by its local contrast, flat places left out.
-2. Frames are added up with the carrier of the sign (a complex number, so its unknown phase is an angle); a constant and
-   slow changes are taken out of the carrier first, so that a still picture adds nothing.
+2. Frames are added up with the carrier (a complex number, so its unknown phase is an angle), with the weights of
+   generalised least squares if each place of the picture is a random walk: a still picture adds nothing, a slow change
+   little. There are two such sums: in one, all places count alike; in the other, those that change more from frame to
+   frame count less, which helps where a second of a moving face is all there is.
 3. For each scale, the pattern's waves are measured. The pilot is looked for at every place of the tile, by its
    coherence with what is there.
 4. At the best places the 32 bits are read. A mark is found where the pattern of the most likely payload is coherent
@@ -46,8 +48,12 @@ PEAK = 7
 """Units: side of a square in which a place is the most coherent one."""
 ANGLES = 16
 """How many phases of the carrier are counted as tried: it is chosen by the pilot, to about a tenth of a turn."""
-SLOW = 4
-"""Coefficients of the polynomial in time that is taken out of the carrier."""
+SHORTEST = 8
+"""Frames of a window, at least."""
+WALK = 100.0
+"""Variance of the random walk that a place of the picture is taken for, after a second, over that of its noise."""
+CALM = 7
+"""Pixels: side of the square over which changes from frame to frame are averaged."""
 
 
 @dataclass(frozen=True)
@@ -70,30 +76,35 @@ def find(frames: Iterable[tuple[float, np.ndarray]]) -> Found | None:
     frames, so_far, looks = iter(frames), None, 0
     for number in range(WINDOWS):
         window = [(seconds, small_luma(picture)) for seconds, picture in islice(frames, WINDOW)]
-        if len(window) < 2 * SLOW:
+        if len(window) < SHORTEST:
             return None
         alone = demodulate(window)
         so_far = alone if so_far is None else so_far + alone
-        for summed, first in ((alone, number * WINDOW), (so_far, 0))[: 1 + (number > 0)]:
-            looks += 1
-            if found := find_in_sum(summed, first, looks):
+        for sums, first in ((alone, number * WINDOW), (so_far, 0))[: 1 + (number > 0)]:
+            if found := find_in_sums(sums, first, looks):
                 return found
+            looks += len(sums)
     return None
 
 
 def find_in_window(window: list[tuple[float, np.ndarray]], first_frame: int = 0) -> Found | None:
     """As ``find``, in (seconds, what ``small_luma`` makes of a frame) pairs of one size."""
-    return find_in_sum(demodulate(window), first_frame)
+    return find_in_sums(demodulate(window), first_frame)
 
 
-def find_in_sum(summed: np.ndarray, first_frame: int = 0, looks: int = 1) -> Found | None:
-    """As ``find``, of what ``demodulate`` made of a window; ``looks``: how many sums of its video are looked at so far,
-    this one included."""
-    return next((found for found in likeliest(summed, first_frame, looks) if found.chance < FALSE_ALARM), None)
+def find_in_sums(sums: np.ndarray, first_frame: int = 0, looks: int = 0) -> Found | None:
+    """As ``find``, of what ``demodulate`` made of a window; ``looks``: how many sums of its video were looked at
+    before."""
+    for look, summed in enumerate(sums, looks + 1):
+        for found in likeliest(summed, first_frame, look):
+            if found.chance < FALSE_ALARM:
+                return found
+    return None
 
 
 def likeliest(summed: np.ndarray, first_frame: int = 0, looks: int = 1) -> Iterator[Found]:
-    """What is most like a mark, if the pattern was begun in the corner of the frame, then at any place and scale."""
+    """What is most like a mark in one sum [h, w], if the pattern was begun in the corner of the frame, then at any
+    place and scale. ``looks``: how many sums of its video are looked at so far, this one included."""
     payload, score = best_score(summed, PLAIN, 1, np.arange(pattern.NUM_WAVES))
     yield Found(payload, score / pattern.NUM_WAVES, by_chance(score, ANGLES, looks), first_frame)
     # Places and angles were chosen by the pilot, whose phases say nothing of the other waves': only they count now.
@@ -114,12 +125,17 @@ def best_score(summed: np.ndarray, scales: tuple[float, ...], places: int, count
 
 
 def demodulate(window: list[tuple[float, np.ndarray]]) -> np.ndarray:
-    """complex64 [h, w]: whitened frames, weighted by the carrier."""
-    seconds = np.array([time for time, _ in window])
-    total = np.zeros(window[0][1].shape, np.complex64)
-    for weight, (_, luma) in zip(carrier(seconds), window, strict=True):
-        total += weight * whiten(luma)
-    return total
+    """complex64 [2, h, w]: whitened frames, weighted by the carrier; the same over how much each place changes."""
+    weights = carrier(np.array([time for time, _ in window]))
+    last = whiten(window[0][1])
+    total, changes = weights[0] * last, np.zeros_like(last)
+    for weight, (_, luma) in zip(weights[1:], window[1:], strict=True):
+        now = whiten(luma)
+        total += weight * now
+        changes += (now - last) ** 2
+        last = now
+    changes = cv2.blur(changes / len(window), (CALM, CALM))
+    return np.stack([total, total / (changes + changes.mean() + TINY)])
 
 
 def small_luma(picture: np.ndarray) -> np.ndarray:
@@ -133,11 +149,11 @@ def small_luma(picture: np.ndarray) -> np.ndarray:
 
 
 def carrier(seconds: np.ndarray) -> np.ndarray:
-    """complex64 [T] without a constant and slow changes."""
-    wave = np.exp(-2j * np.pi * pattern.CARRIER * seconds)
-    span = np.ptp(seconds) or 1.0
-    slow = np.polynomial.legendre.legvander(2 * (seconds - seconds.min()) / span - 1, SLOW - 1)
-    return (wave - slow @ np.linalg.lstsq(slow, wave, rcond=None)[0]).astype(np.complex64)
+    """complex64 [T] whose sum is 0: generalised least squares, of a random walk that begins anywhere and noise."""
+    wave, since = np.exp(-2j * np.pi * pattern.CARRIER * seconds), seconds - seconds.min()
+    covariance = np.eye(len(seconds)) + WALK * np.minimum.outer(since, since)
+    wave, constant = np.linalg.solve(covariance, np.column_stack([wave, np.ones_like(wave)])).T
+    return (wave - constant * (wave.sum() / constant.sum())).astype(np.complex64)
 
 
 def whiten(luma: np.ndarray) -> np.ndarray:

@@ -7,8 +7,8 @@ from tsd.media.marking import pattern
 from tsd.media.marking.code import encode
 from tsd.media.signals import FPS
 
-PSNR = 44.3
-"""dB: marked against unmarked frames, at least, before levels are rounded."""
+PSNR = 45.0
+"""dB: marked against unmarked frames, at least, over a period of the carrier and before levels are rounded."""
 LARGEST = 8.0
 """Levels of 255 that a pixel changes by at most."""
 BUSY_PER_LEVEL = 0.6
@@ -40,13 +40,13 @@ class Mark:
 
         ``before`` [T or 1, H, W, 3]: frames of which these are a generated change; what equals them is not touched.
         """
-        signs = [pattern.sign((first + i) / self.fps) for i in range(len(frames))]
+        swings = [pattern.swing((first + i) / self.fps) for i in range(len(frames))]
         if before is None:
-            return np.stack([self.frame(*pair) for pair in zip(frames, signs, strict=True)])
+            return np.stack([self.frame(*pair) for pair in zip(frames, swings, strict=True)])
         before = np.broadcast_to(before, frames.shape)
-        return np.stack([self.frame(*of_frame) for of_frame in zip(frames, signs, before, strict=True)])
+        return np.stack([self.frame(*of_frame) for of_frame in zip(frames, swings, before, strict=True)])
 
-    def frame(self, picture: np.ndarray, sign: float, before: np.ndarray | None = None) -> np.ndarray:
+    def frame(self, picture: np.ndarray, swing: float, before: np.ndarray | None = None) -> np.ndarray:
         """One frame uint8 [H, W, 3] -> the same, marked."""
         height, width = picture.shape[:2]
         unit = self.unit or min(height, width) / pattern.UNITS
@@ -54,13 +54,13 @@ class Mark:
         small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         made = None if before is None else np.any(picture != before, axis=2)
         share = None if made is None else cv2.resize(made.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-        change = cv2.resize(self.change(small, sign, share), (width, height), interpolation=cv2.INTER_LINEAR)
+        change = cv2.resize(self.change(small, swing, share), (width, height), interpolation=cv2.INTER_LINEAR)
         levels = np.rint(change).astype(np.int16)
         if made is not None:
             levels *= made
         return cv2.add(picture, cv2.merge([levels] * 3), dtype=cv2.CV_8U)
 
-    def change(self, picture: np.ndarray, sign: float, share: np.ndarray | None = None) -> np.ndarray:
+    def change(self, picture: np.ndarray, swing: float, share: np.ndarray | None = None) -> np.ndarray:
         """Levels float32 [h, w] to add to all colours of a picture uint8 [h, w, 3] in units of the pattern, of which
         ``share`` [h, w] in 0..1 is generated."""
         busy = activity(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32))[1]
@@ -71,7 +71,7 @@ class Mark:
         power = cv2.mean(spread * spread if share is None else spread * spread * share)[0]
         power /= 1.0 if share is None else max(cv2.mean(share)[0], 1e-6)
         strength = 255 * 10 ** (-PSNR / 20) / max(power**0.5, 1e-6)
-        return np.clip(spread * (sign * min(strength, BUSY_PER_LEVEL)), -LARGEST, LARGEST)
+        return np.clip(spread * (swing * min(strength, BUSY_PER_LEVEL)), -LARGEST, LARGEST)
 
 
 def activity(luma: np.ndarray, around: int = AROUND) -> tuple[np.ndarray, np.ndarray]:

@@ -2,8 +2,9 @@
 
 In space: a tile of 128 x 128 units that repeats over the frame, a sum of 192 waves of equal strength, 11 to 43 units
 long. 36 of them are the same in every mark (the pilot, which says where the tile lies), every other one has the sign of
-one code bit. In time: the whole pattern changes its sign every 0.16 s, so that what stands still in a video cancels.
-Why this band and this rate: experiments/marking.
+one code bit. In time: the whole pattern is multiplied by a cosine of 1.25 Hz. What stands still in a video cancels when
+frames are added up with that cosine, and the frames' own flicker rises little. Why this band and this rate:
+experiments/marking.
 """
 
 from functools import lru_cache
@@ -18,10 +19,8 @@ UNITS = 128
 """Across the face's square, or the shorter side of a square picture, whatever its number of pixels."""
 UNITS_OF_DUBBING = 256
 """Across the face's square, of which only the mouth is generated: a small part of a tile holds few long waves."""
-SIGN_LASTS = 0.16
-"""Seconds; 4 frames at 25 frames a second."""
-CARRIER = 0.5 / SIGN_LASTS
-"""Hz: the fundamental of the sign."""
+CARRIER = 1.25
+"""Hz: 20 frames a period at 25 frames a second. Faster flickers more, slower is lost in a second of a moving face."""
 FEWEST, PILOT_WAVES = 3.0, 36
 """Waves per tile of the longest wave that is used, and how many of them are the pilot's."""
 NUM_WAVES = PILOT_WAVES + CODE_BITS
@@ -69,6 +68,6 @@ def tile(code_bits: np.ndarray) -> np.ndarray:
     return (made / made.std()).astype(np.float32)
 
 
-def sign(seconds: float) -> float:
-    """1 or -1: the pattern's sign at a time after the first frame."""
-    return 1.0 if int(seconds / SIGN_LASTS + 1e-6) % 2 == 0 else -1.0
+def swing(seconds: float) -> float:
+    """The factor of the pattern at a time after the first frame; its square is 1 on average."""
+    return float(2**0.5 * np.cos(2 * np.pi * CARRIER * seconds))
