@@ -78,8 +78,9 @@ def unreadable(files: Iterable[tuple[str, Any]]) -> list[str]:
 def user_errors(run: Callable) -> Callable:
     """Decorator of the function below ``@hydra.main``: ValueError and errors of the system become one line.
 
-    Hydra prints what is wrong with overrides itself (unknown keys and groups, bad syntax), on one line
-    and with exit code 1, unless HYDRA_FULL_ERROR is set. Other exceptions are bugs and keep their traceback.
+    What is wrong with overrides (unknown keys and choices, bad syntax) is said by ``compose.one_line_each`` and
+    ``compose.judge``, before this. Other exceptions are bugs and keep their traceback, and so do all where
+    HYDRA_FULL_ERROR is set.
     """
 
     @wraps(run)
