@@ -503,8 +503,11 @@ def test_wrong_words_about_provenance_are_one_error(given, tmp_path):
         (["video=none.mp4"], "video=none.mp4: no such file"),
         (["mode=e2"], "mode=e2: start=driving makes a video"),
         (["motion=still"], "motion=still: with start=driving the head moves as in the video"),
+        (["seed=x", "png=maybe"], "png=maybe: must be true or false; seed=x: must be a whole number of 0 or more"),
+        (["seed=-1"], "seed=-1: must be a whole number of 0 or more"),
         (["length=long"], "length=long: must be one of speech, shorter, video"),
         (["start=noise"], "is used by start=driving only"),
+        (["start=noise", "video=null", "face=left", "length=video"], "face=left: is used by .*; length=video: is used"),
         (["audio=null", "video=null"], "video=<file> is missing.*; audio=<file> is missing"),
     ],
 )

@@ -18,6 +18,8 @@ from tsd.media.atomic import write_file
         (errno.ENOSPC, "disk is full"),
         (errno.EACCES, "no permission"),
         (errno.EROFS, "read-only"),
+        (errno.ENOTDIR, "is a file, not a folder"),
+        (errno.ENOENT, "no such file or directory"),
         (errno.EMFILE, "too many files are open"),
         (errno.ENAMETOOLONG, "name is too long"),
         (errno.EBUSY, "busy"),

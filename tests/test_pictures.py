@@ -32,6 +32,9 @@ def test_files_that_are_not_pictures_are_named(tmp_path, monkeypatch):
     (tmp_path / "b.png").write_bytes((tmp_path / "b.png").read_bytes()[:80])
     with pytest.raises(ValueError, match=r"b\.png: not a picture"):
         load_picture(tmp_path / "b.png")
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(ValueError, match=r"empty\.png: the file is empty"):
+        load_picture(tmp_path / "empty.png")
     with pytest.raises(FileNotFoundError, match=r"gone\.png"):
         load_picture(tmp_path / "gone.png")
     Image.new("RGB", (64, 64)).save(tmp_path / "bomb.png")

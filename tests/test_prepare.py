@@ -254,8 +254,12 @@ def test_the_command_makes_a_corpus_that_trains(tmp_path):
     [
         ((), "root"),
         (("root=/nowhere/at/all",), "error: /nowhere/at/all: no such folder"),
-        (("root=/tmp", "rot=1"), "rot"),
-        (("root=/tmp", "source=hdtv"), "source/hdtv"),
+        (("root=/tmp", "rot=1"), "error: rot=1: unknown key; did you mean root?\n"),
+        (("root=/tmp", "clips.sise=1"), "error: clips.sise=1: unknown key; did you mean size?\n"),
+        (("root=/tmp", "source=hdtv"), "error: source=hdtv: must be one of folder, grid, hdtf, "),
+        (("root=/tmp", "source=2"), "error: source=2: must be one of folder, grid, hdtf, "),
+        (("root=/tmp", "hdtf"), "error: hdtf: is no key=value\n"),
+        (("root=/tmp", "--source", "hdtf"), "error: --source: there is no such option; write source=<value>\n"),
     ],
 )
 def test_mistakes_on_the_command_line_are_one_clear_message(tmp_path, monkeypatch, capsys, arguments, words):

@@ -49,5 +49,5 @@ def test_what_is_missing_is_said_and_nothing_is_left(tmp_path, installed):
     run = tsd(tmp_path, "talk", "wall.png", "it's = (a) voice.wav", packages=installed)
     assert run.returncode == 2 and "wall.png: no face found" in run.stderr, "the released weights were found"
     run = tsd(tmp_path, "talk", "it's = (a) voice.wav", "wall.png")
-    assert run.returncode == 2 and "wall.png: is a picture; give a video or sound" in run.stderr
+    assert run.returncode == 2 and run.stderr.endswith("is no picture and audio=wall.png is one: swap them\n")
     assert {path.name for path in tmp_path.iterdir()} == {"it's = (a) voice.wav", "wall.png", "weights"}

@@ -3,7 +3,9 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import wraps
 from importlib import import_module
 from itertools import chain
@@ -40,6 +42,9 @@ HYDRA_TARGETS = {
 
 LONGEST_NAME = 4096
 """Characters of a path that a file system may take."""
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+"""The environment's variable with which tracebacks are shown whole."""
 
 REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, RecursionError)
 """What composing raises against a mistake of the user."""
@@ -117,11 +122,60 @@ def file_names(main: Callable) -> Callable:
     return started
 
 
+@contextmanager
+def one_line_each(config: str) -> Iterator[None]:
+    """What a user typed wrongly is said in one line each, where Hydra would print its own words or a traceback."""
+    if os.environ.get(FULL_ERROR):
+        yield
+        return
+    os.environ[FULL_ERROR] = "1"  # Hydra raises instead; ``command_line`` takes it back before the command begins
+    try:
+        yield
+    except (*REFUSALS, ValueError) as error:
+        args = get_args_parser().parse_args()
+        folders = [args.config_dir] if args.config_dir else []
+        found = override_faults(args.config_name or config, args.overrides, folders) or [first_line(error)]
+        print("error: " + "\n  ".join(found), file=sys.stderr)
+        raise SystemExit(2) from None
+    finally:
+        os.environ.pop(FULL_ERROR, None)
+
+
+def refuse_options(arguments: list[str]) -> None:
+    """Ends with 2 for ``--steps k2`` and the like, which are no options of Hydra's."""
+    unknown = [word for word in get_args_parser().parse_known_args(arguments)[1] if word.startswith("-")]
+    if unknown:
+        name = unknown[0].lstrip("-").partition("=")[0]
+        print(f"error: {unknown[0]}: there is no such option; write {name}=<value>", file=sys.stderr)
+        raise SystemExit(2)
+
+
 def command_line(config: str) -> Callable[[Callable], Callable]:
     """Decorator: a function of a configuration as a command line over conf/``config``.yaml, with names of files of any
     kind and the user's mistakes in one line each."""
-    start = hydra.main(version_base="1.3", config_path=CONF, config_name=config)
-    return lambda run: file_names(start(user_errors(run)))
+
+    def decorate(run: Callable) -> Callable:
+        asked = os.environ.get(FULL_ERROR)
+
+        @wraps(run)
+        def job(cfg: DictConfig):
+            if not asked:
+                os.environ.pop(FULL_ERROR, None)
+            return user_errors(run)(cfg)
+
+        start = hydra.main(version_base="1.3", config_path=CONF, config_name=config)(job)
+
+        @wraps(run)
+        def started(*args):
+            if args:
+                return start(*args)
+            refuse_options(sys.argv[1:])
+            with one_line_each(config):
+                return start()
+
+        return file_names(started)
+
+    return decorate
 
 
 OmegaConf.register_new_resolver("quoted", quoted, replace=True)
@@ -150,9 +204,31 @@ def override_faults(config: str, overrides: list[str], folders: list[str]) -> li
         try:
             composed(config, [*good, override], folders, own=True)
             good.append(override)
-        except REFUSALS as error:
-            found.append(f"{override}: {first_line(error)}")
+        except (*REFUSALS, ValueError) as error:
+            found.append(f"{override}: {right(config, override, error)}")
     return found
+
+
+def right(config: str, argument: str, error: Exception) -> str:
+    """What would have been right instead of an argument that Hydra refused."""
+    key, equals, value = argument.lstrip("+").partition("=")
+    text = str(error)
+    if "Config group override must be" in text:  # a number, for which it does not say what there is
+        try:
+            composed(config, [override(key, value)])
+        except REFUSALS as other:
+            text = str(other)
+    if not equals:
+        return "is no key=value"
+    if "Could not override" in text:
+        group, _, name = key.rpartition(".")
+        known = list(OmegaConf.select(composed(config, []), group) if group else composed(config, []))
+        close = get_close_matches(name, known, 1)
+        return f"unknown key; did you mean {close[0]}?" if close else f"unknown key; known are {', '.join(known)}"
+    if "Available options" in text:
+        options = re.findall(r"^\t([\w/]+)$", text.partition("Config search path")[0], re.M)
+        return f"must be one of {', '.join(options)}"
+    return first_line(error)
 
 
 def first_line(error: Exception) -> str:

@@ -19,6 +19,7 @@ REMEDIES = {
     errno.EDQUOT: "the quota of the disk is used up; free some space",
     errno.EACCES: "no permission; write elsewhere with out=<folder>, or change the permission",
     errno.EPERM: "no permission; write elsewhere with out=<folder>, or change the permission",
+    errno.ENOTDIR: "a part of this path is a file, not a folder; write elsewhere with out=<folder>",
     errno.EROFS: "the file system is read-only; write elsewhere with out=<folder>",
     errno.EMFILE: "too many files are open; raise the limit (`ulimit -n 4096`), or use fewer workers",
     errno.ENFILE: "too many files are open on this machine; close some programs",
@@ -77,8 +78,9 @@ def unreadable(files: Iterable[tuple[str, Any]]) -> list[str]:
 def user_errors(run: Callable) -> Callable:
     """Decorator of the function below ``@hydra.main``: ValueError and errors of the system become one line.
 
-    Hydra prints what is wrong with overrides itself (unknown keys and groups, bad syntax), on one line
-    and with exit code 1, unless HYDRA_FULL_ERROR is set. Other exceptions are bugs and keep their traceback.
+    What is wrong with overrides (unknown keys and choices, bad syntax) is said by ``compose.one_line_each`` and
+    ``compose.judge``, before this. Other exceptions are bugs and keep their traceback, and so do all where
+    HYDRA_FULL_ERROR is set.
     """
 
     @wraps(run)
@@ -102,6 +104,8 @@ def user_errors(run: Callable) -> Callable:
                 error = error.__cause__
             # OmegaConf says what is wrong in its first line, then describes its own objects
             message = str(error).splitlines()[0] if isinstance(error, OmegaConfBaseException) else error
+            if isinstance(error, FileNotFoundError) and error.errno:  # the system's, no sentence of this project
+                message = refusal(error)
             print(f"error: {message}", file=sys.stderr)
             raise SystemExit(2) from None
         except OSError as error:

@@ -18,6 +18,7 @@ from tsd.media import credentials
 from tsd.media.atomic import filling
 from tsd.media.audio import SAMPLES_PER_FRAME, load_audio
 from tsd.media.coding import PHOTOGRAPH, Colours
+from tsd.media.container import is_picture
 from tsd.media.provenance import NO_CONSENT, Origin, consent_of, sign
 from tsd.media.signals import FPS, to_levels, to_planes
 from tsd.media.sound import Sound
@@ -63,6 +64,8 @@ def check(cfg: DictConfig) -> None:
     wrong = [f"{key}={cfg[key]}: must be one of {', '.join(c)}" for key, c in CHOICES.items() if cfg[key] not in c]
     if not wrong:
         wrong = impossible(cfg) + unsaid(cfg)
+        if type(cfg.seed) is not int or cfg.seed < 0:
+            wrong.append(f"seed={cfg.seed}: must be a whole number of 0 or more")
         try:
             check_size(cfg.size, cfg.frame)
         except ValueError as error:
@@ -70,6 +73,7 @@ def check(cfg: DictConfig) -> None:
         job = "driving" if cfg.start == "driving" else cfg.mode
         asks = "start=driving" if cfg.start == "driving" else f"mode={cfg.mode}"
         wrong += [f"{key}=<file> is missing: {asks} needs it" for key in NEEDED[job] if not cfg[key]]
+        wrong += swapped(cfg.reference, cfg.audio)
         wrong += [no_file(key, Path(cfg[key])) for key in FILES if cfg[key] and not Path(cfg[key]).is_file()]
     if wrong:
         raise ValueError("; ".join(wrong))
@@ -80,10 +84,20 @@ def no_file(key: str, path: Path) -> str:
     return f"{key}={path}: " + ("is a folder; give one file" if path.is_dir() else "no such file")
 
 
+def swapped(reference: str | None, audio: str | None) -> list[str]:
+    """Says so where the sound is given as the picture and the picture as the sound."""
+    if not (reference and audio and Path(reference).is_file() and Path(audio).is_file()):
+        return []
+    if is_picture(reference) or not is_picture(audio):
+        return []
+    return [f"reference={reference} is no picture and audio={audio} is one: swap them"]
+
+
 def impossible(cfg: DictConfig) -> list[str]:
     """Arguments that contradict each other."""
     if cfg.start != "driving":
-        return [f"video={cfg.video}: is used by start=driving only"] if cfg.video else []
+        usual = {"video": None, "face": None, "length": "speech"}
+        return [f"{key}={cfg[key]}: is used by start=driving only" for key in usual if cfg[key] != usual[key]]
     wrong = []
     if cfg.mode != "e1":
         wrong.append(f"mode={cfg.mode}: start=driving makes a video, for which latents are not enough; use mode=e1")
@@ -94,7 +108,9 @@ def impossible(cfg: DictConfig) -> list[str]:
 
 def unsaid(cfg: DictConfig) -> list[str]:
     """What is wrong with consent, mark, label and signing key."""
-    wrong = [f"{key}={cfg[key]}: must be true or false" for key in ("mark", "label") if not isinstance(cfg[key], bool)]
+    wrong = [
+        f"{key}={cfg[key]}: must be true or false" for key in ("mark", "label", "png") if not isinstance(cfg[key], bool)
+    ]
     for judge, said in ((consent_of, [cfg.consent]), (credentials.load, [cfg.signing.key, cfg.signing.certificate])):
         try:
             judge(*said)

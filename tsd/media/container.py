@@ -30,10 +30,12 @@ def open_media(path: str | Path):
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
+    if not path.stat().st_size:
+        raise ValueError(f"{path}: the file is empty; record or copy it again")
     try:
         container = av.open(str(path), options={"format_whitelist": FORMATS, "protocol_whitelist": "file"})
     except (av.error.FFmpegError, UnicodeDecodeError, MemoryError) as error:
-        if _is_picture(path):
+        if is_picture(path):
             raise ValueError(f"{path}: is a picture; give a video or sound, an animation as mp4") from error
         raise ValueError(f"{path}: not a readable media file; convert it to mp4 or wav, or remove it") from error
     with container:
@@ -51,7 +53,7 @@ def open_media(path: str | Path):
         yield container
 
 
-def _is_picture(path: Path) -> bool:
+def is_picture(path: Path) -> bool:
     """Whether the file begins as one of a picture does."""
     try:
         with warnings.catch_warnings():

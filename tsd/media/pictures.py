@@ -24,6 +24,8 @@ def load_picture(path: str | Path) -> np.ndarray:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such picture")
+    if not path.stat().st_size:
+        raise ValueError(f"{path}: the file is empty; copy it again")
     _read_heic()
     try:
         with warnings.catch_warnings(), Image.open(path) as picture:
