@@ -172,7 +172,7 @@ def test_two_visitors_in_a_browser(studio, files, tmp_path):
         two.screenshot(path=tmp_path / "refused.png", full_page=True)
         assert two.evaluate("document.documentElement.scrollWidth") <= 390, "nothing is cut off on a phone"
 
-        two.locator("#photograph button[aria-label=Clear]").click()
+        two.locator("#photograph button[aria-label='Remove Image']").click()
         two.locator("#photograph input[type=file]").set_input_files(FACE)
         two.get_by_text("One face, ").wait_for()
         two.get_by_label("Record audio").first.click()
