@@ -67,7 +67,6 @@ def sounds(tmp_path_factory):
 
 @needs_npm
 @needs_chromium
-@pytest.mark.slow
 def test_a_photograph_speaks_in_the_browser_as_in_python(address, sounds, tmp_path):
     with chromium(sounds / "long.wav") as browser:
         page, errors = visit(browser, address)
@@ -121,7 +120,6 @@ def said_in_file_and_lengths(path: Path) -> None:
 
 @needs_npm
 @needs_chromium
-@pytest.mark.slow
 def test_refusals_cancelling_and_live_speech_by_keys_alone(address, sounds, tmp_path):
     with chromium(sounds / "long.wav") as browser:
         page, errors = visit(browser, address, 390, 844)
@@ -167,7 +165,6 @@ def test_refusals_cancelling_and_live_speech_by_keys_alone(address, sounds, tmp_
 
 @needs_npm
 @needs_chromium
-@pytest.mark.slow
 def test_camera_and_microphone_given_and_refused(address, sounds):
     with chromium(sounds / "long.wav") as browser:
         page, errors = visit(browser, address)

@@ -158,7 +158,6 @@ def made_for(page) -> set[str]:
 
 
 @needs_chromium
-@pytest.mark.slow
 def test_two_visitors_in_a_browser(studio, files, tmp_path):
     cache = tmp_path / "cache"
     cache.mkdir()
@@ -172,16 +171,17 @@ def test_two_visitors_in_a_browser(studio, files, tmp_path):
         two.screenshot(path=tmp_path / "refused.png", full_page=True)
         assert two.evaluate("document.documentElement.scrollWidth") <= 390, "nothing is cut off on a phone"
 
-        two.locator("#photograph button[aria-label=Clear]").click()
+        two.locator("#photograph button[aria-label='Remove Image']").click()
         two.locator("#photograph input[type=file]").set_input_files(FACE)
         two.get_by_text("One face, ").wait_for()
         two.get_by_label("Record audio").first.click()
         two.get_by_role("button", name="Record", exact=True).click()
         two.wait_for_timeout(1500)
         two.get_by_role("button", name="Stop", exact=True).click()
-        two.locator("#speech").get_by_label("Play", exact=True).first.wait_for()
 
         one.locator("#speech input[type=file]").set_input_files(files / "short.wav")
+        for visitor in (one, two):
+            visitor.locator("#speech").get_by_label("Play", exact=True).first.wait_for()
         one.get_by_label("K = 1").first.check()
         for visitor in (one, two):
             visitor.get_by_role("button", name="Let it speak").press("Enter")
@@ -202,6 +202,7 @@ def test_two_visitors_in_a_browser(studio, files, tmp_path):
         three.locator("#photograph input[type=file]").set_input_files(FACE)
         three.get_by_text("One face, ").wait_for()
         three.locator("#speech input[type=file]").set_input_files(files / "long.wav")
+        three.locator("#speech").get_by_label("Play", exact=True).first.wait_for()
         three.get_by_role("button", name="Let it speak").click()
         three.get_by_text("Making K2").wait_for()
         three.get_by_role("button", name="Cancel").first.click()

@@ -80,11 +80,8 @@ def first_visit(root: Path, work: Path, _) -> dict:
         with hosted(root, BELOW) as host:
             begun = time.monotonic()
             page, errors = visit(browser, host.address)
-            asked: list[str] = []
-            page.on("request", lambda request: asked.append(request.url))
             ready(page)
             found = {"seconds": time.monotonic() - begun, "mb": sum(host.sizes) / 1e6, "files": len(host.sizes)}
-            found["elsewhere"] = sum(not url.startswith((host.address, "blob:", "data:")) for url in asked)
         page.reload()
         ready(page)
         given(page, speech)

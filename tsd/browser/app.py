@@ -40,10 +40,11 @@ FRAMES = [("the whole photograph", "picture"), ("the square around the face", "f
 LENGTHS = [("as long as the speech", "speech"), ("as long as the shorter one", "shorter"), ("as the video", "video")]
 FACES = [("there is only one", ""), ("the largest", "largest"), ("on the left", "left"), ("on the right", "right")]
 SIZES = [("as the photograph has it", "native"), ("128 pixels", 128), ("256 pixels", 256), ("512 pixels", 512)]
+# The last line: Gradio's own colours have too little contrast there.
 STYLE = (
     ".gradio-container{max-width:1100px!important;min-width:0!important;margin:auto!important} "
     "footer{display:none!important} "
-    "time,button[role=tab]{color:var(--body-text-color)!important}"  # Gradio's own have too little contrast
+    "time,button[role=tab],#speech span,#other span{color:var(--body-text-color)!important}"
 )
 
 
@@ -244,8 +245,16 @@ def application(studio: Studio, folder: Path) -> fastapi.FastAPI:
         ssr_mode=False,
         footer_links=[],
         css=STYLE,
-        theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+        theme=theme(),
     )
+
+
+def theme() -> gr.themes.Base:
+    """Gradio's, in fonts that are there already and with buttons whose words can be read."""
+    plain = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    shades = {"": "*primary_700", "_hover": "*primary_800"}
+    fills = {f"button_primary_background_fill{state}": shade for state, shade in shades.items()}
+    return plain.set(**fills, **{f"{name}_dark": shade for name, shade in fills.items()})
 
 
 def serve(studio: Studio, folder: Path, host: str, port: int) -> None:
