@@ -9,6 +9,12 @@ from hydra.core.global_hydra import GlobalHydra
 
 def run_here(command: str, monkeypatch, capsys, folder: Path, *arguments: str) -> tuple[int, str]:
     """Exit code and stderr of ``python -m tsd.commands.<command> arguments`` in ``folder``."""
+    code, _, errors = said_here(command, monkeypatch, capsys, folder, *arguments)
+    return code, errors
+
+
+def said_here(command: str, monkeypatch, capsys, folder: Path, *arguments: str) -> tuple[int, str, str]:
+    """As ``run_here``: exit code, stdout and stderr."""
     GlobalHydra.instance().clear()
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", [command, *arguments])
@@ -18,5 +24,5 @@ def run_here(command: str, monkeypatch, capsys, folder: Path, *arguments: str) -
     try:
         runpy.run_module(f"tsd.commands.{command}", run_name="__main__", alter_sys=True)
     except SystemExit as end:
-        return end.code, capsys.readouterr().err
-    return 0, capsys.readouterr().err
+        return end.code, *capsys.readouterr()
+    return 0, *capsys.readouterr()

@@ -277,7 +277,7 @@ def stage_config(chain: recipe.Chain, stage: str, out: Path, *extra: str):
     return composed("train", [*chain.cfg.train.common, f"stage={stage}", *arguments, *SMALL, *extra])
 
 
-@pytest.mark.parametrize("stage", ["mouth", "student"])
+@pytest.mark.parametrize("stage", [pytest.param("mouth", marks=pytest.mark.slow), "student"])
 def test_the_same_seed_trains_the_same_weights(chain, tmp_path, stage):
     first = checkpoint.load(chain.weights(stage), stage).state_dict()
     cached = [f"data.latents={chain.out / 'latents'}"] if stage == "student" else []

@@ -46,6 +46,9 @@ def resolved(command: str, *overrides: str) -> DictConfig:
 
 
 STAGES, MODELS = choices("stage"), choices("model")
+DENOISERS = ("teacher", "student")
+"""Stages that every model and every experiment is about; with the others they are composed by `make test-all`."""
+
 GROUPS = ["loss", "steps", "p_mismatch", "data", "optimizer", "trainer", "weights", "logger", "callbacks"]
 ONE_BY_ONE = [f"{group}={choice}" for group in GROUPS for choice in choices(group)]
 
@@ -56,8 +59,12 @@ def test_nothing_to_choose_from_is_not_a_test():
     assert set(COMMANDS) >= {"train", "sample", "prepare", "evaluate", "chain/demo", "publish/drawn"} and len(TOP) <= 9
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("stage", STAGES)
+def usual(stage: str, model: str):
+    """Every stage of one model and the denoisers of every model; other pairs are slow."""
+    return pytest.param(stage, model, marks=() if model == "small" or stage in DENOISERS else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("stage", "model"), [usual(stage, model) for stage in STAGES for model in MODELS])
 def test_every_stage_of_every_model_builds_its_net(stage, model):
     cfg = resolved("train", f"stage={stage}", f"model={model}")
     assert cfg.stage.name == stage and cfg.out == f"outputs/{stage}" and cfg.model.name == model
@@ -67,7 +74,7 @@ def test_every_stage_of_every_model_builds_its_net(stage, model):
     assert set(cfg.stage.needs) <= set(cfg.weights) & set(checkpoint.NETS)
     module = instantiate(cfg.stage.module, _convert_="all")
     assert issubclass(module.func, torch.nn.Module)
-    if stage in ("teacher", "student"):
+    if stage in DENOISERS:
         with torch.device("meta"):
             checkpoint.check_latents(instantiate(cfg.model.vae, _convert_="all"), net, "vae", stage)
         assert all(
@@ -90,7 +97,7 @@ def test_every_choice_builds(override):
 
 @pytest.mark.parametrize("choice", choices("p_mismatch"))
 def test_p_mismatch_says_what_its_name_says_and_reaches_the_data(choice):
-    for stage in ("teacher", "student"):
+    for stage in DENOISERS:
         assert resolved("train", f"stage={stage}", f"p_mismatch={choice}").data.p_mismatch == int(choice[1:]) / 100
 
 
@@ -111,10 +118,11 @@ def test_schedules_to_learn_are_some_that_there_are(learns):
     assert fault.startswith("stage.module.learns=")
 
 
+@pytest.mark.parametrize("stages", [DENOISERS, pytest.param(STAGES, marks=pytest.mark.slow)], ids=["denoisers", "all"])
 @pytest.mark.parametrize("experiment", choices("experiment"))
-def test_every_experiment_composes_over_every_stage(experiment):
+def test_every_experiment_composes_over_every_stage(experiment, stages):
     changed = False
-    for stage in STAGES:
+    for stage in stages:
         cfg = resolved("train", f"stage={stage}", f"experiment={experiment}")
         assert isinstance(instantiate(cfg.loss, _convert_="all"), LossWeights)
         instantiate(cfg.data, _convert_="all")
@@ -166,7 +174,7 @@ def test_choices_that_do_not_exist_are_refused(override):
         resolved("train", override)
 
 
-@pytest.mark.parametrize("stage", sorted({*STAGES} - {"teacher", "student"}))
+@pytest.mark.parametrize("stage", sorted({*STAGES} - {*DENOISERS}))
 def test_only_denoisers_see_other_peoples_references(stage):
     assert resolved("train", f"stage={stage}", "p_mismatch=p100").data.p_mismatch == 0
 

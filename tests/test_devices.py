@@ -93,7 +93,7 @@ def root(tmp_path_factory):
     return ground(tmp_path_factory.mktemp("ground"))
 
 
-@pytest.mark.parametrize("stage", ["vae", "student"])
+@pytest.mark.parametrize("stage", [pytest.param("vae", marks=pytest.mark.slow), "student"])
 def test_two_processes_give_the_losses_of_one(root, tmp_path, stage):
     # AdamW: Muon makes as much of what sums of gradients are rounded to as of what they are.
     said = [f"stage={stage}", "optimizer=adamw"]

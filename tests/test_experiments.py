@@ -1,5 +1,6 @@
 """Experiments begin with what they ask, compose without faults for every value they sweep, and end in a page."""
 
+import functools
 import importlib.util
 import re
 from pathlib import Path
@@ -47,22 +48,32 @@ def test_pages_of_studies_begin_as_their_configurations_do():
         assert page.read_text().startswith(f"# {name}\n\n{run.introduction(name)}\n"), name
 
 
+@functools.cache
+def params(name: str) -> dict:
+    """What an experiment sweeps."""
+    return compose.composed("train", [f"experiment={name}"], own=True).hydra.sweeper.get("params") or {}
+
+
+@functools.cache
+def jobs(name: str) -> list[tuple[dict, set[str]]]:
+    """The configuration of every job of an experiment, as ``compose.plain``. Never change what this returns."""
+    swept = [f"{key}={value}" for key, value in params(name).items()]
+    overrides = compose.jobs_of([f"experiment={name}", *swept])
+    return [compose.plain(compose.composed("train", job, own=True)) for job in overrides]
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_value_that_is_swept_is_right(name):
-    params = compose.composed("train", [f"experiment={name}"], own=True).hydra.sweeper.get("params") or {}
-    swept = [f"{key}={value}" for key, value in params.items()]
-    for job in compose.jobs_of([f"experiment={name}", *swept]):
-        assert check.faults(*compose.plain(compose.composed("train", job, own=True))) == []
+    for job in jobs(name):
+        assert check.faults(*job) == []
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_no_two_jobs_train_the_same(name):
     """``steps`` says what validation shows; jobs that differ in nothing else compare a student with itself."""
-    params = compose.composed("train", [f"experiment={name}"], own=True).hydra.sweeper.get("params") or {}
-    swept = [f"{key}={value}" for key, value in params.items()]
     trained = []
-    for job in compose.jobs_of([f"experiment={name}", *swept]):
-        essence = run_record.essence(compose.plain(compose.composed("train", job, own=True))[0])
+    for values, _ in jobs(name):
+        essence = run_record.essence(values)
         trained.append({k: v for k, v in essence.items() if not k.startswith(("steps.", "stage.module.schedule."))})
     assert all(one not in trained[:place] for place, one in enumerate(trained))
 
@@ -122,7 +133,7 @@ def test_the_table_of_p_mismatch_is_the_cross_identity_table():
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_names_figures_that_there_are(name):
-    if compose.composed("train", [f"experiment={name}"], own=True).hydra.sweeper.get("params"):
+    if params(name):
         columns = [f"generate.k2.{metric}" for metric in GENERATE_COLUMNS] + ["val/psnr"]
         columns += [f"cross_identity.k2.{metric}" for metric in ("correct", "id_cosine", "id_cosine_speech", "mouth_r")]
         assert script("run").named(name, columns)

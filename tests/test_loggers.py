@@ -125,7 +125,16 @@ class Server(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(params=["down", "slow", "refusing", "broken", "talking nonsense"])
+OFTEN = ("down", "slow")
+"""What servers are like as a rule; the others are asked by `make test-all`."""
+
+
+@pytest.fixture(
+    params=[
+        *OFTEN,
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("refusing", "broken", "talking nonsense")),
+    ]
+)
 def bad_server(request, monkeypatch):
     """The address of a server as they can be."""
     status = {"slow": 0, "refusing": 403, "broken": 500, "talking nonsense": 200}.get(request.param)

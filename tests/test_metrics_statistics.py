@@ -2,13 +2,13 @@
 
 import json
 import math
-import os
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
-from torch import distributed, multiprocessing
+from tiny_runs import begun
+from torch import distributed
 
 from tsd import metrics
 from tsd.metrics.statistics import start_middle_end, summarise
@@ -118,7 +118,6 @@ def test_start_middle_end():
 
 def device_job(rank, store, results):
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    torch.set_num_threads(1)
     video, target = videos()
     mine = (slice(0, 2), slice(2, 5))[rank]
     uneven, one_sided = metrics.TemporalL1(), metrics.PSNR()
@@ -129,9 +128,12 @@ def device_job(rank, store, results):
     distributed.destroy_process_group()
 
 
-def test_two_processes_with_uneven_and_with_no_clips_equal_one(tmp_path):
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    multiprocessing.spawn(device_job, (tmp_path / "store", tmp_path / "result"), nprocs=2)
+def test_two_processes_with_uneven_and_with_no_clips_equal_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    processes = [begun(device_job, rank, tmp_path / "store", tmp_path / "result") for rank in range(2)]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
     video, target = videos()
     alone = metrics.TemporalL1(), metrics.PSNR()
     for metric in alone:

@@ -1,12 +1,9 @@
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_lines import run_here
+from command_lines import run_here, said_here
 from mini_corpus import motion_of, write_disc
 from odd_containers import growing, remuxed, trimmed
 
@@ -226,22 +223,13 @@ def test_gaps_are_filled_in_a_straight_line_and_smoothed(tmp_path):
     assert MIN_SEEN == 0.5
 
 
-def _prepare(*arguments, cwd=None):
-    root = Path(__file__).parents[1]
-    return subprocess.run(
-        [sys.executable, "-m", "tsd.commands.prepare", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd or root,
-        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
-    )
-
-
-def test_the_command_makes_a_corpus_that_trains(tmp_path):
+def test_the_command_makes_a_corpus_that_trains(tmp_path, monkeypatch, capsys):
+    """In this process; test_collect starts it with processes of its own."""
     sizes = ("num_identities=3", "clips_per_identity=1", "seconds=1.0", "size=64")
-    run = _prepare("source=synthetic", f"root={tmp_path}/c", "workers=1", *(f"source.{s}" for s in sizes))
-    assert run.returncode == 0, run.stderr
-    assert "3 clips of 3 people" in run.stdout and "3 visemes from truth" in run.stdout
+    given = ["source=synthetic", f"root={tmp_path}/c", "workers=0", *(f"source.{s}" for s in sizes)]
+    code, said, errors = said_here("prepare", monkeypatch, capsys, tmp_path, *given)
+    assert code == 0, errors
+    assert "3 clips of 3 people" in said and "3 visemes from truth" in said
     data = ClipDataModule(tmp_path / "c", resolution=32, window=8)
     data.setup()
     clip = data.datasets["test"].whole_clip(0)
@@ -285,7 +273,7 @@ def test_user_errors_are_one_line_and_bugs_keep_their_traceback(capsys):
 
 
 def test_manifests_of_a_prepared_corpus_can_be_read(corpus):
-    prepare.run(composed("prepare", [f"root={corpus}", "clips.faces=false", "workers=1"]))
+    prepare.run(composed("prepare", [f"root={corpus}", "clips.faces=false", "workers=0"]))
     splits = {s: read_manifest(manifest_path(corpus, s), corpus) for s in ("train", "val", "test")}
     assert sorted(len(entries) for entries in splits.values()) == [1, 1, 4] or len(splits["train"]) == 3
     people = [{e.identity for e in entries} for entries in splits.values()]

@@ -35,7 +35,13 @@ def whole(root, tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize(
-    ("stage", "steps"), [("teacher", (1, 3)), ("teacher", (4,)), ("teacher", (12,)), ("student", (7, 9))]
+    ("stage", "steps"),
+    [
+        ("teacher", (1, 3)),
+        pytest.param("teacher", (4,), marks=pytest.mark.slow),
+        pytest.param("teacher", (12,), marks=pytest.mark.slow),
+        ("student", (7, 9)),
+    ],
 )
 def test_killed_and_started_again(root, whole, tmp_path, stage, steps):
     cfg = config(root, tmp_path / stage, f"stage={stage}")

@@ -85,9 +85,9 @@ def test_a_student_learns_schedules_that_there_are(learns):
 def test_a_share_of_the_batches_goes_on_matching_the_teacher():
     torch.manual_seed(0)
     loss = LossWeights(rollout=1.0, distill=1.0)
-    kinds = [set(student(loss, done=0.6, match_share=0.25).step_losses(fake_clip(seed=n))) for n in range(80)]
+    kinds = [set(student(loss, done=0.6, match_share=0.25).step_losses(fake_clip(seed=n))) for n in range(40)]
     matched = sum(kind == {"noise", "distill"} for kind in kinds)
-    assert 10 <= matched <= 30 and kinds.count({"rollout"}) == 80 - matched
+    assert 5 <= matched <= 15 and kinds.count({"rollout"}) == 40 - matched
 
 
 @pytest.mark.parametrize("given", [{"own_steps_from": 50}, {"match_share": -0.5}])

@@ -151,6 +151,7 @@ def test_a_job_that_was_trained_and_not_evaluated_has_failed(whole, tmp_path):
     assert row(folder)["state"] == "finished" and "error" not in row(folder)
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_sweep_for_requeueing(root, tmp_path):
     process = command(tmp_path, *sweep_arguments(root, *TWO, "checkpoint_every=1"))
     while not list((tmp_path / "sweep").glob("*/checkpoints/last.ckpt")):
