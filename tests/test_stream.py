@@ -62,16 +62,16 @@ def test_a_stream_of_any_level_is_heard_alike(level):
     assert np.abs(windows - windows_of(t.visemes(sound).numpy())).max() < 1e-3
 
 
-def test_released_recognisers_hear_any_level():
-    """Speech at -50, -33 and -6 dB of its peak is heard as at full scale."""
-    for release in ("people", "drawn"):
-        t = Talker(None, None, checkpoint.load(REPO / "weights" / release / "visemes.safetensors", "visemes"))
-        sound = load_audio(REPO / "experiments" / "quality" / "speech.wav")[:16_000]
-        loud = t.visemes(sound / np.abs(sound).max()).numpy()
-        assert loud.argmax(1).max() > 0, "something is said"
-        for level in (-50, -33, -6):
-            quiet = t.visemes(sound * np.float32(10 ** (level / 20) / np.abs(sound).max())).numpy()
-            assert np.abs(quiet - loud).max() < 0.02, (release, level)
+@pytest.mark.parametrize("level", [-50, -33, -6])
+def test_the_released_recogniser_hears_any_level(level):
+    """Speech at so many dB of its peak is heard as at full scale; at -50 the quietest of it is below the floor."""
+    t = Talker(None, None, checkpoint.load(REPO / "weights" / "people" / "visemes.safetensors", "visemes"))
+    sound = load_audio(REPO / "experiments" / "quality" / "speech.wav")[:16_000]
+    sound = sound / np.abs(sound).max()
+    loud = t.visemes(sound).numpy()
+    quiet = t.visemes(sound * np.float32(10 ** (level / 20))).numpy()
+    assert loud.argmax(1).max() > 0, "something is said"
+    assert np.abs(quiet - loud).max() < (0.05 if level == -50 else 1e-4)
 
 
 @pytest.mark.parametrize("any_level", [False, True])
