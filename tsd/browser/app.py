@@ -44,7 +44,7 @@ SIZES = [("as the photograph has it", "native"), ("128 pixels", 128), ("256 pixe
 STYLE = (
     ".gradio-container{max-width:1100px!important;min-width:0!important;margin:auto!important} "
     "footer{display:none!important} "
-    "time,button[role=tab],#speech span,#other span{color:var(--body-text-color)!important}"
+    "time,button[role=tab],#speech span,#other span,.or{color:var(--body-text-color)!important}"
 )
 
 
