@@ -130,11 +130,7 @@ export function usual(face: Picture, light: Light): Picture {
   return light.gain === 1 ? face : { ...face, data: face.data.map((level) => byte(level * Math.fround(light.gain))) };
 }
 
-/** Positions between pixels, as OpenCV has them, and the weights of the four pixels around each. */
-const STEPS = 32;
-const CUBIC = Array.from({ length: STEPS }, (_, step) => cubic(step / STEPS));
-
-/** OpenCV's cubic convolution, a = -0.75. */
+/** Weights of the four pixels around a position: OpenCV's cubic convolution, a = -0.75. */
 function cubic(x: number): number[] {
   const a = -0.75;
   const near = (t: number) => ((a + 2) * t - (a + 3)) * t * t + 1;
@@ -224,9 +220,8 @@ export class Composer {
   /** The picture at a position, into out[k .. k + 2], by cubic interpolation; beyond its edges it is mirrored. */
   private look(x: number, y: number, out: Uint8ClampedArray, k: number): void {
     const { data, width, height } = this.canvas.picture;
-    const [ix, iy] = [Math.round(x * STEPS), Math.round(y * STEPS)];
-    const [x0, y0] = [Math.floor(ix / STEPS), Math.floor(iy / STEPS)];
-    const [across, down] = [CUBIC[ix - x0 * STEPS], CUBIC[iy - y0 * STEPS]];
+    const [x0, y0] = [Math.floor(x), Math.floor(y)];
+    const [across, down] = [cubic(x - x0), cubic(y - y0)];
     let [red, green, blue] = [0, 0, 0];
     for (let j = 0; j < 4; j++) {
       const row = mirrored(y0 + j - 1, height) * width;
