@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from fake_canvases import POINTS, in_pixels, parts, photograph
 from fake_talkers import portrait, talker
 from fakes import SIDE, fake_vae
 
@@ -13,27 +14,8 @@ from tsd.clip import to_frames
 from tsd.media.faces import framing
 from tsd.media.light import Light
 from tsd.media.video import video_info, write_video
-from tsd.nets.affine import CANONICAL_FACE
 from tsd.runtime.canvas import LARGEST_FACE, LARGEST_PICTURE, Canvas, canvas_of, face_canvas, picture_canvas
 from tsd.runtime.composing import Composer
-
-POINTS = np.float32([*CANONICAL_FACE, (0.42, 0.72), (0.58, 0.72)])
-
-
-def photograph(height: int = 230, width: int = 201, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(60, 200, (height, width, 3), np.uint8)
-
-
-def in_pixels(side: float = 120, at: tuple = (40, 50), roll: float = 0.0) -> np.ndarray:
-    """Landmarks of a face whose square has this side and upper left corner, turned around its middle."""
-    turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
-    return (((POINTS - 0.5) @ turn.T + 0.5) * side + at).astype(np.float32)
-
-
-def parts(frames: int = 2, side: int = SIDE, size: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(5)
-    change = rng.uniform(-size, size, (frames, side, side, 3)).astype(np.float32)
-    return change, rng.uniform(-0.05, 0.05, (frames, side, side, 2)).astype(np.float32)
 
 
 @pytest.mark.parametrize("roll", [0.0, 0.7])
@@ -94,7 +76,8 @@ def test_offsets_are_units_of_the_square_at_every_size_and_turn():
 
 @torch.inference_mode()
 def test_at_the_decoders_size_frames_are_the_decoders():
-    vae, picture = fake_vae().eval(), photograph(SIDE, SIDE)
+    # A smooth picture: the decoder looks between its pixels linearly, the composer by cubic interpolation.
+    vae, picture = fake_vae().eval(), cv2.GaussianBlur(photograph(SIDE, SIDE), (0, 0), 2)
     z = torch.randn(3, 4, SIDE // 4, SIDE // 4) * 0.3
     seen = vae.appearance(to_frames(picture)[None])
     change, offsets = vae.changes(z, seen)

@@ -89,7 +89,8 @@ class Composer:
         """The region of the canvas, moved. ``shift`` becomes pixels on the small grid, where that is cheap."""
         positions = self.on_canvas(shift @ self.to_pixels)
         positions += self.here
-        return cv2.remap(self.canvas.picture, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        # Between pixels: linear interpolation would take a quarter of the sharpness (experiments/native).
+        return cv2.remap(self.canvas.picture, positions, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
 
     def on_canvas(self, field: np.ndarray) -> np.ndarray:
         """A field on the square's grid with its margin -> the region of the canvas."""

@@ -130,6 +130,15 @@ export function usual(face: Picture, light: Light): Picture {
   return light.gain === 1 ? face : { ...face, data: face.data.map((level) => byte(level * Math.fround(light.gain))) };
 }
 
+/** Weights of the four pixels around a position: OpenCV's cubic convolution, a = -0.75. */
+function cubic(x: number): number[] {
+  const a = -0.75;
+  const near = (t: number) => ((a + 2) * t - (a + 3)) * t * t + 1;
+  const first = ((a * (x + 1) - 5 * a) * (x + 1) + 8 * a) * (x + 1) - 4 * a;
+  const [second, third] = [near(x), near(1 - x)];
+  return [first, second, third, 1 - first - second - third];
+}
+
 function rise(x: number): number {
   const t = Math.min(Math.max(x, 0), 1);
   return t * t * (3 - 2 * t);
@@ -208,22 +217,25 @@ export class Composer {
     return out;
   }
 
-  /** The picture at a position, into out[k .. k + 2]; beyond its edges it is mirrored. */
+  /** The picture at a position, into out[k .. k + 2], by cubic interpolation; beyond its edges it is mirrored. */
   private look(x: number, y: number, out: Uint8ClampedArray, k: number): void {
     const { data, width, height } = this.canvas.picture;
-    const x0 = Math.floor(x);
-    const y0 = Math.floor(y);
-    const fx = x - x0;
-    const fy = y - y0;
-    const xa = mirrored(x0, width);
-    const xb = mirrored(x0 + 1, width);
-    const ya = mirrored(y0, height) * width;
-    const yb = mirrored(y0 + 1, height) * width;
-    for (let c = 0; c < 3; c++) {
-      const upper = data[(ya + xa) * 3 + c] * (1 - fx) + data[(ya + xb) * 3 + c] * fx;
-      const lower = data[(yb + xa) * 3 + c] * (1 - fx) + data[(yb + xb) * 3 + c] * fx;
-      out[k + c] = byte(upper * (1 - fy) + lower * fy);
+    const [x0, y0] = [Math.floor(x), Math.floor(y)];
+    const [across, down] = [cubic(x - x0), cubic(y - y0)];
+    let [red, green, blue] = [0, 0, 0];
+    for (let j = 0; j < 4; j++) {
+      const row = mirrored(y0 + j - 1, height) * width;
+      for (let i = 0; i < 4; i++) {
+        const from = (row + mirrored(x0 + i - 1, width)) * 3;
+        const weight = down[j] * across[i];
+        red += weight * data[from];
+        green += weight * data[from + 1];
+        blue += weight * data[from + 2];
+      }
     }
+    out[k] = byte(red);
+    out[k + 1] = byte(green);
+    out[k + 2] = byte(blue);
   }
 
   /** On the grid: what is added, [., ., 3] in levels. */
