@@ -56,7 +56,7 @@ def test_a_generated_video_says_that_it_is_srgb(tmp_path):
         ("libx264", "yuv420p10le", {}, ["pixels of yuv420p10le became yuv420p"]),
         ("libx264", "yuv444p", {}, ["pixels of yuv444p became yuv420p"]),
         ("ffv1", "yuv422p", {}, ["pixels of yuv422p became yuv420p"]),
-        ("ffv1", "gbrp", {}, ["pixels of gbrp became yuv420p"]),
+        ("ffv1", "bgr0", {}, ["pixels of bgr0 became yuv420p"]),
         ("libx264", "yuv420p", {"x264-params": "interlaced=1"}, ["interlaced lines stay"]),
         ("mpeg2video", "yuv420p", INTERLACED, ["interlaced lines stay"]),
         ("libx264", "yuv420p", {"aspect": "16:11"}, ["pixels 1.45 times as wide as high became square"]),

@@ -274,7 +274,7 @@ def test_a_changed_file_is_refused(copied):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"format": 0}, "is no card of format 3"),
+        ({"format": 0}, "is no card of format 4"),
         ({"latents": 3}, "holds no usable latents"),
         ({"files": {"../step.onnx": "0"}}, r"names ../step.onnx, which is no file of an export"),
         ({"schedules": {"k2": [1, 2]}}, "holds schedules that are none"),

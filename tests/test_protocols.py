@@ -67,8 +67,10 @@ class Obedient:
 class Hears:
     """Log-mel straight to logits: its first bands say how sure each viseme is."""
 
-    def __call__(self, mel):
-        return mel[:, ::4, : len(VISEMES)]
+    look_ahead = memory_size = 0
+
+    def listen(self, mel, memory):
+        return mel[:, ::4, : len(VISEMES)], memory
 
 
 def mouth(frames):
