@@ -12,10 +12,11 @@ from tsd.nets.blocks import zero
 LAGS = (2, 8, 24)
 """Columns (20, 80 and 240 ms) over which a level-free net hears loudness change. Our choice."""
 
-PAUSE, QUIET = 15, (0.5, 0.1)
-"""Lips are shut where nothing was said for so many frames: the probability of speech in all of them lies below the
-second of these (above the first they are open as said, between them in proportion). Our choice: of 6 to 25 frames the
-map to lips lost least by 15 (r 0.718 instead of 0.733 on other people of GRID). In shorter pauses lips stay apart."""
+PAUSE, QUIET, SPOKEN = 15, 0.1, 0.5
+"""Lips are shut where nobody spoke for PAUSE frames: in all of them the probability of speech is at most QUIET. Where
+it is at least SPOKEN in one of them, lips are open as said; between the two in proportion. In shorter pauses lips stay
+apart. Our choice: of 6 to 25 frames the map to lips lost least by 15 (r 0.718 instead of 0.733 on other people of
+GRID)."""
 
 ADDED = ("lips",)
 """Arguments of optional parts that can be added to a trained net before it trains further."""
@@ -42,8 +43,7 @@ def shut_in_pauses(lips: Tensor, speech: Tensor, before: Tensor) -> tuple[Tensor
     is that somebody speaks. ``before`` [N, 1, PAUSE - 1] and the second result: as in ``level_free``."""
     known = torch.cat([before, speech], 2)
     recent = F.max_pool1d(known, PAUSE, stride=1)
-    loud, quiet = QUIET
-    return lips * ((recent - quiet) / (loud - quiet)).clamp(0, 1), known[:, :, 1 - PAUSE :]
+    return lips * ((recent - QUIET) / (SPOKEN - QUIET)).clamp(0, 1), known[:, :, 1 - PAUSE :]
 
 
 class CausalConv(nn.Module):
@@ -117,15 +117,11 @@ class VisemeNet(nn.Module):
         return self.look_ahead * 1000 / FPS
 
     @property
-    def convolutions(self) -> list[CausalConv]:
-        return [layer for layer in self.modules() if isinstance(layer, CausalConv)]
-
-    @property
     def memory_shapes(self) -> list[tuple[int, int]]:
         """Channels and columns of what a stream keeps, one after the other: loudness, each convolution's last columns,
         and whether somebody spoke."""
         shapes = [(1, 1 + max(LAGS))] * self.any_level
-        shapes += [(layer.conv.in_channels, layer.left) for layer in self.convolutions]
+        shapes += [(c.conv.in_channels, c.left) for c in self.modules() if isinstance(c, CausalConv)]
         return shapes + [(1, PAUSE - 1)] * (self.to_lips is not None)
 
     @property
@@ -140,11 +136,12 @@ class VisemeNet(nn.Module):
     def listen(self, mel: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """The next frames of a stream: mel [B, n * MELS_PER_FRAME, MELS] -> as ``forward`` says of the n frames that
         lie ``look_ahead`` frames before them, and the memory [B, memory_size] of the next call; zeros at first."""
-        hidden, parts = self._hidden(mel, self._parts(memory))
+        before = self._parts(memory)
+        hidden, parts = self._hidden(mel, before)
         heard = self.to_visemes(hidden)
         if self.to_lips is not None:
             speech = 1 - heard.softmax(1)[:, VISEMES.index("sil"), None]
-            lips, kept = shut_in_pauses(self.to_lips(hidden), speech, self._parts(memory)[-1])
+            lips, kept = shut_in_pauses(self.to_lips(hidden), speech, before[-1])
             heard, parts = torch.cat([heard, lips], 1), [*parts, kept]
         return heard.transpose(1, 2), torch.cat([part.flatten(1) for part in parts], 1)
 

@@ -119,6 +119,7 @@ class Hearing:
         self.wave = np.zeros(0, np.float32)
         """Samples from one frame before the next log-mel column on."""
         self.begun = False
+        """Whether ``wave`` begins with a frame whose columns are known already."""
         self.mel = np.zeros((0, MELS), np.float32)
         """Columns of the frames whose visemes are not known yet."""
         self.listened = 0
