@@ -112,6 +112,24 @@ def test_the_code_corrects_ten_wrong_bits_of_each_half():
             code.encode(payload)
 
 
+def test_a_payload_is_certain_as_often_as_it_is_right():
+    rng, bits, sure, right = np.random.default_rng(0), code.encode(PAYLOAD), [], []
+    for strength in np.linspace(0.3, 1.0, 60):
+        soft = strength * bits + rng.normal(size=bits.size)
+        sure.append(code.certainty(soft))
+        right.append(code.decode(soft[None]) == [PAYLOAD])
+    sure, right = np.array(sure), np.array(right)
+    assert abs(sure.mean() - right.mean()) < 0.1 and 0.3 < right.mean() < 0.8
+    assert right[sure >= detect.READABLE].mean() > 0.95 and code.certainty(bits) == pytest.approx(1)
+
+
+def test_a_mark_that_is_found_and_not_read_says_so(marked):
+    """A video that was generated from a generated one has two marks, and their bits contradict each other."""
+    found = looked_at(Mark(1)(marked))
+    assert found.chance < detect.FALSE_ALARM and not found.readable
+    assert looked_at(marked).readable
+
+
 def unmarked_sum(kind: str, rng) -> np.ndarray:
     """complex64 [128, 128] such as ``demodulate`` gives: noise that moves at all moments or at one, or bars that do."""
     noise = rng.normal(size=(128, 128)) + 1j * rng.normal(size=(128, 128))
@@ -141,7 +159,7 @@ def test_a_payload_is_paid_for_in_the_chance():
     scores = []
     for seed in range(4):
         summed = unmarked_sum("noise", np.random.default_rng(seed))
-        scores.append(detect.best_score(summed, detect.PLAIN, 1, np.arange(pattern.NUM_WAVES))[1])
+        scores.append(detect.best_score(summed, detect.PLAIN, 1, np.arange(pattern.NUM_WAVES))[-1])
         assert detect.by_chance(scores[-1], 1) == 1
     assert 8 < np.median(scores) < np.log(detect.ANGLES * 2.0**code.PAYLOAD_BITS)
 

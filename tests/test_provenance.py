@@ -17,6 +17,7 @@ from fakes import PAYLOAD, busy
 from PIL import Image
 
 from tsd.media import credentials, provenance
+from tsd.media.marking import detect
 from tsd.media.marking.embed import Mark
 from tsd.media.provenance import Origin
 from tsd.media.verification import verify
@@ -107,10 +108,15 @@ def test_a_thousand_mutated_files_never_crash_it(signed, tmp_path):
 import sys
 import numpy as np
 from pathlib import Path
+from tsd.media.marking import detect
 from tsd.media.verification import verify
-content, path, rng = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2]), np.random.default_rng(0)
+searched, search = [], detect.find_in_sums
+detect.find_in_sums = lambda *given: searched.append(search(*given)) or searched[-1]
+short, long = (Path(name).read_bytes() for name in sys.argv[1:3])
+path, rng = Path(sys.argv[3]), np.random.default_rng(0)
 states = set()
 for number in range(1000):
+    content = long if number % 20 < 2 else short  # a search takes 0.2 s
     changed = bytearray(content)
     kind, at = number % 5, int(rng.integers(len(content)))
     if kind == 0:
@@ -126,15 +132,22 @@ for number in range(1000):
         changed[at:at] = changed[: int(rng.integers(1, 2000))]
     path.write_bytes(changed)
     states.add(verify(path)["manifest"]["state"])
-print(*sorted(states))
+print(len(searched), *sorted(states))
 """
-    short = tmp_path / "short.mp4"
-    write_video(short, busy(2, 32, 32))
-    provenance.sign(short, ORIGIN, credentials.checked("here", *2 * [credentials.made()]))
-    given = [sys.executable, "-c", program, str(short), str(tmp_path / "mutated.mp4")]
+    key = credentials.checked("here", *2 * [credentials.made()])
+    for name, frames in {"short.mp4": 2, "long.mp4": 2 * detect.SHORTEST}.items():
+        write_video(tmp_path / name, busy(frames, 32, 32))
+        provenance.sign(tmp_path / name, ORIGIN, key)
+    given = [
+        sys.executable,
+        "-c",
+        program,
+        *(str(tmp_path / name) for name in ("short.mp4", "long.mp4", "mutated.mp4")),
+    ]
     done = subprocess.run(given, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert done.returncode == 0, done.stderr[-2000:]
-    assert {"absent", "broken"} <= set(done.stdout.split())
+    searched, *states = done.stdout.split()
+    assert {"absent", "broken"} <= set(states) and int(searched) > 20
 
 
 def test_names_do_not_matter(signed, tmp_path, key):
@@ -148,6 +161,13 @@ def test_names_do_not_matter(signed, tmp_path, key):
         assert result["manifest"]["state"] == "valid", name
         assert result["mark"]["found"] is (source is signed), name
         assert ("looked for in videos only" in result["sentence"]) is (source is picture), name
+
+
+def test_a_mark_that_cannot_be_read_is_told_without_its_payload(signed, monkeypatch):
+    monkeypatch.setattr(detect, "READABLE", 1.1)
+    result = verify(signed)
+    assert result["mark"]["found"] and not result["mark"]["readable"] and 0.9 < result["mark"]["certainty"] <= 1
+    assert "a mark is found (too weak to read its payload" in result["sentence"]
 
 
 def test_files_that_are_no_videos(tmp_path):

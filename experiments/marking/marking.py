@@ -158,7 +158,8 @@ def study_clip(name: str, frames: np.ndarray, net) -> dict:
     began = time.process_time()
     marked = Mark(payload)(frames)
     ms = (time.process_time() - began) * 1e3 / len(frames)
-    row = {"clip": name, "size": frames.shape[1], "mark_ms": ms, "psnr_db": psnr(marked, frames), "decoded": {}}
+    row = {"clip": name, "size": frames.shape[1], "mark_ms": ms, "psnr_db": psnr(marked, frames)}
+    row |= {"found": {}, "decoded": {}, "wrong_payload": 0}
     row |= flicker(marked, frames)
     if net is not None:
         with torch.inference_mode():
@@ -167,9 +168,9 @@ def study_clip(name: str, frames: np.ndarray, net) -> dict:
     file = encoded(marked, "libx264", 18, "veryfast")
     for attack, change in ATTACKS.items():
         found = detect.find_in_window(timed(change(file), 30 if attack == "fps_30" else FPS))
-        row["decoded"][attack] = found is not None and found.payload == payload
-        row.setdefault("wrong_payload", 0)
-        row["wrong_payload"] += found is not None and found.payload != payload
+        row["found"][attack] = found is not None
+        row["decoded"][attack] = found is not None and found.readable and found.payload == payload
+        row["wrong_payload"] += found is not None and found.readable and found.payload != payload
     return row
 
 
@@ -295,7 +296,7 @@ def of_clips(chosen: list[dict]) -> dict:
     scores = [row["lpips"] for row in chosen if "lpips" in row]
     return {
         "clips": len(chosen),
-        "decoded": {attack: float(np.mean([row["decoded"][attack] for row in chosen])) for attack in ATTACKS},
+        **{how: {a: float(np.mean([row[how][a] for row in chosen])) for a in ATTACKS} for how in ("found", "decoded")},
         "wrong_payloads": sum(row["wrong_payload"] for row in chosen),
         "psnr_db": float(np.mean([row["psnr_db"] for row in chosen])),
         "psnr_db_lowest": min(row["psnr_db"] for row in chosen),
@@ -309,12 +310,13 @@ def of_clips(chosen: list[dict]) -> dict:
 def tables(result: dict) -> str:
     """The README's tables: what was decoded, by size, and all other figures with what was asked."""
     groups = {"all": result} | {f"{size} x {size}": of for size, of in result["by_size"].items()}
-    groups = {f"{name}, {of['clips']} clips": of["decoded"] for name, of in groups.items() if of["clips"]}
-    decoded = [(attack, *(shown(of[attack]) for of in groups.values())) for attack in ATTACKS]
+    groups = {f"{name}, {of['clips']} clips": of for name, of in groups.items() if of["clips"]}
+    hows = [(how, of[how]) for of in groups.values() for how in ("decoded", "found")]
+    decoded = [(attack, *(shown(shares[attack]) for _, shares in hows)) for attack in ATTACKS]
     made = result["generated"]
     highest, theory = result["score_without_mark"].get("1"), result["score_of_one_in_hundred_by_theory"]
     figures = [
-        ("clips with another payload than theirs", result.get("wrong_payloads"), "0"),
+        ("attacked clips of which another payload is read", result.get("wrong_payloads"), "0"),
         ("PSNR, marked against unmarked, mean", result.get("psnr_db"), "at least 44 dB"),
         ("PSNR, the lowest of a clip", result.get("psnr_db_lowest"), ""),
         ("LPIPS (AlexNet), mean", result.get("lpips"), "at most 0.002"),
@@ -331,7 +333,8 @@ def tables(result: dict) -> str:
         ("score from which a mark is found", result["score_of_a_mark"], ""),
     ]
     others = markdown_table(("", "measured", "asked"), ((name, shown(value), asked) for name, value, asked in figures))
-    return markdown_table(("attack", *groups), decoded) + "\n\n" + others + "\n"
+    heads = [f"{how}: {name}" for name in groups for how in ("decoded", "found")]
+    return markdown_table(("attack", *heads), decoded) + "\n\n" + others + "\n"
 
 
 def shown(value: float | str | None) -> str:

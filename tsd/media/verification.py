@@ -30,7 +30,8 @@ def verify(path: str | Path) -> dict:
         readable = False
     mark = {"found": found is not None}
     if found is not None:
-        mark |= {"payload": f"{found.payload:08x}", "confidence": found.confidence, "coherence": found.coherence}
+        mark |= {"confidence": found.confidence, "coherence": found.coherence}
+        mark |= {"readable": found.readable, "payload": f"{found.payload:08x}", "certainty": found.certainty}
         mark |= {"weights": f"{found.payload >> 16:04x}", "run": f"{found.payload & 0xFFFF:04x}"}
     said = f"{about_manifest(manifest)}; {about_mark(mark, readable, picture)}"
     return {"file": str(path), "manifest": vars(manifest), "mark": mark, "sentence": f"{path.name}: {said}."}
@@ -50,7 +51,8 @@ def about_manifest(manifest: provenance.Manifest) -> str:
 
 def about_mark(mark: dict, readable: bool, picture: bool) -> str:
     if mark["found"]:
-        return f"a mark is found (payload {mark['payload']}, confidence {mark['confidence']:.6f})"
+        payload = f"payload {mark['payload']}" if mark["readable"] else "too weak to read its payload"
+        return f"a mark is found ({payload}, confidence {mark['confidence']:.6f})"
     if picture:
         return "a mark is looked for in videos only"
     return "no mark found" if readable else "no mark found, for its pictures cannot be read"

@@ -8,6 +8,7 @@ import numpy as np
 PAYLOAD_BITS, BLOCKS = 32, 2
 BLOCK_BITS, WORD_BITS = PAYLOAD_BITS // BLOCKS, 78
 CODE_BITS = WORD_BITS * BLOCKS
+TINY = 1e-12
 SEED = 2
 """Of the generator matrix: any two words differ in at least 21 places, with no seed from 0 to 5 in more."""
 
@@ -38,3 +39,14 @@ def decode(soft: np.ndarray) -> list[int]:
     halves = soft.reshape(-1, WORD_BITS).astype(np.float32)
     numbers = (halves @ codebook().T).argmax(1).reshape(-1, BLOCKS)
     return [int(weights) << BLOCK_BITS | int(run) for weights, run in numbers]
+
+
+def certainty(soft: np.ndarray) -> float:
+    """Real values [156] -> how probable it is that their most likely payload is the right one, if all payloads are as
+    frequent and the noise is Gaussian, as strong as what the nearest words leave of the values."""
+    halves = soft.reshape(-1, WORD_BITS).astype(np.float32)
+    along = halves @ codebook().T
+    nearest = along.max(1, keepdims=True)
+    strength = nearest / WORD_BITS
+    noise = np.maximum((halves**2).mean(1, keepdims=True) - strength**2, 1e-6 * strength**2 + TINY)
+    return float(np.prod(1 / np.exp((along - nearest) * (strength / noise)).sum(1)))

@@ -33,6 +33,8 @@ WINDOWS = 6
 """Windows of a video that are looked at, one after the other and all so far together, until a mark is found."""
 FALSE_ALARM = 1e-6
 """Probability that a mark is found in a video without one, at most."""
+READABLE = 0.9
+"""Certainty from which a payload is taken for the right one."""
 LARGEST_SIDE = 288
 """Pixels of the shorter side; larger frames are made smaller first."""
 PLAIN = (1.0,)
@@ -58,13 +60,22 @@ CALM = 7
 
 @dataclass(frozen=True)
 class Found:
-    """A mark, or what is most like one: its payload, the coherence of its waves in 0..1, and how probable that is, at
-    most, without a mark."""
+    """A mark, or what is most like one: its most likely payload, how probable it is that this one is right (see
+    ``code.certainty``), the coherence of its waves in 0..1, and how probable that is, at most, without a mark.
+
+    A weak mark is found before it can be read: that there is one, all waves tell together; of a payload, each bit is
+    told by one wave.
+    """
 
     payload: int
+    certainty: float
     coherence: float
     chance: float
     first_frame: int
+
+    @property
+    def readable(self) -> bool:
+        return self.certainty >= READABLE
 
     @property
     def confidence(self) -> float:
@@ -105,23 +116,26 @@ def find_in_sums(sums: np.ndarray, first_frame: int = 0, looks: int = 0) -> Foun
 def likeliest(summed: np.ndarray, first_frame: int = 0, looks: int = 1) -> Iterator[Found]:
     """What is most like a mark in one sum [h, w], if the pattern was begun in the corner of the frame, then at any
     place and scale. ``looks``: how many sums of its video are looked at so far, this one included."""
-    payload, score = best_score(summed, PLAIN, 1, np.arange(pattern.NUM_WAVES))
-    yield Found(payload, score / pattern.NUM_WAVES, by_chance(score, ANGLES, looks), first_frame)
+    payload, sure, score = best_score(summed, PLAIN, 1, np.arange(pattern.NUM_WAVES))
+    yield Found(payload, sure, score / pattern.NUM_WAVES, by_chance(score, ANGLES, looks), first_frame)
     # Places and angles were chosen by the pilot, whose phases say nothing of the other waves': only they count now.
-    payload, score = best_score(summed, SCALES, CANDIDATES, pattern.shares()[1])
-    yield Found(payload, score / code.CODE_BITS, by_chance(score, CANDIDATES, looks), first_frame)
+    payload, sure, score = best_score(summed, SCALES, CANDIDATES, pattern.shares()[1])
+    yield Found(payload, sure, score / code.CODE_BITS, by_chance(score, CANDIDATES, looks), first_frame)
 
 
-def best_score(summed: np.ndarray, scales: tuple[float, ...], places: int, counted: np.ndarray) -> tuple[int, float]:
-    """The payload whose pattern is most coherent with the sum at the best places, and its score: the coherence in 0..1
-    of the waves that are ``counted``, times their number."""
+def best_score(
+    summed: np.ndarray, scales: tuple[float, ...], places: int, counted: np.ndarray
+) -> tuple[int, float, float]:
+    """The payload whose pattern is most coherent with the sum at the best places, its certainty, and its score: the
+    coherence in 0..1 of the waves that are ``counted``, times their number."""
     values = best_places(summed, scales, places)
-    payloads = code.decode(values.real[:, pattern.shares()[1]])
+    soft = values.real[:, pattern.shares()[1]]
+    payloads = code.decode(soft)
     patterns = np.stack([pattern.signs(code.encode(payload)) for payload in payloads])
     along = np.maximum((patterns * values.real)[:, counted].sum(1), 0)
     scores = along**2 / ((np.abs(values[:, counted]) ** 2).sum(1) + TINY)
     best = int(scores.argmax())
-    return payloads[best], float(scores[best])
+    return payloads[best], code.certainty(soft[best]), float(scores[best])
 
 
 def demodulate(window: list[tuple[float, np.ndarray]]) -> np.ndarray:
