@@ -13,6 +13,7 @@ from fakes import SIDE, fake_vae
 from tsd.clip import to_frames
 from tsd.media.faces import framing
 from tsd.media.light import Light
+from tsd.media.mouth_mask import mouth_masks
 from tsd.media.video import video_info, write_video
 from tsd.runtime.canvas import LARGEST_FACE, LARGEST_PICTURE, Canvas, canvas_of, face_canvas, picture_canvas
 from tsd.runtime.composing import Composer
@@ -180,11 +181,42 @@ def test_dark_and_colourless_photographs_get_a_mouth_in_their_own_light():
 
 
 def test_what_is_painted_keeps_to_the_light_of_its_picture():
-    canvas = canvas_of(photograph(), in_pixels(), "native", "picture", SIDE)
+    canvas = canvas_of(np.full_like(photograph(), 120), in_pixels(), "native", "picture", SIDE)
     change, offsets = parts(1)
     made = [Composer(canvas, SIDE, light, still=True)(change, 0 * offsets)[0] for light in (Light(), Light(gain=4.0))]
     full, dark = (np.abs(frame.astype(float) - canvas.picture).sum() for frame in made)
     assert dark / full == pytest.approx(0.25, abs=0.05)
+
+
+def test_fine_lines_of_closed_lips_go_where_something_is_painted_over_them():
+    """In the lower face alone, only under much paint, and only where the picture has smaller pixels than the
+    decoder."""
+    lines = np.full_like(photograph(), 120)
+    lines[:, ::2] += 40
+    for size, taken in (("native", True), (SIDE, False)):
+        canvas = canvas_of(lines, in_pixels(), size, "face", SIDE)
+        composer = Composer(canvas, SIDE, Light())
+        left, top, right, bottom = canvas.shown
+        mask = mouth_masks(canvas.points[None], SIDE)[0]
+        inside, outside = (
+            cv2.resize(share.astype(np.uint8), canvas.size[::-1], interpolation=cv2.INTER_NEAREST).astype(bool)
+            for share in (mask == 1, mask == 0)
+        )
+        shown = canvas.picture[top:bottom, left:right]
+        for level, stays in ((0.1, 1.0), (0.6, 0.0 if taken else 1.0)):
+            made = composer(np.full((1, SIDE, SIDE, 3), level, np.float32), np.zeros((1, SIDE, SIDE, 2), np.float32))[0]
+            detail = [np.abs(np.diff(x[..., 0].astype(float), axis=1)) for x in (made, shown)]
+            for where, wanted in ((inside, stays), (outside & rim(canvas.size), 1.0)):
+                ratio = detail[0][where[:, 1:]].mean() / detail[1][where[:, 1:]].mean()
+                assert ratio == pytest.approx(wanted, abs=0.15), (size, level)
+
+
+def rim(size: tuple[int, int]) -> np.ndarray:
+    """bool [H, W]: all but the outer tenth, where what is painted fades."""
+    inner = np.zeros(size, bool)
+    down, right = (side // 10 for side in size)
+    inner[down:-down, right:-right] = True
+    return inner
 
 
 def test_dubbed_pictures_are_composed_on_the_videos_own():

@@ -120,6 +120,35 @@ def said_in_file_and_lengths(path: Path) -> None:
 
 @needs_npm
 @needs_chromium
+def test_a_larger_photograph_speaks_at_its_own_size_as_in_python(address, sounds, tmp_path):
+    """Where its pixels are smaller than the decoder's, also what is painted over loses the same fine detail."""
+    large = tmp_path / "large.png"
+    Image.open(FACE).convert("RGB").resize((224, 224), Image.Resampling.BICUBIC).save(large)
+    with chromium(sounds / "long.wav") as browser:
+        page, errors = visit(browser, address)
+        says(page, "Ready.")
+        keep_frames(page)
+        page.reload()
+        says(page, "Ready.")
+        page.locator("#photograph").set_input_files(large)
+        says(page, "The photograph can speak.")
+        page.locator("#speech").set_input_files(sounds / "short.wav")
+        says(page, "1.0 s of speech.")
+        page.locator("#label").uncheck()
+        page.locator("#speak").click()
+        says(page, "Done.")
+        talker = Talker.load(WEIGHTS, "onnxruntime", threads=1)
+        talker.marked = False
+        talker.set_reference(large)
+        ours, theirs = talker.video(load_audio(sounds / "short.wav"), "k2"), frames_of(page)
+        assert theirs.shape == ours.shape == (25, 224, 224, 3)
+        difference = np.abs(theirs.astype(int) - ours)
+        assert difference.max() <= 2, f"frames differ by up to {difference.max()} levels"
+        assert errors == []
+
+
+@needs_npm
+@needs_chromium
 def test_refusals_cancelling_and_live_speech_by_keys_alone(address, sounds, tmp_path):
     with chromium(sounds / "long.wav") as browser:
         page, errors = visit(browser, address, 390, 844)

@@ -4,7 +4,8 @@
 seconds: the neutral photograph, K=1, head motion replayed, 512 pixels across the face's square, without the invisible
 mark. "Enlarged" is the decoder's own picture of 128 x 128, enlarged. With ``--lpips`` and ``--facenet`` (weights files)
 it also compares identity and perceived distance. What is known of each person is kept in ``--work``, so a run that was
-stopped goes on; beside it lies a strip of each person's frames. Writes ``--report``, report.json beside this file.
+stopped goes on; beside it lies a strip of each person's frames. Writes ``--report``, report.json beside this file, and
+sheet.jpg beside that: six of the people.
 """
 
 import argparse
@@ -44,6 +45,12 @@ SECONDS, SETTLED, EVERY = 2.0, 10, 8
 frames are."""
 
 MOTIONS = ("natural", "still")
+
+MOUTH = 128, 85
+"""Half the width and height of the mouth's part of a frame of 512 x 512, as strips show it."""
+
+SHOWN, SHEET_WIDTH = 6, 800
+"""People on the sheet, and its width in pixels."""
 
 
 def luminance(pictures: np.ndarray) -> np.ndarray:
@@ -258,7 +265,7 @@ def strip(spoken: Spoken) -> np.ndarray:
     """The photograph and four frames, and below them the mouth as enlarged and as composed, uint8 [., ., 3]."""
     looked = np.linspace(0, len(spoken.native) - 1, 5).astype(int)[1:]
     x, y = (spoken.points[3:].mean(0) * SIZE).astype(int)
-    part = slice(y - 85, y + 85), slice(x - 128, x + 128)
+    part = slice(y - MOUTH[1], y + MOUTH[1]), slice(x - MOUTH[0], x + MOUTH[0])
 
     def row(photograph: np.ndarray, frames: np.ndarray) -> np.ndarray:
         return np.concatenate([photograph, *frames], 1)
@@ -281,6 +288,19 @@ def person_figures(
         cv2.imwrite(str(work / f"{person}.jpg"), strip(spoken)[..., ::-1])
         write_file(file, json.dumps(found).encode())
     return json.loads(file.read_text())
+
+
+def sheet(strips: list[Path]) -> np.ndarray:
+    """People one below the other, uint8 [., SHEET_WIDTH, 3] in OpenCV's order: photograph and frames whole, and below
+    them the mouths at native size."""
+    rows = []
+    for strip_file in strips:
+        strip = cv2.imread(str(strip_file))
+        rows += [strip[: SIZE // 2], strip[-2 * MOUTH[1] :]]
+    whole = np.concatenate(rows)
+    return cv2.resize(
+        whole, (SHEET_WIDTH, round(len(whole) * SHEET_WIDTH / whole.shape[1])), interpolation=cv2.INTER_AREA
+    )
 
 
 def mean(rows: list[dict[str, float]]) -> dict[str, float]:
@@ -330,6 +350,8 @@ def main() -> None:
     half = wave[: len(wave) // 2]
     report = summary(rows, costs(options, photographs_of(options.photographs, people[0])[0], half))
     write_file(options.report, (json.dumps(report, indent=2) + "\n").encode())
+    made = sheet([work / f"{name}.jpg" for name in people[:SHOWN]])
+    cv2.imwrite(str(options.report.with_name("sheet.jpg")), made, [cv2.IMWRITE_JPEG_QUALITY, 80])
     print(json.dumps(report, indent=2))
 
 

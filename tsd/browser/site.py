@@ -141,6 +141,8 @@ def settings(weights: str, limits: Limits) -> dict:
             "reach": canvas.REACH,
             "edge": composing.EDGE,
             "rim": composing.RIM,
+            "painted_over": composing.PAINTED_OVER,
+            "detail": composing.DETAIL,
             "largest_face": min(canvas.LARGEST_FACE, limits.face_pixels),
             "largest_picture": canvas.LARGEST_PICTURE,
         },

@@ -20,6 +20,15 @@ has to be invented beyond the edge. Our choice."""
 RIM = 0.06
 """What is painted fades out along the square's rim over this much of its side. Our choice."""
 
+PAINTED_OVER = (17.0, 50.0)
+"""Levels that painting adds around a pixel of the lower face: from the first on the photograph loses its fine detail
+there, at the second all of it. Otherwise lines and highlights of closed lips stay on teeth and open lips. Our choice,
+by looking at six people (docs/design/native-size.md)."""
+
+DETAIL = 0.6
+"""Standard deviation, in the decoder's pixels, of the blur that takes the fine detail: what is finer than the decoder's
+pixels it cannot paint over. Our choice."""
+
 HOW = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
@@ -35,9 +44,9 @@ class Composer:
         self.canvas, self.light, self.margin = canvas, light, round(REACH * resolution)
         to_grid = to_pixels(canvas.to_unit, resolution)
         to_grid[:, 2] += self.margin
+        self.lower_face = self.padded(mouth_masks(canvas.points[None], resolution)[0])
         if still:
-            painted = self.padded(mouth_masks(canvas.points[None], resolution)[0])
-            moved = painted
+            painted = moved = self.lower_face
         else:
             painted = self.padded(rim_mask(resolution))
             moved = reach_mask(canvas, to_grid, resolution, self.margin)
@@ -46,6 +55,7 @@ class Composer:
         self.corner, self.size = (left, top), (right - left, bottom - top)
         self.to_grid = to_grid.copy()
         self.to_grid[:, 2] += to_grid[:, :2] @ self.corner
+        self.mouth, self.to_mouth = self.mouth_part(to_grid)
         self.cells = whole_cells(self.to_grid, self.size, len(moved))
         self.to_pixels = np.linalg.inv(canvas.to_unit[:, :2]).T.astype(np.float32)
         """From offsets in units of the square to those in pixels of the canvas."""
@@ -65,6 +75,15 @@ class Composer:
             return left, top, left + 1, top + 1
         return left + int(columns[0]), top + int(rows[0]), left + int(columns[-1]) + 1, top + int(rows[-1]) + 1
 
+    def mouth_part(self, to_grid: np.ndarray) -> tuple[tuple[slice, slice], np.ndarray]:
+        """Rows and columns of the region that hold the lower face, and the map [2, 3] from there to the grid."""
+        left, top, right, bottom = self.region(to_grid, self.lower_face)
+        (x, y), (width, height) = self.corner, self.size
+        left, top, right, bottom = max(left, x), max(top, y), min(right, x + width), min(bottom, y + height)
+        to_mouth = to_grid.copy()
+        to_mouth[:, 2] += to_grid[:, :2] @ (left, top)
+        return (slice(top - y, max(bottom, top) - y), slice(left - x, max(right, left) - x)), to_mouth
+
     def __call__(self, change: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """change float32 [n, R, R, 3] in units of [-1, 1] and offsets [n, R, R, 2] in units of the square's side (see
         ``nets.vae.Decoded``) -> frames uint8 [n, H, W, 3] of what the canvas shows."""
@@ -76,8 +95,27 @@ class Composer:
         for frame, *given in zip(frames, change, offsets, strict=True):
             frame[:] = shown
             levels, shift = self.fields(*given)
-            cv2.add(self.moved_picture(shift), self.on_canvas(levels), frame[inside], dtype=cv2.CV_8U)
+            moved = self.moved_picture(shift)
+            self.take_detail(moved, given[0])
+            cv2.add(moved, self.on_canvas(levels), frame[inside], dtype=cv2.CV_8U)
         return frames
+
+    def take_detail(self, moved: np.ndarray, change: np.ndarray) -> None:
+        """Blur the moved picture where ``change`` [R, R, 3] paints it over: in the lower face, and only if the canvas
+        has smaller pixels than the decoder."""
+        sigma, part = DETAIL * self.canvas.side / len(change), moved[self.mouth]
+        if sigma <= DETAIL or not part.size:
+            return
+        weak, strong = PAINTED_OVER
+        levels = cv2.GaussianBlur(np.abs(change).max(-1), (7, 7), 1.0) * np.float32(127.5)
+        share = self.padded(rise((levels - weak) / (strong - weak))) * self.lower_face
+        if not share.any():
+            return
+        share = cv2.warpAffine(share, self.to_mouth, part.shape[1::-1], flags=HOW, borderMode=cv2.BORDER_CONSTANT)
+        sharp = part.astype(np.float32)
+        reach = 2 * int(np.ceil(3 * sigma)) + 1
+        blurred = cv2.GaussianBlur(sharp, (reach, reach), sigma, borderType=cv2.BORDER_REFLECT_101)
+        part[:] = np.rint(sharp + share[..., None] * (blurred - sharp))
 
     def fields(self, change: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """On the square's grid with its margin: what is added [., ., 3] in levels, and where it looks [., ., 2] in

@@ -139,6 +139,13 @@ function cubic(x: number): number[] {
   return [first, second, third, 1 - first - second - third];
 }
 
+/** Weights of a Gaussian from -reach to reach; their sum is 1. */
+function gaussian(sigma: number, reach: number): number[] {
+  const weights = Array.from({ length: 2 * reach + 1 }, (_, i) => Math.exp(-((i - reach) ** 2) / (2 * sigma * sigma)));
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  return weights.map((weight) => weight / sum);
+}
+
 function rise(x: number): number {
   const t = Math.min(Math.max(x, 0), 1);
   return t * t * (3 - 2 * t);
@@ -148,6 +155,7 @@ function rise(x: number): number {
 export class Composer {
   private readonly margin: number;
   private readonly grid: number;
+  private readonly lowerFace: Float32Array;
   private readonly painted: Float32Array;
   private readonly moved: Float32Array;
   private readonly region: [number, number, number, number];
@@ -164,7 +172,8 @@ export class Composer {
     this.margin = Math.round(settings.canvas.reach * resolution);
     this.grid = resolution + 2 * this.margin;
     this.toGrid = toPixels(canvas.toUnit, resolution).map(([a, b, x]) => [a, b, x + this.margin]);
-    this.painted = still ? this.mouth() : this.rim();
+    this.lowerFace = this.mouth();
+    this.painted = still ? this.lowerFace : this.rim();
     this.moved = still ? this.painted : this.reach();
     this.region = this.changing();
     const [[a, b], [c, d]] = canvas.toUnit;
@@ -200,21 +209,117 @@ export class Composer {
     const [[a, b, tx], [c, d, ty]] = this.toGrid;
     const [left, top, right, bottom] = this.region;
     const at: Corners = { cells: [0, 0, 0, 0], weights: [0, 0, 0, 0] };
+    const each = (what: (x: number, y: number, gx: number, gy: number, k: number) => void) => {
+      for (let y = top; y < bottom; y++) {
+        for (let x = left; x < right; x++) {
+          const gx = a * x + b * y + tx;
+          const gy = c * x + d * y + ty;
+          if (gx <= -1 || gy <= -1 || gx >= grid || gy >= grid) continue;
+          what(x, y, gx, gy, ((y - shown[1]) * width + (x - shown[0])) * 4);
+        }
+      }
+    };
+    each((x, y, _gx, _gy, k) => {
+      corners(rounded(a * x, b * y + tx), rounded(c * x, d * y + ty), grid, at);
+      this.look(x + mixed(shift, 2, 0, at), y + mixed(shift, 2, 1, at), out, k);
+    });
+    this.takeDetail(out, change);
+    each((_x, _y, gx, gy, k) => {
+      corners(gx, gy, grid, at);
+      out[k] = byte(out[k] + mixed(levels, 3, 0, at));
+      out[k + 1] = byte(out[k + 1] + mixed(levels, 3, 1, at));
+      out[k + 2] = byte(out[k + 2] + mixed(levels, 3, 2, at));
+    });
+    return out;
+  }
+
+  /** Blurs the moved picture where `change` paints it over: in the lower face, and only if the canvas has smaller pixels
+   * than the decoder. */
+  private takeDetail(out: Uint8ClampedArray, change: Float32Array): void {
+    const { detail } = this.settings.canvas;
+    const sigma = (detail * sideOf(this.canvas.toUnit)) / this.resolution;
+    const share = sigma > detail ? this.paintedOver(change) : null;
+    const box = share && this.boxOf(share);
+    if (!share || !box) return;
+    const [width, height] = this.size;
+    const [left, top, right, bottom] = box;
+    const kernel = gaussian(sigma, Math.ceil(3 * sigma));
+    const reach = (kernel.length - 1) / 2;
+    const across = right - left;
+    const rows = new Float32Array((bottom - top + 2 * reach) * across * 3); // blurred along x
+    for (let y = top - reach, to = 0; y < bottom + reach; y++) {
+      const line = mirrored(y, height) * width;
+      for (let x = left; x < right; x++, to += 3) {
+        for (let i = 0; i < kernel.length; i++) {
+          const from = (line + mirrored(x + i - reach, width)) * 4;
+          for (let c = 0; c < 3; c++) rows[to + c] += kernel[i] * out[from + c];
+        }
+      }
+    }
+    const [[a, b, tx], [c, d, ty]] = this.toGrid;
+    const [x0, y0] = this.canvas.shown;
+    const at: Corners = { cells: [0, 0, 0, 0], weights: [0, 0, 0, 0] };
     for (let y = top; y < bottom; y++) {
       for (let x = left; x < right; x++) {
-        const gx = a * x + b * y + tx;
-        const gy = c * x + d * y + ty;
-        if (gx <= -1 || gy <= -1 || gx >= grid || gy >= grid) continue;
-        const k = ((y - shown[1]) * width + (x - shown[0])) * 4;
-        corners(rounded(a * x, b * y + tx), rounded(c * x, d * y + ty), grid, at);
-        this.look(x + mixed(shift, 2, 0, at), y + mixed(shift, 2, 1, at), out, k);
-        corners(gx, gy, grid, at);
-        out[k] = byte(out[k] + mixed(levels, 3, 0, at));
-        out[k + 1] = byte(out[k + 1] + mixed(levels, 3, 1, at));
-        out[k + 2] = byte(out[k + 2] + mixed(levels, 3, 2, at));
+        corners(a * (x + x0) + b * (y + y0) + tx, c * (x + x0) + d * (y + y0) + ty, this.grid, at);
+        const much = mixed(share, 1, 0, at);
+        if (!much) continue;
+        const k = (y * width + x) * 4;
+        for (let channel = 0; channel < 3; channel++) {
+          let blurred = 0;
+          for (let i = 0; i < kernel.length; i++) {
+            blurred += kernel[i] * rows[((y - top + i) * across + x - left) * 3 + channel];
+          }
+          out[k + channel] = byte(out[k + channel] + much * (blurred - out[k + channel]));
+        }
+      }
+    }
+  }
+
+  /** On the grid: how much of the photograph's fine detail goes, 0..1. */
+  private paintedOver(change: Float32Array): Float32Array {
+    const { resolution, margin, grid, lowerFace } = this;
+    const [weak, strong] = this.settings.canvas.painted_over;
+    const plane = resolution * resolution;
+    const kernel = gaussian(1, 3);
+    const most = new Float32Array(plane).map((_, i) =>
+      Math.max(Math.abs(change[i]), Math.abs(change[plane + i]), Math.abs(change[2 * plane + i])),
+    );
+    const along = (field: Float32Array, step: number) =>
+      field.map((_, at) => {
+        const place = Math.floor(at / step) % resolution;
+        const first = at - place * step;
+        return kernel.reduce((sum, weight, i) => sum + weight * field[first + mirrored(place + i - 3, resolution) * step], 0);
+      });
+    const levels = along(along(most, 1), resolution);
+    const out = new Float32Array(grid * grid);
+    for (let y = 0; y < resolution; y++) {
+      for (let x = 0; x < resolution; x++) {
+        const to = (y + margin) * grid + x + margin;
+        out[to] = rise((levels[y * resolution + x] * 127.5 - weak) / (strong - weak)) * lowerFace[to];
       }
     }
     return out;
+  }
+
+  /** Left, top, right and bottom of what is shown of the cells that hold something; null where none does. */
+  private boxOf(share: Float32Array): [number, number, number, number] | null {
+    const cells = [...share.keys()].filter((i) => share[i] > 0);
+    if (!cells.length) return null;
+    const columns = cells.map((i) => i % this.grid);
+    const rows = cells.map((i) => Math.floor(i / this.grid));
+    const [[a, b, tx], [c, d, ty]] = inverse(this.toGrid);
+    const ends = (values: number[]) => [Math.min(...values) - 1, Math.max(...values) + 1];
+    const places = ends(columns).flatMap((x) => ends(rows).map((y) => [a * x + b * y + tx, c * x + d * y + ty]));
+    const [left, top, right, bottom] = this.canvas.shown;
+    const [xs, ys] = [places.map(([x]) => x), places.map(([, y]) => y)];
+    const within = (value: number, most: number) => Math.min(Math.max(value, 0), most);
+    return [
+      within(Math.floor(Math.min(...xs)) - left, right - left),
+      within(Math.floor(Math.min(...ys)) - top, bottom - top),
+      within(Math.ceil(Math.max(...xs)) + 1 - left, right - left),
+      within(Math.ceil(Math.max(...ys)) + 1 - top, bottom - top),
+    ];
   }
 
   /** The picture at a position, into out[k .. k + 2], by cubic interpolation; beyond its edges it is mirrored. */

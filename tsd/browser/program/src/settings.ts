@@ -51,7 +51,15 @@ export interface Settings {
     rival: number;
     finder: { smallest: number; thresholds: number[]; factor: number };
   };
-  canvas: { reach: number; edge: number; rim: number; largest_face: number; largest_picture: number };
+  canvas: {
+    reach: number;
+    edge: number;
+    rim: number;
+    painted_over: [number, number];
+    detail: number;
+    largest_face: number;
+    largest_picture: number;
+  };
   mouth: { lower_face: [number, number, number]; roundness: number; edge: number };
   light: {
     rows: [number, number];
