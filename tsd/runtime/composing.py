@@ -55,7 +55,6 @@ class Composer:
         self.corner, self.size = (left, top), (right - left, bottom - top)
         self.to_grid = to_grid.copy()
         self.to_grid[:, 2] += to_grid[:, :2] @ self.corner
-        self.mouth, self.to_mouth = self.mouth_part(to_grid)
         self.cells = whole_cells(self.to_grid, self.size, len(moved))
         self.to_pixels = np.linalg.inv(canvas.to_unit[:, :2]).T.astype(np.float32)
         """From offsets in units of the square to those in pixels of the canvas."""
@@ -74,15 +73,6 @@ class Composer:
         if not len(rows):
             return left, top, left + 1, top + 1
         return left + int(columns[0]), top + int(rows[0]), left + int(columns[-1]) + 1, top + int(rows[-1]) + 1
-
-    def mouth_part(self, to_grid: np.ndarray) -> tuple[tuple[slice, slice], np.ndarray]:
-        """Rows and columns of the region that hold the lower face, and the map [2, 3] from there to the grid."""
-        left, top, right, bottom = self.region(to_grid, self.lower_face)
-        (x, y), (width, height) = self.corner, self.size
-        left, top, right, bottom = max(left, x), max(top, y), min(right, x + width), min(bottom, y + height)
-        to_mouth = to_grid.copy()
-        to_mouth[:, 2] += to_grid[:, :2] @ (left, top)
-        return (slice(top - y, max(bottom, top) - y), slice(left - x, max(right, left) - x)), to_mouth
 
     def __call__(self, change: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """change float32 [n, R, R, 3] in units of [-1, 1] and offsets [n, R, R, 2] in units of the square's side (see
@@ -103,19 +93,35 @@ class Composer:
     def take_detail(self, moved: np.ndarray, change: np.ndarray) -> None:
         """Blur the moved picture where ``change`` [R, R, 3] paints it over: in the lower face, and only if the canvas
         has smaller pixels than the decoder."""
-        sigma, part = DETAIL * self.canvas.side / len(change), moved[self.mouth]
-        if sigma <= DETAIL or not part.size:
+        sigma = DETAIL * self.canvas.side / len(change)
+        if sigma <= DETAIL:
             return
         weak, strong = PAINTED_OVER
-        levels = cv2.GaussianBlur(np.abs(change).max(-1), (7, 7), 1.0) * np.float32(127.5)
+        red, green, blue = cv2.split(np.abs(change))
+        levels = cv2.GaussianBlur(cv2.max(cv2.max(red, green), blue), (7, 7), 1.0) * np.float32(127.5)
         share = self.padded(rise((levels - weak) / (strong - weak))) * self.lower_face
-        if not share.any():
+        reach = int(np.ceil(3 * sigma))
+        left, top, right, bottom = self.part_of(share)
+        wider = slice(max(0, top - reach), bottom + reach), slice(max(0, left - reach), right + reach)
+        sharp = np.ascontiguousarray(moved[wider])
+        if not sharp.size:
             return
-        share = cv2.warpAffine(share, self.to_mouth, part.shape[1::-1], flags=HOW, borderMode=cv2.BORDER_CONSTANT)
-        sharp = part.astype(np.float32)
-        reach = 2 * int(np.ceil(3 * sigma)) + 1
-        blurred = cv2.GaussianBlur(sharp, (reach, reach), sigma, borderType=cv2.BORDER_REFLECT_101)
-        part[:] = np.rint(sharp + share[..., None] * (blurred - sharp))
+        to_part = self.to_grid.copy()
+        to_part[:, 2] += to_part[:, :2] @ (wider[1].start, wider[0].start)
+        share = cv2.warpAffine(share, to_part, sharp.shape[1::-1], flags=HOW, borderMode=cv2.BORDER_CONSTANT)
+        blurred = cv2.GaussianBlur(sharp, 2 * (2 * reach + 1,), sigma, borderType=cv2.BORDER_REFLECT_101)
+        moved[wider] = cv2.blendLinear(blurred, sharp, share, 1 - share)
+
+    def part_of(self, field: np.ndarray) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of the part of the region that a field on the grid reaches."""
+        left, top, width, height = cv2.boundingRect((field > 0).astype(np.uint8))
+        if not width:
+            return 0, 0, 0, 0
+        corners = np.array([[x, y, 1.0] for x in (left - 1, left + width) for y in (top - 1, top + height)])
+        places = corners @ cv2.invertAffineTransform(self.to_grid).T
+        low, high = np.floor(places.min(0)), np.ceil(places.max(0)) + 1
+        (left, top), (right, bottom) = np.clip([low, high], 0, self.size).astype(int)
+        return left, top, right, bottom
 
     def fields(self, change: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """On the square's grid with its margin: what is added [., ., 3] in levels, and where it looks [., ., 2] in
