@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -23,6 +24,7 @@ import torch
 
 from tsd.clip import FPS, to_frames
 from tsd.evaluation.report import filled, markdown_table, to_json
+from tsd.media import verification
 from tsd.media.atomic import write_file
 from tsd.media.marking import code, detect
 from tsd.media.marking.embed import Mark
@@ -39,6 +41,8 @@ OUT = STUDY.parents[1] / "outputs" / "marking"
 NUM_FRAMES, SIZES = 250, {128: 52, 512: 12}
 PIECE, PIECES = 25, 10_000
 """Frames of a piece without a mark, and how many pieces are searched."""
+OTHERS, OF_OTHERS = "others/", 25
+"""Beginning of the names of pieces of public videos, and how many of each are searched."""
 DRAWN_SPEAKERS = 6
 """Drawn people who speak for the figures of flicker, beside one video of each recorded person."""
 
@@ -182,13 +186,25 @@ def unmarked(recorded: Path | None) -> list[tuple[str, Callable[[], np.ndarray]]
     return [sources[i] for i in np.random.default_rng(37).permutation(len(sources))]
 
 
-def pieces(recorded: Path | None, done: set[str]) -> Iterator[tuple[str, np.ndarray]]:
+def of_others(folder: Path | None) -> list[tuple[str, Callable[[], np.ndarray]]]:
+    """(name, how to get its first frames) of every video in a folder: public ones, recorded or of other systems."""
+
+    def frames_of(path: Path) -> np.ndarray:
+        return np.stack([picture for _, picture in islice(verification.frames_of(path), NUM_FRAMES)])
+
+    files = [] if folder is None else sorted(path for path in folder.iterdir() if path.suffix in (".mp4", ".gif"))
+    return [(f"{OTHERS}{path.name}", lambda p=path: frames_of(p)) for path in files]
+
+
+def pieces(recorded: Path | None, others: Path | None, done: set[str]) -> Iterator[tuple[str, np.ndarray]]:
     """Named pieces of a second without a mark that are not done: recorded and drawn people, mirrored, turned, cropped,
-    stretched and played at two speeds, so that no two are alike. Of all videos as many, one video after the other."""
+    stretched and played at two speeds, so that no two are alike. Of all videos as many, one video after the other; and
+    OF_OTHERS of every one of ``others``."""
     sources = unmarked(recorded)
     of_each = -(-PIECES // len(sources))
-    for name, frames_of in sources:
-        numbers = [i for i in range(of_each) if f"{name} {i}" not in done]
+    counted = [(*source, of_each) for source in sources] + [(*source, OF_OTHERS) for source in of_others(others)]
+    for name, frames_of, count in counted:
+        numbers = [i for i in range(count) if f"{name} {i}" not in done]
         frames = frames_of() if numbers else None
         for i in numbers:
             yield f"{name} {i}", changed(frames, np.random.default_rng([sum(name.encode()), i]))
@@ -196,21 +212,21 @@ def pieces(recorded: Path | None, done: set[str]) -> Iterator[tuple[str, np.ndar
 
 def changed(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A piece of a video, as no other one is."""
-    step, size = int(rng.integers(1, 3)), frames.shape[1]
-    side = int(rng.integers(size // 2, size + 1))
-    room = (size - side, size - side, max(0, len(frames) - step * PIECE))
+    step, (height, width) = int(rng.integers(1, 3)), frames.shape[1:3]
+    side = int(rng.integers(min(height, width) // 2, min(height, width) + 1))
+    room = (height - side, width - side, max(0, len(frames) - step * PIECE))
     top, left, first = (int(rng.integers(0, most + 1)) for most in room)
     piece = frames[first : first + step * PIECE : step, top : top + side, left : left + side]
     piece = np.rot90(piece, int(rng.integers(4)), (1, 2))[:, :, :: int(rng.choice([1, -1]))]
     return stretched(piece, float(rng.uniform(0.7, 1.3)), float(rng.uniform(-20, 20)))
 
 
-def search_pieces(recorded: Path | None) -> None:
+def search_pieces(recorded: Path | None, others: Path | None) -> None:
     """Adds a row per piece to pieces.jsonl; what is there already is not searched again. ``score``: see
     ``detect.best_score``, of the search at all places and scales."""
     path = OUT / "pieces.jsonl"
     with path.open("a") as file:
-        for name, piece in pieces(recorded, {row["piece"] for row in rows(path)}):
+        for name, piece in pieces(recorded, others, {row["piece"] for row in rows(path)}):
             sums = enumerate(detect.demodulate(timed(piece)), 1)
             like = [found for look, summed in sums for found in detect.likeliest(summed, looks=look)]
             row = {"piece": name, "found": min(found.chance for found in like) < detect.FALSE_ALARM}
@@ -269,6 +285,11 @@ def report() -> dict:
     scores = np.array([row["score"] for row in searched])
     result |= {"false_alarms": sum(row["found"] for row in searched) if searched else "unavailable"}
     result |= {"clips_without_mark": len(searched)}
+    public = [row["piece"] for row in searched if row["piece"].startswith(OTHERS)]
+    result["public_videos_without_mark"] = {
+        "pieces": len(public),
+        "videos": len({p.rpartition(" ")[0] for p in public}),
+    }
     quantiles = ("0.5", "0.99", "1") if len(scores) else ()
     result["score_without_mark"] = {q: float(np.quantile(scores, float(q))) for q in quantiles}
     result["score_of_one_in_hundred_by_theory"] = score_of(0.01)
@@ -329,6 +350,7 @@ def tables(result: dict) -> str:
         ("time of a mark over that of a frame, 128 x 128", result["cost_ratio"], "at most 0.05"),
         ("false alarms", result["false_alarms"], "0"),
         ("pieces without a mark", result["clips_without_mark"], str(PIECES)),
+        ("of them pieces of public videos", result["public_videos_without_mark"]["pieces"], ""),
         ("highest score of a piece without a mark", highest, f"{theory:.1f} once in a hundred, by theory"),
         ("score from which a mark is found", result["score_of_a_mark"], ""),
     ]
@@ -338,7 +360,9 @@ def tables(result: dict) -> str:
 
 
 def shown(value: float | str | None) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else "not measured"
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.4g}" if isinstance(value, float) else "not measured"
 
 
 def score_of(chance: float) -> float:
@@ -361,6 +385,7 @@ def frame_time(weights: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recorded", type=Path, help="a folder per person with mp4 files")
+    parser.add_argument("--others", type=Path, help="a folder of public videos, recorded or made by other systems")
     parser.add_argument("--lpips", type=Path, help="AlexNet weights, see tsd/metrics/lpips.py")
     weights = STUDY.parents[1] / "weights" / "people"
     parser.add_argument("--weights", type=Path, default=weights, help="of the chain that is timed and speaks")
@@ -381,7 +406,7 @@ def main() -> None:
     if given.only in (None, "generated"):
         study_generated(given.recorded, given.weights)
     if given.only in (None, "pieces"):
-        search_pieces(given.recorded)
+        search_pieces(given.recorded, given.others)
     if given.only in (None, "frame"):
         write_file(OUT / "frame.json", json.dumps({"frame_ms": frame_time(given.weights)}).encode())
     if given.only in (None, "report"):
