@@ -192,7 +192,7 @@ def of_others(folder: Path | None) -> list[tuple[str, Callable[[], np.ndarray]]]
     def frames_of(path: Path) -> np.ndarray:
         return np.stack([picture for _, picture in islice(verification.frames_of(path), NUM_FRAMES)])
 
-    files = [] if folder is None else sorted(path for path in folder.iterdir() if path.suffix in (".mp4", ".gif"))
+    files = [] if folder is None else sorted(path for path in folder.iterdir() if path.suffix == ".mp4")
     return [(f"{OTHERS}{path.name}", lambda p=path: frames_of(p)) for path in files]
 
 
