@@ -91,10 +91,10 @@ class Composer:
         return frames
 
     def take_detail(self, moved: np.ndarray, change: np.ndarray) -> None:
-        """Blur the moved picture where ``change`` [R, R, 3] paints it over: in the lower face, and only if the canvas
-        has smaller pixels than the decoder."""
+        """Blur the moved picture where ``change`` [R, R, 3] paints it over: in the lower face, and only if that is a
+        pixel of the canvas or more."""
         sigma = DETAIL * self.canvas.side / len(change)
-        if sigma <= DETAIL:
+        if sigma < 1:
             return
         weak, strong = PAINTED_OVER
         red, green, blue = cv2.split(np.abs(change))

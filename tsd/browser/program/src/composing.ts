@@ -146,6 +146,18 @@ function gaussian(sigma: number, reach: number): number[] {
   return weights.map((weight) => weight / sum);
 }
 
+/** A field of size x size cells, blurred along x (step 1) or y (step size); mirrored at its edges. */
+function blurredAlong(field: Float32Array, kernel: number[], size: number, step: number): Float32Array {
+  const out = new Float32Array(field.length);
+  const reach = (kernel.length - 1) / 2;
+  for (let at = 0; at < field.length; at++) {
+    const place = Math.floor(at / step) % size;
+    const first = at - place * step;
+    for (let i = 0; i < kernel.length; i++) out[at] += kernel[i] * field[first + mirrored(place + i - reach, size) * step];
+  }
+  return out;
+}
+
 function rise(x: number): number {
   const t = Math.min(Math.max(x, 0), 1);
   return t * t * (3 - 2 * t);
@@ -209,36 +221,37 @@ export class Composer {
     const [[a, b, tx], [c, d, ty]] = this.toGrid;
     const [left, top, right, bottom] = this.region;
     const at: Corners = { cells: [0, 0, 0, 0], weights: [0, 0, 0, 0] };
-    const each = (what: (x: number, y: number, gx: number, gy: number, k: number) => void) => {
-      for (let y = top; y < bottom; y++) {
-        for (let x = left; x < right; x++) {
-          const gx = a * x + b * y + tx;
-          const gy = c * x + d * y + ty;
-          if (gx <= -1 || gy <= -1 || gx >= grid || gy >= grid) continue;
-          what(x, y, gx, gy, ((y - shown[1]) * width + (x - shown[0])) * 4);
-        }
+    for (let y = top; y < bottom; y++) {
+      for (let x = left; x < right; x++) {
+        const gx = a * x + b * y + tx;
+        const gy = c * x + d * y + ty;
+        if (gx <= -1 || gy <= -1 || gx >= grid || gy >= grid) continue;
+        corners(rounded(a * x, b * y + tx), rounded(c * x, d * y + ty), grid, at);
+        const k = ((y - shown[1]) * width + (x - shown[0])) * 4;
+        this.look(x + mixed(shift, 2, 0, at), y + mixed(shift, 2, 1, at), out, k);
       }
-    };
-    each((x, y, _gx, _gy, k) => {
-      corners(rounded(a * x, b * y + tx), rounded(c * x, d * y + ty), grid, at);
-      this.look(x + mixed(shift, 2, 0, at), y + mixed(shift, 2, 1, at), out, k);
-    });
+    }
     this.takeDetail(out, change);
-    each((_x, _y, gx, gy, k) => {
-      corners(gx, gy, grid, at);
-      out[k] = byte(out[k] + mixed(levels, 3, 0, at));
-      out[k + 1] = byte(out[k + 1] + mixed(levels, 3, 1, at));
-      out[k + 2] = byte(out[k + 2] + mixed(levels, 3, 2, at));
-    });
+    for (let y = top; y < bottom; y++) {
+      for (let x = left; x < right; x++) {
+        const gx = a * x + b * y + tx;
+        const gy = c * x + d * y + ty;
+        if (gx <= -1 || gy <= -1 || gx >= grid || gy >= grid) continue;
+        corners(gx, gy, grid, at);
+        const k = ((y - shown[1]) * width + (x - shown[0])) * 4;
+        out[k] = byte(out[k] + mixed(levels, 3, 0, at));
+        out[k + 1] = byte(out[k + 1] + mixed(levels, 3, 1, at));
+        out[k + 2] = byte(out[k + 2] + mixed(levels, 3, 2, at));
+      }
+    }
     return out;
   }
 
-  /** Blurs the moved picture where `change` paints it over: in the lower face, and only if the canvas has smaller pixels
-   * than the decoder. */
+  /** Blurs the moved picture where `change` paints it over: in the lower face, and only if that is a pixel of the canvas
+   * or more. */
   private takeDetail(out: Uint8ClampedArray, change: Float32Array): void {
-    const { detail } = this.settings.canvas;
-    const sigma = (detail * sideOf(this.canvas.toUnit)) / this.resolution;
-    const share = sigma > detail ? this.paintedOver(change) : null;
+    const sigma = (this.settings.canvas.detail * sideOf(this.canvas.toUnit)) / this.resolution;
+    const share = sigma < 1 ? null : this.paintedOver(change);
     const box = share && this.boxOf(share);
     if (!share || !box) return;
     const [width, height] = this.size;
@@ -281,22 +294,19 @@ export class Composer {
     const { resolution, margin, grid, lowerFace } = this;
     const [weak, strong] = this.settings.canvas.painted_over;
     const plane = resolution * resolution;
+    const most = new Float32Array(plane);
+    for (let i = 0; i < plane; i++) {
+      most[i] = Math.max(Math.abs(change[i]), Math.abs(change[plane + i]), Math.abs(change[2 * plane + i]));
+    }
     const kernel = gaussian(1, 3);
-    const most = new Float32Array(plane).map((_, i) =>
-      Math.max(Math.abs(change[i]), Math.abs(change[plane + i]), Math.abs(change[2 * plane + i])),
-    );
-    const along = (field: Float32Array, step: number) =>
-      field.map((_, at) => {
-        const place = Math.floor(at / step) % resolution;
-        const first = at - place * step;
-        return kernel.reduce((sum, weight, i) => sum + weight * field[first + mirrored(place + i - 3, resolution) * step], 0);
-      });
-    const levels = along(along(most, 1), resolution);
+    const levels = blurredAlong(blurredAlong(most, kernel, resolution, 1), kernel, resolution, resolution);
     const out = new Float32Array(grid * grid);
     for (let y = 0; y < resolution; y++) {
       for (let x = 0; x < resolution; x++) {
         const to = (y + margin) * grid + x + margin;
-        out[to] = rise((levels[y * resolution + x] * 127.5 - weak) / (strong - weak)) * lowerFace[to];
+        if (lowerFace[to]) {
+          out[to] = rise((levels[y * resolution + x] * 127.5 - weak) / (strong - weak)) * lowerFace[to];
+        }
       }
     }
     return out;
@@ -304,13 +314,21 @@ export class Composer {
 
   /** Left, top, right and bottom of what is shown of the cells that hold something; null where none does. */
   private boxOf(share: Float32Array): [number, number, number, number] | null {
-    const cells = [...share.keys()].filter((i) => share[i] > 0);
-    if (!cells.length) return null;
-    const columns = cells.map((i) => i % this.grid);
-    const rows = cells.map((i) => Math.floor(i / this.grid));
+    const { grid } = this;
+    let [first, last, above, below] = [grid, -1, grid, -1];
+    for (let i = 0; i < share.length; i++) {
+      if (share[i] <= 0) continue;
+      const x = i % grid;
+      first = Math.min(first, x);
+      last = Math.max(last, x);
+      above = Math.min(above, Math.floor(i / grid));
+      below = Math.floor(i / grid);
+    }
+    if (last < 0) return null;
     const [[a, b, tx], [c, d, ty]] = inverse(this.toGrid);
-    const ends = (values: number[]) => [Math.min(...values) - 1, Math.max(...values) + 1];
-    const places = ends(columns).flatMap((x) => ends(rows).map((y) => [a * x + b * y + tx, c * x + d * y + ty]));
+    const places = [first - 1, last + 1].flatMap((x) =>
+      [above - 1, below + 1].map((y) => [a * x + b * y + tx, c * x + d * y + ty]),
+    );
     const [left, top, right, bottom] = this.canvas.shown;
     const [xs, ys] = [places.map(([x]) => x), places.map(([, y]) => y)];
     const within = (value: number, most: number) => Math.min(Math.max(value, 0), most);
@@ -325,13 +343,17 @@ export class Composer {
   /** The picture at a position, into out[k .. k + 2], by cubic interpolation; beyond its edges it is mirrored. */
   private look(x: number, y: number, out: Uint8ClampedArray, k: number): void {
     const { data, width, height } = this.canvas.picture;
-    const [x0, y0] = [Math.floor(x), Math.floor(y)];
-    const [across, down] = [cubic(x - x0), cubic(y - y0)];
-    let [red, green, blue] = [0, 0, 0];
+    const x0 = Math.floor(x) - 1;
+    const y0 = Math.floor(y) - 1;
+    const [across, down] = [cubic(x - x0 - 1), cubic(y - y0 - 1)];
+    const inside = x0 >= 0 && y0 >= 0 && x0 + 3 < width && y0 + 3 < height;
+    let red = 0;
+    let green = 0;
+    let blue = 0;
     for (let j = 0; j < 4; j++) {
-      const row = mirrored(y0 + j - 1, height) * width;
+      const row = (inside ? y0 + j : mirrored(y0 + j, height)) * width;
       for (let i = 0; i < 4; i++) {
-        const from = (row + mirrored(x0 + i - 1, width)) * 3;
+        const from = (row + (inside ? x0 + i : mirrored(x0 + i, width))) * 3;
         const weight = down[j] * across[i];
         red += weight * data[from];
         green += weight * data[from + 1];
