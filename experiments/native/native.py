@@ -49,7 +49,7 @@ MOTIONS = ("natural", "still")
 MOUTH = 128, 85
 """Half the width and height of the mouth's part of a frame of 512 x 512, as strips show it."""
 
-SHOWN, SHEET_WIDTH = 6, 800
+SHOWN, SHEET_WIDTH = 6, 640
 """People on the sheet, and its width in pixels."""
 
 
@@ -351,7 +351,7 @@ def main() -> None:
     report = summary(rows, costs(options, photographs_of(options.photographs, people[0])[0], half))
     write_file(options.report, (json.dumps(report, indent=2) + "\n").encode())
     made = sheet([work / f"{name}.jpg" for name in people[:SHOWN]])
-    cv2.imwrite(str(options.report.with_name("sheet.jpg")), made, [cv2.IMWRITE_JPEG_QUALITY, 80])
+    cv2.imwrite(str(options.report.with_name("sheet.jpg")), made, [cv2.IMWRITE_JPEG_QUALITY, 75])
     print(json.dumps(report, indent=2))
 
 
