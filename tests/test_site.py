@@ -65,20 +65,30 @@ def sounds(tmp_path_factory):
     return folder
 
 
+def keeps_frames(page) -> None:
+    """Loads the page anew, which from then on keeps the frames that it draws."""
+    says(page, "Ready.")
+    keep_frames(page)
+    page.reload()
+    says(page, "Ready.")
+
+
+def takes(page, photograph: Path, speech: Path) -> None:
+    """Gives the page both, a second of speech, and waits until it has looked at them."""
+    page.locator("#photograph").set_input_files(photograph)
+    says(page, "The photograph can speak.")
+    page.locator("#speech").set_input_files(speech)
+    says(page, "1.0 s of speech.")
+
+
 @needs_npm
 @needs_chromium
 def test_a_photograph_speaks_in_the_browser_as_in_python(address, sounds, tmp_path):
     with chromium(sounds / "long.wav") as browser:
         page, errors = visit(browser, address)
-        says(page, "Ready.")
-        keep_frames(page)
-        page.reload()
-        says(page, "Ready.")
+        keeps_frames(page)
         assert page.evaluate("self.crossOriginIsolated") and int(page.evaluate("document.body.dataset.threads")) >= 1
-        page.locator("#photograph").set_input_files(FACE)
-        says(page, "The photograph can speak.")
-        page.locator("#speech").set_input_files(sounds / "short.wav")
-        says(page, "1.0 s of speech.")
+        takes(page, FACE, sounds / "short.wav")
         page.locator("#consent").fill("She agreed.")
         page.locator("#seed").fill("3")
         page.locator("#label").uncheck()
@@ -126,14 +136,8 @@ def test_a_larger_photograph_speaks_at_its_own_size_as_in_python(address, sounds
     Image.open(FACE).convert("RGB").resize((224, 224), Image.Resampling.BICUBIC).save(large)
     with chromium(sounds / "long.wav") as browser:
         page, errors = visit(browser, address)
-        says(page, "Ready.")
-        keep_frames(page)
-        page.reload()
-        says(page, "Ready.")
-        page.locator("#photograph").set_input_files(large)
-        says(page, "The photograph can speak.")
-        page.locator("#speech").set_input_files(sounds / "short.wav")
-        says(page, "1.0 s of speech.")
+        keeps_frames(page)
+        takes(page, large, sounds / "short.wav")
         page.locator("#label").uncheck()
         page.locator("#speak").click()
         says(page, "Done.")

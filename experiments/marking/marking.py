@@ -329,11 +329,11 @@ def of_clips(chosen: list[dict]) -> dict:
 
 
 def tables(result: dict) -> str:
-    """The README's tables: what was decoded, by size, and all other figures with what was asked."""
+    """The README's tables: what was decoded and found, by size, and all other figures with what was asked."""
     groups = {"all": result} | {f"{size} x {size}": of for size, of in result["by_size"].items()}
     groups = {f"{name}, {of['clips']} clips": of for name, of in groups.items() if of["clips"]}
-    hows = [(how, of[how]) for of in groups.values() for how in ("decoded", "found")]
-    decoded = [(attack, *(shown(shares[attack]) for _, shares in hows)) for attack in ATTACKS]
+    columns = {f"{how}: {name}": of[how] for name, of in groups.items() for how in ("decoded", "found")}
+    attacked = [(attack, *(shown(shares[attack]) for shares in columns.values())) for attack in ATTACKS]
     made = result["generated"]
     highest, theory = result["score_without_mark"].get("1"), result["score_of_one_in_hundred_by_theory"]
     figures = [
@@ -355,8 +355,7 @@ def tables(result: dict) -> str:
         ("score from which a mark is found", result["score_of_a_mark"], ""),
     ]
     others = markdown_table(("", "measured", "asked"), ((name, shown(value), asked) for name, value, asked in figures))
-    heads = [f"{how}: {name}" for name in groups for how in ("decoded", "found")]
-    return markdown_table(("attack", *heads), decoded) + "\n\n" + others + "\n"
+    return markdown_table(("attack", *columns), attacked) + "\n\n" + others + "\n"
 
 
 def shown(value: float | str | None) -> str:

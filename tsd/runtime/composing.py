@@ -102,10 +102,10 @@ class Composer:
         share = self.padded(rise((levels - weak) / (strong - weak))) * self.lower_face
         reach = int(np.ceil(3 * sigma))
         left, top, right, bottom = self.part_of(share)
+        if right <= left or bottom <= top:
+            return
         wider = slice(max(0, top - reach), bottom + reach), slice(max(0, left - reach), right + reach)
         sharp = np.ascontiguousarray(moved[wider])
-        if not sharp.size:
-            return
         to_part = self.to_grid.copy()
         to_part[:, 2] += to_part[:, :2] @ (wider[1].start, wider[0].start)
         share = cv2.warpAffine(share, to_part, sharp.shape[1::-1], flags=HOW, borderMode=cv2.BORDER_CONSTANT)
