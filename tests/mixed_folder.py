@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from tsd.clip import SAMPLE_RATE
 from tsd.media.audio import load_audio
@@ -50,8 +51,9 @@ def encode(
         if rotation:
             video.set_display_rotation(rotation)
         audio = None if wave is None else container.add_stream(sound, rate=48000, layout="mono")
+        converter = VideoReformatter()
         for number, picture in enumerate(frames):
-            frame = colours.coded(picture)
+            frame = colours.coded(picture, converter)
             if stamps is not None:
                 frame.pts, frame.time_base = round(stamps[number] * 1000), Fraction(1, 1000)
             container.mux(video.encode(frame))

@@ -143,6 +143,7 @@ def settings(weights: str, limits: Limits) -> dict:
             "rim": composing.RIM,
             "painted_over": composing.PAINTED_OVER,
             "detail": composing.DETAIL,
+            "half": composing.HALF,
             "largest_face": min(canvas.LARGEST_FACE, limits.face_pixels),
             "largest_picture": canvas.LARGEST_PICTURE,
         },

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from tsd.media import backends, processor
 from tsd.media.atomic import replacing
@@ -152,11 +153,12 @@ def _encode(
         video = container.add_stream("libx264", rate=fps, options=options)
         video.height, video.width, video.pix_fmt = first.shape[1], first.shape[2], "yuv420p"
         colours.tag(video.codec_context)
+        converter = VideoReformatter()
         track = None if sound is None else _Track(container, sound)
         for frames in chain([first], pieces):
             count += len(frames)
             for picture in frames:
-                container.mux(video.encode(colours.coded(picture)))
+                container.mux(video.encode(colours.coded(picture, converter)))
             if track:
                 track.encode(round(count / fps * sound.rate))
         container.mux(video.encode(None))

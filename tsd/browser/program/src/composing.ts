@@ -4,16 +4,19 @@ import { cutOut, toPixels } from "./faces";
 import { type Affine, type Picture, area, byte, inverse } from "./pixels";
 import type { Settings } from "./settings";
 
+/** Left, top, right and bottom. */
+export type Box = [number, number, number, number];
+
 export interface Canvas {
   picture: Picture;
   /** From its pixels to units of the face's square. */
   toUnit: Affine;
   /** Landmarks in units of the square. */
   points: [number, number][];
-  /** Left, top, right and bottom of what is shown. */
-  shown: [number, number, number, number];
+  /** What is shown. */
+  shown: Box;
   /** Edges of the photograph in this picture. */
-  photograph: [number, number, number, number];
+  photograph: Box;
 }
 
 export function sideOf([[a, b], [c, d]]: Affine): number {
@@ -50,7 +53,7 @@ function pictureCanvas(photograph: Picture, toUnit: Affine, points: [number, num
   }
   const width = Math.max(1, Math.floor(picture.width / 2) * 2);
   const height = Math.max(1, Math.floor(picture.height / 2) * 2);
-  const whole: [number, number, number, number] = [0, 0, width, height];
+  const whole: Box = [0, 0, width, height];
   return { picture: cropped(picture, width, height), toUnit, points, shown: whole, photograph: whole };
 }
 
@@ -139,6 +142,43 @@ function cubic(x: number): number[] {
   return [first, second, third, 1 - first - second - third];
 }
 
+/** Weights of the 2 `half` pixels around a place halfway between two: Lanczos. */
+function lanczos(half: number): number[] {
+  const sinc = (x: number) => Math.sin(Math.PI * x) / (Math.PI * x);
+  const weights = Array.from({ length: 2 * half }, (_, i) => sinc(i + 0.5 - half) * sinc((i + 0.5 - half) / half));
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  return weights.map((weight) => weight / sum);
+}
+
+/** Part of a picture -> [2 height - 1, 2 width - 1]: its pixels at even places, what lies halfway between at odd ones. */
+function doubled(picture: Picture, [left, top, right, bottom]: Box, half: number): Picture {
+  const [wide, high] = [right - left, bottom - top];
+  const [width, height] = [2 * wide - 1, 2 * high - 1];
+  const data = new Uint8Array(width * height * 3);
+  for (let y = 0; y < high; y++) {
+    for (let x = 0; x < wide; x++) {
+      const from = ((y + top) * picture.width + x + left) * 3;
+      data.set(picture.data.subarray(from, from + 3), (2 * y * width + 2 * x) * 3);
+    }
+  }
+  const weights = lanczos(half);
+  /** Fills the odd places of a line of `count` samples, of which those at even places are known. */
+  const fill = (first: number, step: number, count: number) => {
+    for (let i = 0; i < count - 1; i++) {
+      for (let channel = 0; channel < 3; channel++) {
+        let sum = 0;
+        for (let tap = 0; tap < 2 * half; tap++) {
+          sum += weights[tap] * data[first + 2 * mirrored(i + tap + 1 - half, count) * step + channel];
+        }
+        data[first + (2 * i + 1) * step + channel] = byte(sum);
+      }
+    }
+  };
+  for (let y = 0; y < high; y++) fill(2 * y * width * 3, 3, wide);
+  for (let x = 0; x < width; x++) fill(x * 3, width * 3, high);
+  return { data, width, height, channels: 3 };
+}
+
 /** Weights of a Gaussian from -reach to reach; their sum is 1. */
 function gaussian(sigma: number, reach: number): number[] {
   const weights = Array.from({ length: 2 * reach + 1 }, (_, i) => Math.exp(-((i - reach) ** 2) / (2 * sigma * sigma)));
@@ -170,9 +210,12 @@ export class Composer {
   private readonly lowerFace: Float32Array;
   private readonly painted: Float32Array;
   private readonly moved: Float32Array;
-  private readonly region: [number, number, number, number];
+  private readonly region: Box;
   private readonly toGrid: Affine;
   private readonly toCanvas: number[][];
+  /** The picture around the region in twice its size, and where that begins; none for the lower face, which is small. */
+  private readonly doubled: Picture | null = null;
+  private readonly first: [number, number] = [0, 0];
 
   constructor(
     private readonly canvas: Canvas,
@@ -194,6 +237,14 @@ export class Composer {
       [d / det, -b / det],
       [-c / det, a / det],
     ];
+    if (!still) {
+      const margin = Math.round(settings.canvas.edge * sideOf(canvas.toUnit));
+      const [left, top, right, bottom] = this.region;
+      const { width, height } = canvas.picture;
+      this.first = [Math.max(left - margin, 0), Math.max(top - margin, 0)];
+      const last = [Math.min(right + margin, width), Math.min(bottom + margin, height)];
+      this.doubled = doubled(canvas.picture, [...this.first, ...last] as Box, settings.canvas.half);
+    }
   }
 
   /** Width and height of a frame. */
@@ -313,7 +364,7 @@ export class Composer {
   }
 
   /** Left, top, right and bottom of what is shown of the cells that hold something; null where none does. */
-  private boxOf(share: Float32Array): [number, number, number, number] | null {
+  private boxOf(share: Float32Array): Box | null {
     const { grid } = this;
     let [first, last, above, below] = [grid, -1, grid, -1];
     for (let i = 0; i < share.length; i++) {
@@ -340,8 +391,13 @@ export class Composer {
     ];
   }
 
-  /** The picture at a position, into out[k .. k + 2], by cubic interpolation; beyond its edges it is mirrored. */
+  /** The picture at a position, into out[k .. k + 2]; beyond its edges it is mirrored. Cubic interpolation, or linear in
+   * the doubled picture. */
   private look(x: number, y: number, out: Uint8ClampedArray, k: number): void {
+    if (this.doubled) {
+      between(this.doubled, 2 * (x - this.first[0]), 2 * (y - this.first[1]), out, k);
+      return;
+    }
     const { data, width, height } = this.canvas.picture;
     const x0 = Math.floor(x) - 1;
     const y0 = Math.floor(y) - 1;
@@ -466,7 +522,7 @@ export class Composer {
   }
 
   /** Part of the canvas in which anything can change: where the grid lies, with a pixel more on every side. */
-  private changing(): [number, number, number, number] {
+  private changing(): Box {
     const [[a, b, tx], [c, d, ty]] = inverse(this.toGrid);
     const xs: number[] = [];
     const ys: number[] = [];
@@ -486,6 +542,19 @@ export class Composer {
       Math.min(right, Math.ceil(Math.max(...xs)) + 1),
       Math.min(bottom, Math.ceil(Math.max(...ys)) + 1),
     ];
+  }
+}
+
+/** A picture at a position, into out[k .. k + 2], by linear interpolation; beyond its edges it is mirrored. */
+function between({ data, width, height }: Picture, x: number, y: number, out: Uint8ClampedArray, k: number): void {
+  const [x0, y0] = [Math.floor(x), Math.floor(y)];
+  const [fx, fy] = [x - x0, y - y0];
+  const [left, right] = [mirrored(x0, width) * 3, mirrored(x0 + 1, width) * 3];
+  const [above, below] = [mirrored(y0, height) * width * 3, mirrored(y0 + 1, height) * width * 3];
+  for (let channel = 0; channel < 3; channel++) {
+    const upper = data[above + left + channel] * (1 - fx) + data[above + right + channel] * fx;
+    const lower = data[below + left + channel] * (1 - fx) + data[below + right + channel] * fx;
+    out[k + channel] = byte(upper * (1 - fy) + lower * fy);
   }
 }
 

@@ -57,6 +57,7 @@ export interface Settings {
     rim: number;
     painted_over: [number, number];
     detail: number;
+    half: number;
     largest_face: number;
     largest_picture: number;
   };
