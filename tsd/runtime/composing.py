@@ -64,7 +64,7 @@ class Composer:
         """From offsets in units of the square to those in pixels of ``source``."""
         self.here = np.stack(np.meshgrid(np.arange(left, right), np.arange(top, bottom)), -1).astype(np.float32)
         self.source, self.between = canvas.picture, cv2.INTER_CUBIC
-        """The picture to look into, and how between its pixels. Linear interpolation would take a quarter of the
+        """The picture to look into, and how between its pixels. Linear interpolation would take a third of the
         sharpness (experiments/native), cubic takes most of a frame's time: a whole head looks linearly into a picture
         that is enlarged once. The lower face is small, and in dubbing each frame has another picture."""
         if not still:
