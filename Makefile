@@ -48,7 +48,7 @@ demo: $(INSTALLED)  ## train the whole chain from nothing and let a held-out fac
 release: $(INSTALLED)  ## train the weights that are released, from nothing: outputs/release, three hours and a quarter
 	$(PY) -m tsd.commands.chain --config-name chain/release $(ARGS)
 
-chain: $(INSTALLED)  ## a recipe of conf/chain: NAME=longer|release256, or NAME=real|recogniser VIDEOS=<folder>
+chain: $(INSTALLED)  ## a recipe of conf/chain: NAME=longer|release256, or NAME=real|recogniser|window VIDEOS=<folder>
 	@test -f "conf/chain/$$NAME.yaml" || { echo "error: make chain NAME=<one of $(CHAINS)>"; exit 2; }
 	$(PY) -m tsd.commands.chain --config-name "chain/$$NAME" $(if $(VIDEOS),'videos=$${oc.env:VIDEOS}') $(ARGS)
 

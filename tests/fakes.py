@@ -1,5 +1,6 @@
 """Batches of noise and small nets: enough to run every stage without a corpus. And where the configurations lie."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -65,9 +66,9 @@ def awake(net: nn.Module, seed: int = 0) -> nn.Module:
     return net
 
 
-def fake_vae() -> VAE:
+def fake_vae(side: int = SIDE, painted: Sequence[int] = ()) -> VAE:
     torch.manual_seed(1)
-    vae = VAE(SIDE, LATENT_CHANNELS, [8, 16], decoder_blocks=1)
+    vae = VAE(side, LATENT_CHANNELS, [8, 16], decoder_blocks=1, painted=painted)
     vae.latent_mean.copy_(torch.randn(LATENT_CHANNELS))
     vae.latent_std.copy_(torch.rand(LATENT_CHANNELS) + 0.5)
     return awake(vae)

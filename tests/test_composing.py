@@ -16,7 +16,7 @@ from tsd.media.light import Light
 from tsd.media.mouth_mask import mouth_masks
 from tsd.media.video import video_info, write_video
 from tsd.runtime.canvas import LARGEST_FACE, LARGEST_PICTURE, Canvas, canvas_of, face_canvas, picture_canvas
-from tsd.runtime.composing import Composer, doubled
+from tsd.runtime.composing import Composer, Painted, doubled, whole_pixels
 
 
 @pytest.mark.parametrize("roll", [0.0, 0.7])
@@ -84,7 +84,9 @@ def test_at_the_decoders_size_frames_are_the_decoders():
     change, offsets = vae.changes(z, seen)
     canvas = face_canvas(picture, np.array([[1 / SIDE, 0, 0], [0, 1 / SIDE, 0]]), POINTS, SIDE)
     composer = Composer(canvas, SIDE, Light())
-    composer.moved[:], composer.painted[:] = 1, np.pad(np.ones((SIDE, SIDE, 1)), ((8, 8), (8, 8), (0, 0)))
+    composer.moved[:] = 1
+    everywhere = composer.padded(np.ones((SIDE, SIDE), np.float32))
+    composer.painted = Painted(everywhere, (0, SIDE, 0, SIDE), composer.margin, composer)
     ours = composer(change.movedim(1, -1).numpy(), offsets.numpy()).astype(int)
     theirs = (vae.decode(z, seen).movedim(1, -1).numpy() + 1) * 127.5
     assert np.abs(ours - theirs)[:, 6:-6, 6:-6].mean() < 2
@@ -263,3 +265,27 @@ def test_a_head_moved_by_parts_of_a_pixel_keeps_its_sharpness():
         made = Composer(canvas, SIDE, Light())(change, offsets + np.float32(step / 120))[0][middle]
         kept.append(np.abs(cv2.Laplacian(made, cv2.CV_32F)).mean())
     assert np.mean(kept) > 0.8 * kept[0]
+
+
+@pytest.mark.parametrize("still", [False, True], ids=["moves", "still"])
+@pytest.mark.parametrize("size, frame", [(SIDE, "face"), (2 * SIDE, "face"), (100, "face"), ("native", "picture")])
+def test_of_what_is_painted_in_a_window_nothing_is_lost(size, frame, still):
+    """Enlarged by itself, to the same pixels as within the whole square: exactly, or by a turned map within a level."""
+    picture, points = np.full((300, 280, 3), 100, np.uint8), in_pixels(120, (140, 150))
+    canvas = canvas_of(picture, points, size, frame, SIDE)
+    change, offsets = parts()
+    top, bottom, left, right = window = (SIDE // 3, SIDE, SIDE // 4, 3 * SIDE // 4 + 1)
+    painted = np.zeros_like(change)
+    painted[:, top:bottom, left:right] = np.random.default_rng(0).normal(
+        0, 0.2, painted[:, top:bottom, left:right].shape
+    )
+    whole, part = (Composer(canvas, SIDE, Light(), still, w)(painted, offsets) for w in (None, window))
+    assert np.abs(whole.astype(int) - part).max() <= 1
+    assert (part != Composer(canvas, SIDE, Light(), still)(0 * painted, offsets)).any()
+
+
+def test_parts_of_a_grid_are_widened_until_they_end_between_pixels():
+    """Of cells of 2.5 pixels every second one; what would reach beyond the region ends with it."""
+    assert whole_pixels(slice(13, 20), slice(10, 30), 2.5) == ((5, 30), (1, 2))
+    assert whole_pixels(slice(13, 20), slice(10, 30), 1.0) == ((2, 11), (1, 1))
+    assert whole_pixels(slice(10, 29), slice(10, 30), 2.0) == ((0, 40), (0, 1))

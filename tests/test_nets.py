@@ -103,6 +103,66 @@ def test_an_untrained_decoder_shows_the_reference_where_it_paints_nothing():
     assert torch.allclose(moved[..., :-4], picture[..., 4:].expand(4, -1, -1, -1), atol=1e-4)
 
 
+WINDOW = [2, 8, 1, 7]
+"""Cells [top, bottom, left, right] of fake latents; a cell is four pixels."""
+
+
+def changed_by(vae: VAE, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Change [2, 3, 32, 32] and offsets [2, 32, 32, 2] of random latents and a random picture."""
+    torch.manual_seed(seed)
+    z, picture = torch.randn(2, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE), torch.rand(1, 3, SIDE, SIDE) * 2 - 1
+    with torch.no_grad():
+        return vae.changes(z, vae.appearance(picture).along(torch.eye(2, 3).expand(2, 2, 3) + 0.02))
+
+
+def test_a_window_is_all_that_is_painted_and_nothing_shows_where_it_ends():
+    vae = fake_vae(painted=WINDOW)
+    assert vae.painted == (8, 32, 4, 28) and fake_vae().painted == (0, 32, 0, 32)
+    change, offsets = changed_by(vae)
+    outside = torch.ones(SIDE, SIDE, dtype=torch.bool)
+    outside[8:32, 4:28] = False
+    assert not change[..., outside].any() and change[..., ~outside].all()
+    assert (offsets[:, outside] - offsets[:, :1, :1].flatten(0, 2).mean(0)).abs().amax() > 1e-3, "it moves everywhere"
+    for times in (1, 4):
+        share = vae.window.share(times)
+        assert share[0].max() < 0.6 and share[:, 0].max() < 0.6 and share[:, -1].max() < 0.6, (
+            "fades towards the picture"
+        )
+        assert share[-1].max() == 1, "and not at the picture's own edge"
+
+
+def test_of_a_window_no_more_is_looked_up_than_it_takes():
+    """What a stream composes is what the whole picture is made of."""
+    vae = fake_vae(painted=WINDOW)
+    torch.manual_seed(0)
+    z, picture = torch.randn(2, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE), torch.rand(1, 3, SIDE, SIDE) * 2 - 1
+    appearance = vae.appearance(picture).along(torch.eye(2, 3).expand(2, 2, 3) + 0.02)
+    with torch.no_grad():
+        whole, (change, offsets) = vae.decode_raw(z, appearance, 2), vae.changes(z, appearance)
+    torch.testing.assert_close(change, whole.change)
+    assert torch.equal(offsets, whole.offsets)
+    torch.testing.assert_close(looked_up(picture.expand(2, -1, -1, -1), offsets.flatten(2)), whole.moved)
+
+
+def test_a_window_costs_less_than_the_whole():
+    built = {"resolution": 128, "latent_channels": LATENT_CHANNELS, "channels": [16, 32, 64]}
+    z, picture = torch.zeros(1, LATENT_CHANNELS, 16, 16), torch.zeros(1, 3, 128, 128)
+    spent = []
+    for window in ([], [5, 16, 3, 13]):
+        vae = VAE(**built, painted=window, flow_channels=16)
+        appearance = vae.appearance(picture)
+        with FlopCounterMode(display=False) as counter:
+            vae.changes(z, appearance)
+        spent.append(counter.get_total_flops())
+    assert spent[1] < 0.55 * spent[0]
+
+
+@pytest.mark.parametrize("window", [[0, 9, 0, 8], [4, 4, 0, 8], [-1, 8, 0, 8], [5, 2, 0, 8]])
+def test_a_window_outside_of_the_latents_is_refused(window):
+    with pytest.raises(ValueError, match=r"model.vae.painted holds \[top, bottom, left, right\] in 0..8"):
+        fake_vae(painted=window)
+
+
 def test_vae_refuses_pictures_of_another_size():
     with pytest.raises(ValueError, match=r"takes frames \[3, 32, 32\], got \[3, 64, 64\]"):
         fake_vae().encode(torch.zeros(1, 3, 64, 64))

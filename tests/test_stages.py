@@ -271,6 +271,8 @@ def test_a_decoder_of_another_size_is_trained_on_latents_that_stay(root):
     alone = ["stage=vae", "stage.module.decoder_only=true", "trainer.max_steps=2", *sizes, "data.resolution=64"]
     with pytest.raises(ValueError, match="stage.module.decoder_only=true: needs init="):
         train(config(root, root / "run", *alone))
+    with pytest.raises(ValueError, match="stage.module.taught=true: init paints 32 pixels, model.vae 64"):
+        train(config(root, root / "taught", *alone, "stage.module.taught=true", f"init={first}"))
     weights = train(config(root, root / "run", *alone, "stored=float16", f"init={first}"))
     before, after = checkpoint.load(first, "vae").state_dict(), checkpoint.load(weights, "vae").state_dict()
     for name in (name for name in before if name.startswith(OF_LATENTS)):

@@ -1,5 +1,7 @@
 """Stage ``vae``: what it learns, alone or with its decoder only, and augmented latents."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from fake_stages import ADAMW, VAE_WEIGHTS, small_stage, trained_by
@@ -9,7 +11,7 @@ from tsd import losses
 from tsd.losses import LossWeights
 from tsd.modules.augmentation import CARRY, similarities
 from tsd.modules.base import mouth_region
-from tsd.modules.vae import VAEModule, roughness
+from tsd.modules.vae import GUESS, VAEModule, guesses, roughness
 from tsd.nets.affine import frame_to_reference
 from tsd.nets.vae import OF_LATENTS
 
@@ -67,6 +69,52 @@ def test_a_decoder_that_is_trained_alone_leaves_latents_as_they_are():
     assert "train/kl" not in stage.logged
     changed = {name for name, value in stage.net.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {name for name in before if not name.startswith(OF_LATENTS)}
+
+
+def test_a_taught_decoder_learns_what_the_teacher_paints_of_guessed_latents(monkeypatch):
+    """The target is the teacher's picture of encoded and of guessed latents; in validation it is the frame."""
+    stage = trained_by(VAEModule(fake_vae(), VAE_WEIGHTS, ADAMW, decoder_only=True, taught=True))
+    teacher, clip, wanted, told = fake_vae(), fake_clip(), [], []
+    stage.learn_from(teacher.requires_grad_(False))
+    assert not any(name.startswith("teacher") for name in stage.state_dict())
+    real, decode = losses.reconstruction, stage.net.decode_raw
+    monkeypatch.setattr(losses, "reconstruction", lambda a, b, region=None: wanted.append(b) or real(a, b))
+    monkeypatch.setattr(stage.net, "decode_raw", lambda *given: told.append(given) or decode(*given))
+    for share in (0.0, 1.0):
+        monkeypatch.setattr("tsd.modules.vae.P_GUESSED", share)
+        stage.step_losses(clip)
+        torch.testing.assert_close(wanted[-1], teacher.decode_raw(*told[-1]).picture.clamp(-1, 1))
+    assert (told[1][0] - told[0][0]).abs().mean() > 0.1
+    stage.eval().step_losses(clip)
+    assert torch.equal(wanted[-1], clip.frames.flatten(0, 1))
+    with pytest.raises(ValueError, match="only a decoder of the same size can show"):
+        stage.learn_from(fake_vae(64))
+
+
+def test_a_taught_decoder_is_told_where_the_teacher_looks():
+    """Its pictures may hardly show where a plain wall is looked up, so offsets count by themselves."""
+    stage, clip = trained_by(VAEModule(fake_vae(), VAE_WEIGHTS, ADAMW, decoder_only=True, taught=True)), fake_clip()
+    clip = replace(clip, frames=0 * clip.frames, reference=0 * clip.reference)
+    teacher = fake_vae()
+    stage.learn_from(teacher.requires_grad_(False))
+    torch.manual_seed(0)
+    same = stage.step_losses(clip)["moved"]
+    with torch.no_grad():
+        teacher.to_flow[-1].bias[0] += 1.0  # a tenth of the side
+    torch.manual_seed(0)
+    assert stage.step_losses(clip)["moved"] - same > 0.1
+
+
+def test_guessed_latents_lie_between_frame_and_reference_and_their_errors_are_smooth():
+    torch.manual_seed(0)
+    z, reference = torch.zeros(4000, 2, 8, 8), torch.ones(4000, 2, 8, 8)
+    made = guesses(z, reference, 2)
+    ways = made.mean((1, 2, 3))
+    assert GUESS[0] - 0.2 < ways.min() and ways.max() < GUESS[1] + 0.2
+    assert ways.mean() == pytest.approx(sum(GUESS) / 2, abs=0.02)
+    assert (ways[::2] - ways[1::2]).abs().mean() < 0.1, "by as much in all frames of a clip"
+    inner = made - made.mean((2, 3), keepdim=True)
+    assert (inner[..., 1:] * inner[..., :-1]).mean() > 0.4 * inner.square().mean()
 
 
 def test_latents_that_are_carried_are_painted_as_the_clip_likewise_carried(monkeypatch):

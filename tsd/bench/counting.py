@@ -1,24 +1,31 @@
 """GFLOP of a chain, counted by PyTorch: convolutions, matrix products, attention; two for a multiply and an add."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tsd.clip import FPS, MOTION, SAMPLE_RATE, VISEMES
+from tsd.runtime.canvas import picture_canvas
 from tsd.runtime.speaking import Speaker
 from tsd.runtime.talker import Talker
 
 COUNTED_FRAMES = 24
 """Frames over which FLOPs are counted: what is done once per call is then shared as in a real run."""
 
+FACE = np.float32([[0.36, 0.42], [0.64, 0.42], [0.5, 0.57], [0.4, 0.72], [0.6, 0.72]])
+"""Where eyes, nose and corners of the mouth of a framed face are, in units of the side."""
+
 
 def made_up_speaker(talker: Talker, seed: int = 0) -> Speaker:
-    """A speaker of random pixels: what a frame costs does not depend on what it shows."""
-    rng = np.random.default_rng(seed)
-    crop = rng.integers(0, 256, (talker.vae.resolution, talker.vae.resolution, 3), np.uint8)
-    return talker.speaker(crop, rng.random(len(MOTION), np.float32))
+    """A speaker of random pixels, as large as the decoder's: what a frame costs does not depend on what it shows."""
+    rng, side = np.random.default_rng(seed), talker.vae.resolution
+    crop = rng.integers(0, 256, (side, side, 3), np.uint8)
+    speaker = talker.speaker(crop, rng.random(len(MOTION), np.float32))
+    to_unit = np.array([[1, 0, 0.5], [0, 1, 0.5]]) / side
+    return replace(speaker, canvas=picture_canvas(crop, to_unit, FACE))
 
 
 def made_up_speech(frames: int, seed: int = 0) -> np.ndarray:
@@ -47,7 +54,7 @@ def count_parts(talker: Talker) -> dict[str, float]:
     counted = {
         "frames": shared / frames,
         "step": (steps - shared) / schedule.num_steps / frames,
-        "decoder": gflop(lambda: talker.decode(latent, speaker.along(track))) / frames,
+        "decoder": gflop(lambda: talker.changes(latent, speaker.along(track))) / frames,
         "reference": gflop(lambda: made_up_speaker(talker)),
     }
     if talker.recogniser is not None:

@@ -6,8 +6,9 @@ import torch
 
 from tsd.bench.counting import made_up_speaker, made_up_speech
 from tsd.bench.timing import in_turns
-from tsd.clip import VISEMES, to_uint8
+from tsd.clip import VISEMES
 from tsd.media.audio import log_mel
+from tsd.runtime.composing import Composer
 from tsd.runtime.talker import Talker
 
 
@@ -23,14 +24,15 @@ def parts_of(talker: Talker, chunk: int) -> dict[str, tuple[Callable, int]]:
     condition = talker.condition(speaker.latent, speaker.motion, speaker.known, visemes, track[None])
     frames = student.read_frames(condition, speaker.reference)
     along = speaker.along(track)
-    pictures = talker.vae.decode(z, along)
+    changes = talker.changes(z, along)
+    composer = Composer(speaker.canvas, talker.vae.resolution, speaker.light, window=talker.vae.painted)
     return {
         "log-mel": (lambda: log_mel(speech), chunk),
         "recogniser": (lambda: recogniser.listen(mel, memory), chunk),
         "frames, for all steps": (lambda: student.read_frames(condition, speaker.reference), chunk),
         "step": (lambda: student.step(z[None], torch.ones(1), speaker.reference, frames), chunk),
-        "decode": (lambda: talker.vae.decode(z, along), chunk),
-        "uint8": (lambda: to_uint8(pictures), chunk),
+        "decode": (lambda: talker.changes(z, along), chunk),
+        "compose": (lambda: composer(*changes), chunk),
         "reference, per video": (lambda: made_up_speaker(talker), 1),
     }
 

@@ -149,7 +149,7 @@ def decode(talker: Talker, latents: Latents, cfg: DictConfig) -> Iterator[np.nda
         appearance = talker.vae.appearance(given(to_planes(latents.reference)[None]))
     talker.consent, talker.weights = consent_of(cfg.consent) or latents.consent, latents.weights
     marking = talker.marking(latents.payload, latents.canvas)
-    composer = Composer(latents.canvas, talker.vae.resolution, latents.light, latents.still)
+    composer = Composer(latents.canvas, talker.vae.resolution, latents.light, latents.still, talker.vae.painted)
     blocks = [slice(begin, begin + CHUNK) for begin in range(0, len(latents.z), CHUNK)]
     for here in tqdm(blocks, unit="block", desc="decoding", delay=2):
         yield marking(talker.compose(latents.z[here], appearance.along(given(latents.maps[here])), composer))

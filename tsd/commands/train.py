@@ -149,6 +149,8 @@ def fit(cfg: DictConfig, config: dict, below: dict[str, Path], init: Path | None
     net = net.to(memory_format=checkpoint.MEMORY_FORMAT)
     module = build(cfg.stage.module)(net=net, loss=build(cfg.loss), optimizer=build(cfg.optimizer), **nets)
     module.added = added
+    if cfg.stage.module.get("taught"):
+        module.learn_from(checkpoint.load(init, "vae"))
     data = build(cfg.data, pictures=module.pictures, **cached_latents(cfg, nets, below))
     callbacks = [c for c in build(cfg.callbacks).values() if c is not None]
     loggers = list(build(cfg.logger).values())

@@ -1,6 +1,7 @@
 """Stage ``vae``: the KL VAE of Eq. 2."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tsd import devices, losses
@@ -9,11 +10,25 @@ from tsd.modules.augmentation import similarities
 from tsd.modules.base import WeightedStage, mouth_region
 from tsd.nets.affine import after, frame_to_reference, placed, placed_cells
 from tsd.nets.blocks import per_frame
+from tsd.nets.interface import Appearance
 from tsd.nets.vae import OF_LATENTS, VAE
 
 LATENT_NOISE = 0.1
 """Standard deviation of the noise that is added to normalised latents (std 1) while the decoder trains. A decoder that
 tolerates such errors makes the denoiser's task easier. Our choice."""
+
+P_GUESSED = 0.5
+"""Fraction of the clips whose latents a taught decoder sees as a student may guess them. Our choice."""
+
+GUESS = (-0.2, 0.8)
+"""How far a guessed latent lies on the way from the frame's to the reference's at the head's place: a student's mouths
+move less, or a little more, than real ones. Our choice."""
+
+GUESS_NOISE = 0.3
+"""Largest standard deviation of the smooth errors of guessed latents. Our choice."""
+
+PIXELS_OF_FLOW = 4.0
+"""Weight, in the term ``moved``, of the difference from the teacher's offsets in units of the side. Our choice."""
 
 P_NO_MOTION = 0.3
 """Probability that the head's position is withheld from the decoder in training, so that it works without. Our
@@ -25,6 +40,9 @@ class VAEModule(WeightedStage):
 
     decoder_only: train the decoder alone. Encoder and latents stay as they are, so denoisers trained on them still fit:
     for another decoder, or one that paints pictures of twice the size. Our choice.
+    taught: with ``decoder_only``, the decoder that the latents come with (``init``) shows what to paint of latents that
+    are guessed and not encoded (``guesses``). Frames cannot show that, and a lighter decoder that learned from encoded
+    latents alone painted worse what a student guessed (docs/log.md). Our choice.
     carried_share: fraction of the clips that are augmented: their latents are rotated, scaled and shifted, and the
     decoder has to paint the frames transformed in the same way. The denoiser starts from the reference's latent warped
     to the head's position, which only works if latents transform as pictures do. After Kouzelis et al. 2025 (EQ-VAE).
@@ -33,14 +51,31 @@ class VAEModule(WeightedStage):
 
     net: VAE
 
-    def __init__(self, net: VAE, loss, optimizer, decoder_only: bool = False, carried_share: float = 0.0):
+    def __init__(
+        self,
+        net: VAE,
+        loss,
+        optimizer,
+        decoder_only: bool = False,
+        carried_share: float = 0.0,
+        taught: bool = False,
+    ):
         super().__init__(net, loss, optimizer)
         if not 0 <= carried_share <= 1:
             raise ValueError(f"carried_share is a share of the clips, 0..1, got {carried_share}")
-        self.decoder_only, self.carried_share = decoder_only, carried_share
+        self.decoder_only, self.carried_share, self.taught = decoder_only, carried_share, taught
         if decoder_only:
             for name, parameter in net.named_parameters():
                 parameter.requires_grad_(not name.startswith(OF_LATENTS))
+
+    def learn_from(self, teacher: VAE) -> None:
+        """The VAE whose decoder shows what to paint. ValueError where it paints pictures of another size."""
+        if teacher.resolution != self.net.resolution:
+            raise ValueError(
+                f"stage.module.taught=true: init paints {teacher.resolution} pixels, model.vae {self.net.resolution}: "
+                "only a decoder of the same size can show what to paint"
+            )
+        self.hold_frozen(teacher=teacher)
 
     def step_losses(self, clip: Clip) -> dict[str, Tensor]:
         count, frames = clip.frames.shape[1], clip.frames.flatten(0, 1)
@@ -53,18 +88,36 @@ class VAEModule(WeightedStage):
             frames = placed(frames, carry)
             region = None if region is None else placed(region, carry)
         maps = self.maps(clip, carry)
+        shown = None
         with torch.no_grad():
             appearance = self.net.appearance(clip.reference).along(maps)
+            if self.taught and self.training:
+                z = self.guessed(z, appearance, count)
+                shown = self.frozen["teacher"].decode_raw(z, appearance, count)
+                frames = shown.picture.clamp(-1, 1)
         decoded = self.net.decode_raw(z, appearance, count)
-        recon = decoded.picture
+        recon, moved = decoded.picture, frames if shown is None else shown.moved
         terms |= {
             "reconstruction": losses.reconstruction(recon, frames),
-            "moved": losses.moved(decoded.moved, frames),
+            "moved": losses.moved(decoded.moved, moved),
             "edges": losses.edges(recon, frames),
         }
+        if shown is not None:
+            terms["moved"] = terms["moved"] + PIXELS_OF_FLOW * (decoded.offsets - shown.offsets).abs().mean()
         if region is not None:
             terms["mouth"] = losses.reconstruction(recon, frames, region)
         return terms
+
+    def guessed(self, z: Tensor, appearance: Appearance, count: int) -> Tensor:
+        """Latents z [B * count, C, h, w], those of P_GUESSED of the clips as a student may guess them."""
+        chosen = devices.rand(len(z) // count, device=z.device) < P_GUESSED
+        if not chosen.any():
+            return z
+        each = per_frame(chosen, count)
+        here = placed_cells(per_frame(appearance.latent, count)[each], appearance.maps[each])
+        z = z.clone()
+        z[each] = guesses(z[each], here, count)
+        return z
 
     def carry(self, clip: Clip) -> Tensor | None:
         """Random rotation, scale and shift of every frame as maps [B * T, 2, 3], the same for all frames of a clip;
@@ -114,6 +167,16 @@ class VAEModule(WeightedStage):
         self.log("val/roughness", roughness(z), batch_size=len(clip))
         self.log("val/total", losses.reconstruction(recon, clip.frames), batch_size=len(clip), prog_bar=True)
         return {"pred": recon, "target": clip.frames}
+
+
+def guesses(z: Tensor, reference: Tensor, count: int) -> Tensor:
+    """Latents z [B * count, C, h, w] of frames moved towards those of the reference at the head's place, by as much in
+    all frames of a clip, with errors that neighbouring cells share."""
+    clips = len(z) // count
+    way = GUESS[0] + (GUESS[1] - GUESS[0]) * devices.rand(clips, 1, 1, 1, device=z.device)
+    noise = 3 * F.avg_pool2d(devices.randn(*z.shape, device=z.device), 3, 1, 1)  # of standard deviation 1
+    spread = GUESS_NOISE * devices.rand(clips, 1, 1, 1, device=z.device)
+    return torch.lerp(z, reference, per_frame(way, count)) + per_frame(spread, count) * noise
 
 
 def roughness(z: Tensor) -> Tensor:

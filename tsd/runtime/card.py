@@ -9,11 +9,12 @@ from pathlib import Path
 
 from tsd.diffusion import Schedule
 
-NAME, FORMAT = "card.json", 4
+NAME, FORMAT = "card.json", 5
 PLAIN = re.compile(r"[A-Za-z0-9_]+(-[a-z0-9]+)?\.(onnx|safetensors)")
 """Form of the names of an export's files: they lie beside the card, so no name may lead elsewhere."""
 KINDS = {
     "resolution": int,
+    "painted": list,
     "latents": dict,
     "look_ahead": int,
     "recogniser_memory": int,

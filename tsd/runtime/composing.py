@@ -41,10 +41,18 @@ class Composer:
 
     resolution: of the decoder. light: the picture's, which the nets saw in usual light. still: only the lower face is
     made anew, and everything outside it stays as it is in the picture, level for level; else the head moves and takes
-    neck and hair along beyond the square, less and less of them: at REACH from the square nothing moves.
+    neck and hair along beyond the square, less and less of them: at REACH from the square nothing moves. window: where
+    the decoder paints (``VAE.painted``); ``change`` is zero elsewhere. None: everywhere.
     """
 
-    def __init__(self, canvas: Canvas, resolution: int, light: Light, still: bool = False):
+    def __init__(
+        self,
+        canvas: Canvas,
+        resolution: int,
+        light: Light,
+        still: bool = False,
+        window: tuple[int, int, int, int] | None = None,
+    ):
         self.canvas, self.light, self.margin = canvas, light, round(REACH * resolution)
         to_grid = to_pixels(canvas.to_unit, resolution)
         to_grid[:, 2] += self.margin
@@ -54,12 +62,13 @@ class Composer:
         else:
             painted = self.padded(rim_mask(resolution))
             moved = reach_mask(canvas, to_grid, resolution, self.margin)
-        self.painted, self.moved = painted[..., None], moved[..., None]
+        self.moved = moved[..., None]
         left, top, right, bottom = self.region(to_grid, np.maximum(moved, painted))
         self.corner, self.size = (left, top), (right - left, bottom - top)
         self.to_grid = to_grid.copy()
         self.to_grid[:, 2] += to_grid[:, :2] @ self.corner
         self.cells = whole_cells(self.to_grid, self.size, len(moved))
+        self.painted = Painted(painted, window or (0, resolution, 0, resolution), self.margin, self)
         self.to_pixels = np.linalg.inv(canvas.to_unit[:, :2]).T.astype(np.float32)
         """From offsets in units of the square to those in pixels of ``source``."""
         self.here = np.stack(np.meshgrid(np.arange(left, right), np.arange(top, bottom)), -1).astype(np.float32)
@@ -98,10 +107,10 @@ class Composer:
         inside = slice(y, y + self.size[1]), slice(x, x + self.size[0])
         for frame, *given in zip(frames, change, offsets, strict=True):
             frame[:] = shown
-            levels, shift = self.fields(*given)
-            moved = self.moved_picture(shift)
-            self.take_detail(moved, given[0])
-            cv2.add(moved, self.on_canvas(levels), frame[inside], dtype=cv2.CV_8U)
+            region = frame[inside]
+            self.move(given[1], region)
+            self.take_detail(region, given[0])
+            self.painted.onto(region, self.light, given[0])
         return frames
 
     def take_detail(self, moved: np.ndarray, change: np.ndarray) -> None:
@@ -137,24 +146,87 @@ class Composer:
         (left, top), (right, bottom) = np.clip([low, high], 0, self.size).astype(int)
         return left, top, right, bottom
 
-    def fields(self, change: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """On the square's grid with its margin: what is added [., ., 3] in levels, and where it looks [., ., 2] in
-        units of the side."""
-        levels = self.padded(self.light.own(change) * np.float32(127.5)) * self.painted
-        return levels, cv2.copyMakeBorder(offsets, *4 * [self.margin], cv2.BORDER_REPLICATE) * self.moved
-
-    def moved_picture(self, shift: np.ndarray) -> np.ndarray:
-        """The region of the canvas, moved. ``shift`` becomes pixels on the small grid, where that is cheap."""
+    def move(self, offsets: np.ndarray, region: np.ndarray) -> None:
+        """Into ``region``, that of the canvas, the moved picture. Offsets [R, R, 2] in units of the side become pixels
+        on the small grid, where that is cheap."""
+        shift = cv2.copyMakeBorder(offsets, *4 * [self.margin], cv2.BORDER_REPLICATE) * self.moved
         positions = self.on_canvas(shift @ self.to_pixels)
         positions += self.here
         moved = cv2.remap(self.source, positions, None, self.between, borderMode=cv2.BORDER_REFLECT_101)
-        return cv2.cvtColor(moved, cv2.COLOR_RGBA2RGB) if moved.shape[-1] == 4 else moved
+        if moved.shape[-1] == 4:
+            cv2.cvtColor(moved, cv2.COLOR_RGBA2RGB, region)
+        else:
+            region[:] = moved
 
     def on_canvas(self, field: np.ndarray) -> np.ndarray:
         """A field on the square's grid with its margin -> the region of the canvas."""
         if self.cells is not None:  # a quarter of the time
             return cv2.resize(field[self.cells], self.size, interpolation=cv2.INTER_LINEAR)
         return cv2.warpAffine(field, self.to_grid, self.size, flags=HOW, borderMode=cv2.BORDER_CONSTANT)
+
+
+class Painted:
+    """What painting adds to the region of a canvas: where that can be anything, and how it is enlarged.
+
+    ``share`` [., .] says by how much what is painted at each place of the grid counts, ``window`` where the decoder
+    paints. ``part``: rows and columns of the composer's region that painting can reach.
+    """
+
+    def __init__(self, share: np.ndarray, window: tuple[int, int, int, int], margin: int, composer: Composer):
+        inside = np.zeros_like(share)
+        counts = tuple(slice(begin + margin, end + margin) for begin, end in (window[:2], window[2:]))
+        inside[counts] = share[counts]
+        left, top, width, height = cv2.boundingRect((inside > 0).astype(np.uint8))
+        cells = slice(top, top + height), slice(left, left + width)
+        if composer.cells is not None:
+            cells = tuple(common(*both) for both in zip(cells, composer.cells, strict=True))
+        self.share = inside[cells][..., None] * np.float32(127.5)
+        self.cells = tuple(slice(x.start - margin, x.stop - margin) for x in cells)
+        self.rim = None
+        if composer.cells is None:
+            left, top, right, bottom = composer.part_of(inside)
+            self.to_grid = composer.to_grid.copy()
+            self.to_grid[:, 2] += self.to_grid[:, :2] @ (left, top) - (cells[1].start, cells[0].start)
+        else:  # with a cell of nothing around it, as it lies there
+            scales = 1 / composer.to_grid.diagonal()[::-1]
+            axes = [whole_pixels(*axis) for axis in zip(cells, composer.cells, scales, strict=True)]
+            (top, bottom), (left, right) = (pixels for pixels, _ in axes)
+            self.rim = [n for _, rim in axes for n in rim]
+        self.part, self.size = (slice(top, bottom), slice(left, right)), (right - left, bottom - top)
+
+    def onto(self, region: np.ndarray, light: Light, change: np.ndarray) -> None:
+        """Add ``change`` [R, R, 3] in units of [-1, 1] to the region uint8 [H, W, 3]."""
+        part = region[self.part]
+        if self.share.size and part.size:
+            cv2.add(part, self.levels(light, change), part, dtype=cv2.CV_8U)
+
+    def levels(self, light: Light, change: np.ndarray) -> np.ndarray:
+        """What is added to ``part``, float32 [h, w, 3]."""
+        levels = light.own(np.ascontiguousarray(change[self.cells])) * self.share
+        if self.rim is None:
+            return cv2.warpAffine(levels, self.to_grid, self.size, flags=HOW, borderMode=cv2.BORDER_CONSTANT)
+        levels = cv2.copyMakeBorder(levels, *self.rim, cv2.BORDER_CONSTANT)
+        return cv2.resize(levels, self.size, interpolation=cv2.INTER_LINEAR)
+
+
+def common(a: slice, b: slice) -> slice:
+    begin = max(a.start, b.start)
+    return slice(begin, max(begin, min(a.stop, b.stop)))
+
+
+def whole_pixels(cells: slice, region: slice, scale: float) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First and last pixel, from the region's first, of ``cells`` of a grid with ``scale`` pixels each, widened by at
+    least one cell until it begins and ends between pixels; and by how many cells at either end. The region does."""
+
+    def pixels(edge: int) -> float:
+        return (edge - region.start) * scale
+
+    def whole(edge: int) -> bool:
+        return abs(pixels(edge) - round(pixels(edge))) < 1e-6
+
+    begin = next((edge for edge in range(cells.start - 1, region.start, -1) if whole(edge)), region.start)
+    end = next((edge for edge in range(cells.stop + 1, region.stop) if whole(edge)), region.stop)
+    return (round(pixels(begin)), round(pixels(end))), (cells.start - begin, end - cells.stop)
 
 
 def doubled(picture: np.ndarray) -> np.ndarray:

@@ -138,7 +138,7 @@ class Dubbing:
         to_unit, points = to_units(self.video.squares[number]), self.video.points[number]
         canvas, frame = picture_canvas(picture, to_unit, points), picture.copy()
         height, width = canvas.size  # even numbers, which a video's need not be
-        composer = Composer(canvas, self.talker.vae.resolution, light, still=True)
+        composer = Composer(canvas, self.talker.vae.resolution, light, True, self.talker.vae.painted)
         frame[:height, :width] = composer(change[None], offsets[None])[0]
         return frame
 

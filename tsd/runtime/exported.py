@@ -111,6 +111,7 @@ class ExportedVAE(Exported):
         super().__init__(card, backend, threads, callers, memory)
         self.resolution = card.content["resolution"]
         self.latent_channels, self.latent_size = (card.content["latents"][key] for key in ("channels", "size"))
+        self.painted = tuple(card.content["painted"])
         self.encoder, self.decoder = self.open("encoder", fixed=True), self.open("decoder", fixed=True, shared=True)
 
     @cached_property
@@ -135,14 +136,13 @@ class ExportedVAE(Exported):
     def decode(self, z, appearance: Appearance):
         """z [T, C, h, w] of the one picture of ``appearance``, or of as many as there are frames -> frames
         [T, 3, H, W] in [-1, 1]."""
-        return self._parts(z, appearance)[0]
+        change, offsets = map(array, self.changes(z, appearance))
+        pictures = np.broadcast_to(array(appearance.picture), change.shape)
+        moved = np.stack([looked_up(*both) for both in zip(pictures, offsets, strict=True)])
+        return given(np.clip(moved + change, -1, 1))
 
     def changes(self, z, appearance: Appearance) -> tuple:
-        """As ``VAE.changes``."""
-        return self._parts(z, appearance)[1:]
-
-    def _parts(self, z, appearance: Appearance) -> tuple:
-        """Pictures, change and offsets of T frames."""
+        """As ``VAE.changes``: of T frames."""
         maps, z = appearance.maps, array(z)
         maps = np.tile(np.eye(2, 3, dtype=np.float32), (len(z), 1, 1)) if maps is None else array(maps)
         picture, latent, blocks = array(appearance.picture), array(appearance.latent), []
@@ -166,3 +166,21 @@ class ExportedVAE(Exported):
         own = filled_up(picture, latent)
         parts = run(self.decoder, filled[0][:, None], *own, filled[1][:, None])  # a stream per frame
         return [array(part)[: len(z), 0] for part in parts]
+
+
+def looked_up(picture: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """A picture [C, H, W] sampled at each pixel's position plus ``offsets`` [H, W, 2] in units of the side, as
+    ``nets.affine.looked_up``: OpenCV's own sampling knows 32 places between two pixels."""
+    height, width = picture.shape[1:]
+    at = offsets * np.float32([width, height]) + np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1)
+    at = np.clip(at, 0, np.float32([width - 1, height - 1])).astype(np.float32)
+    first = np.minimum(at.astype(np.int64), [width - 2, height - 2])
+    x, y = np.moveaxis(at - first, -1, 0).astype(np.float32)
+    column, row = np.moveaxis(first, -1, 0)
+
+    def between(row: np.ndarray) -> np.ndarray:
+        left = picture[:, row, column]
+        return left + x * (picture[:, row, column + 1] - left)
+
+    above = between(row)
+    return above + y * (between(row + 1) - above)

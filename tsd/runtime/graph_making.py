@@ -26,6 +26,7 @@ def make_card(vae, student, visemes, schedules: dict, graphs: dict[str, Graph], 
     return {
         "format": FORMAT,
         "resolution": vae.resolution,
+        "painted": list(vae.painted),
         "latents": {
             "channels": vae.latent_channels,
             "size": vae.latent_size,

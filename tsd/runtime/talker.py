@@ -341,7 +341,7 @@ class Talker:
         """Latents [T, C, h, w] and maps [T, 2, 3] -> the frames uint8 [T, H, W, 3] of a stream of this speaker."""
         if speaker.canvas is None:
             return lambda z, maps: self.decode(z, speaker.appearance.along(given(maps)))
-        composer = Composer(speaker.canvas, self.vae.resolution, speaker.light, still=motion == "still")
+        composer = Composer(speaker.canvas, self.vae.resolution, speaker.light, motion == "still", self.vae.painted)
         return lambda z, maps: self.compose(z, speaker.appearance.along(given(maps)), composer)
 
     def compose(self, z: Tensor | np.ndarray, appearance: Appearance, composer: Composer) -> np.ndarray:

@@ -69,13 +69,12 @@ def decoder(vae: VAE) -> Graph:
 
     def decode(z: Tensor, picture: Tensor, reference_latent: Tensor, maps: Tensor):
         appearance = Appearance(picture, reference_latent, maps.flatten(0, 1))
-        decoded = vae.decode_raw(z.flatten(0, 1), appearance, z.shape[1])
-        parts = decoded.picture.clamp(-1, 1), decoded.change, decoded.offsets
+        parts = vae.parts(z.flatten(0, 1), appearance, z.shape[1], vae.seen_alone)
         return tuple(part.unflatten(0, z.shape[:2]) for part in parts)
 
     shapes = {"z": (BATCH, FRAMES, *latent), "picture": (BATCH, 3, side, side), "reference_latent": (BATCH, *latent)}
     shapes["maps"] = (BATCH, FRAMES, 2, 3)
-    return Graph(Function(vae, decode), shapes, ["pictures", "change", "offsets"], large=True)
+    return Graph(Function(vae, decode), shapes, ["change", "offsets"], large=True)
 
 
 def reference(student: Denoiser) -> Graph:

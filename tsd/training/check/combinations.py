@@ -28,6 +28,10 @@ def combination_faults(config: dict) -> list[str]:
         found.append(f"stage.module.learns={show(learns)}: must name some of the schedules {names}, or be null")
     if stage["module"].get("decoder_only") and not config.get("init"):
         found.append("stage.module.decoder_only=true: needs init=<weights of the VAE whose encoder it keeps>")
+    if stage["module"].get("taught") and not stage["module"].get("decoder_only"):
+        found.append(
+            "stage.module.taught=true: a whole VAE has no decoder to learn from; set stage.module.decoder_only=true"
+        )
     for net in model:
         if net in checkpoint.NETS:
             try:
