@@ -135,7 +135,10 @@ def test_what_is_missing_or_unknown_is_one_sentence():
     expected = {
         ("talk", "REF=a.png"): "error: make talk REF=photo.jpg AUDIO=voice.wav",
         ("sample", "AUDIO=a.wav"): "error: make sample REF=face.png AUDIO=speech.wav",
-        ("chain", f"NAME={TEXTS[0]}"): "error: make chain NAME=<one of demo longer real recogniser release release256 window>",
+        (
+            "chain",
+            f"NAME={TEXTS[0]}",
+        ): "error: make chain NAME=<one of demo longer real recogniser release release256 window>",
         ("train-vea",): "no stage is called vea: make train-<one of identity lipreader mouth",
         (f"train-vae;{TEXTS[1]}",): "no stage is called ",
     }

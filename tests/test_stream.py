@@ -11,12 +11,12 @@ from fake_talkers import pieces, portrait, talker, wave
 from fakes import SIDE, fake_motion
 
 from tsd.clip import SAMPLE_RATE, VISEMES
-from tsd.media.audio import load_audio
+from tsd.media.audio import load_audio, log_mel
 from tsd.media.marking.embed import LARGEST
 from tsd.media.signals import windows_of
 from tsd.nets.visemes import PAUSE, VisemeNet, shut_in_pauses
 from tsd.runtime.canvas import Canvas
-from tsd.runtime.hearing import Hearing, heard, look_ahead_ms
+from tsd.runtime.hearing import Hearing, hear, heard, look_ahead_ms
 from tsd.runtime.talker import Talker
 from tsd.weights import checkpoint
 
@@ -232,6 +232,46 @@ def test_a_frame_comes_as_soon_as_its_look_ahead_is_heard(chunk):
     hearing = Hearing(t.recogniser)
     assert not len(hearing.push(wave(needed - 1))) - (chunk - 1)
     assert len(hearing.push(wave(1))) == 1
+
+
+@pytest.mark.parametrize("hears", ["visemes", "visemes_lips", "visemes_loudness"])
+def test_less_sound_is_awaited_and_nothing_that_came_is_forgotten(hears):
+    """A frame is ready after so much sound; it hears all that is there, and what is missing as a held sound."""
+    lips = hears == "visemes_lips"
+    net, sound = recogniser(2, 4, any_level=True, lips=lips), wave(40 * 640)
+    most, whole = 4 + 2, windows_of(hear(net, log_mel(sound), hears))
+    assert np.array_equal(streamed(net, sound, hears, most), streamed(net, sound, hears, None))
+    for wait in (2, 3, 5):
+        windows = streamed(net, sound, hears, wait)
+        assert windows.shape == whole.shape
+        for number in (7, 20):
+            there = (number + 1 + wait) * 640 + 120  # and the margin of the last column
+            held = hear(net, log_mel(sound[:there])[: -(-(there - 120) // 160)], hears)
+            now = windows_of(held)[number]
+            np.testing.assert_allclose(windows[number], now, atol=1e-4)
+        assert np.abs(windows[20] - whole[20]).max() > 1e-4
+        assert np.abs(windows - whole)[:, : 4 - 2].max() < 1e-4, "what lies far enough in the past is settled"
+
+
+def streamed(net: VisemeNet, sound: np.ndarray, hears: str, wait: int | None) -> np.ndarray:
+    hearing = Hearing(net, 1, hears, wait)
+    return np.concatenate([*(hearing.push(piece) for piece in pieces(sound, 640)), hearing.finish()])
+
+
+def test_live_frames_come_earlier_and_from_any_pieces_alike():
+    t, sound = ready(), wave(9000)
+    assert look_ahead_ms(t.recogniser, 3) == t.look_ahead_ms - 40
+    needed = round((40 + look_ahead_ms(t.recogniser, 3)) * SAMPLE_RATE / 1000)
+    hearing = Hearing(t.recogniser, 1, wait=3)
+    assert not len(hearing.push(wave(needed - 1))) and len(hearing.push(wave(1))) == 1
+    live = [np.concatenate(list(t.stream(pieces(sound, 640), "k2", 1, wait=wait))) for wait in (3, None)]
+    assert live[0].shape == live[1].shape and not np.array_equal(*live)
+
+
+@pytest.mark.parametrize("wait", [1, 5, -1, 2.5])
+def test_no_more_is_awaited_than_there_is_to_hear_and_not_less_than_windows_hold(wait):
+    with pytest.raises(ValueError, match="frames of sound that are awaited, 2 to 4, or null for all 4"):
+        next(ready().stream([wave(9000)], "k2", wait=wait))
 
 
 def test_memory_does_not_grow():

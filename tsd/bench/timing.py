@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from tsd.bench.counting import made_up_speaker, made_up_speech
 from tsd.bench.machine import Product
+from tsd.runtime.hearing import LIVE_WAIT, look_ahead_ms, waited
 from tsd.runtime.talker import Talker
 
 
@@ -80,7 +81,8 @@ def run_once(talker: Talker, setting: Setting, frames: int) -> tuple[list[float]
             given = time.perf_counter()
             yield piece
 
-    pieces = talker.stream(microphone(), setting.steps, setting.chunk, mode=setting.mode)
+    wait = waits(talker, setting.chunk)
+    pieces = talker.stream(microphone(), setting.steps, setting.chunk, mode=setting.mode, wait=wait)
     while True:
         begun = time.perf_counter()
         made = next(pieces, None)
@@ -92,9 +94,14 @@ def run_once(talker: Talker, setting: Setting, frames: int) -> tuple[list[float]
         counts.append(len(made))
 
 
+def waits(talker: Talker, chunk: int) -> int | None:
+    """Frame by frame, speech is live: no more of it is awaited than then (``Hearing``)."""
+    return min(LIVE_WAIT, waited(talker.recogniser, None)) if chunk == 1 else None
+
+
 def first_sound_ms(talker: Talker, chunk: int) -> float:
     """Milliseconds of sound that the first ``chunk`` frames need: their own and the look-ahead."""
-    return 40 * chunk + talker.look_ahead_ms
+    return 40 * chunk + look_ahead_ms(talker.recogniser, waits(talker, chunk))
 
 
 def measure(

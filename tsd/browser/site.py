@@ -31,6 +31,7 @@ from tsd.media import (
 from tsd.runtime import canvas, card, composing
 from tsd.runtime.card import Card
 from tsd.runtime.exported import model_of
+from tsd.runtime.hearing import LIVE_WAIT
 from tsd.runtime.loading import digest_of_card
 
 PROGRAM = Path(__file__).with_name("program")
@@ -115,7 +116,7 @@ def settings(weights: str, limits: Limits) -> dict:
             "log_std": audio.LOG_STD,
             "silence": audio.SILENCE,
         },
-        "visemes": {"past": signals.VISEME_PAST, "future": signals.VISEME_FUTURE},
+        "visemes": {"past": signals.VISEME_PAST, "future": signals.VISEME_FUTURE, "live_wait": LIVE_WAIT},
         "hears": signals.HEARS,
         "loudness": {
             "bands": [[band.start, band.stop] for band in loudness.BANDS.values()],

@@ -115,8 +115,8 @@ class VAE(nn.Module):
     decoder_channels: the decoder's widths, if they differ. With one width more than ``channels`` the encoder sees the
     picture at half its size, and so on. A picture of 256 x 256 then has the latents of one of 128 x 128, and denoisers
     trained on those can be used with it (``VAEModule``'s ``decoder_only``). Our addition.
-    painted: cells [top, bottom, left, right] of the latents that are painted; empty: all. Elsewhere the picture is moved
-    by a flow of its own small net of ``flow_channels`` (docs/design/decoder.md). Our addition.
+    painted: cells [top, bottom, left, right] of the latents that are painted; empty: all. Elsewhere the picture moves
+    by the flow of a small net of ``flow_channels`` (docs/design/decoder.md). Our addition.
     ``encode`` gives latents of zero mean and unit std per channel. The statistics of the training latents are stored
     with the weights (buffers ``latent_mean``, ``latent_std``).
 

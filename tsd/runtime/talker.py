@@ -149,6 +149,7 @@ class Talker:
         mode: str = "e1",
         motion: str = "natural",
         start: str = "noise",
+        wait: int | None = None,
     ) -> Iterator[np.ndarray]:
         """Frames uint8 [<= chunk, H, W, 3] as soon as their sound is available; mode ``e2``: latents float32
         [<= chunk, C, h, w], to be decoded later.
@@ -159,7 +160,8 @@ class Talker:
         lasts. So, unless all sound is available (a list), the first stream of each chunk and mode runs on some silence
         before it asks for sound.
         motion: ``natural``, or ``still``: the head does not move, and no pixel outside the lower face changes. start:
-        ``noise``, or ``reference``.
+        ``noise``, or ``reference``. wait: frames of sound after a frame that are awaited, all that the nets look ahead
+        (None) or fewer, with which a frame is ready 40 ms earlier each (``hearing.Hearing``).
         """
         speaker, schedule = self.reference, self.schedule(steps)
         if speaker is None:
@@ -167,10 +169,11 @@ class Talker:
         self.require_stream()
         if not isinstance(audio, Sequence) and (chunk, mode) not in self.met:
             silence = [np.zeros(chunk * SAMPLES_PER_FRAME, np.float32)]
-            deque(self.stream(silence, steps, chunk, seed, mode, motion, start), maxlen=0)
+            deque(self.stream(silence, steps, chunk, seed, mode, motion, start, wait), maxlen=0)
         self.met.add((chunk, mode))
         begin, schedule = self.start(speaker, schedule) if start == "reference" else (None, schedule)
-        hearing, speaking = Hearing(self.recogniser, chunk, self.hears), Speaking(self.student, speaker, schedule, seed)
+        hearing = Hearing(self.recogniser, chunk, self.hears, wait)
+        speaking = Speaking(self.student, speaker, schedule, seed)
         cycle, done = array(self.motion_cycle(speaker, seed, motion)), 0
         maps = speaker.maps(cycle)
         decode = None if mode == "e2" else self.decoder_of(speaker, motion)

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from tsd.clip import to_frames
 from tsd.evaluation.clips import Portrait, clip_seed, speak
+from tsd.evaluation.clips.generate import make_ready
 from tsd.evaluation.clips.others_speech import against_others
 from tsd.evaluation.pairs.matching import LeftOut, list_videos
 from tsd.evaluation.report import Parts, moments
@@ -20,12 +21,16 @@ from tsd.media.audio import SAMPLES_PER_FRAME, log_mel
 from tsd.media.distortion import chords
 from tsd.media.video import write_video
 from tsd.metrics.face_mesh import FaceMesh
+from tsd.runtime.hearing import LIVE_WAIT
 from tsd.runtime.talker import Talker
+
+CHUNK = 8
+"""Frames of a stream at a time."""
 
 WORDLESS = 50
 """Frames of silence and of music that every reference is given."""
 
-VERSION = 1
+VERSION = 2
 """Raise it when a number changes its meaning: partial results of another version are not used."""
 
 
@@ -102,7 +107,7 @@ class Run:
 
     def speak(self, clip: TalkingClip) -> dict[str, np.ndarray]:
         """Frames uint8 [T, R, R, 3] from the clip's first picture: by every schedule what is heard, and by the first
-        one as ``aligned`` what the text says."""
+        one as ``live`` what is heard when little sound is awaited, as ``aligned`` what the text says."""
         picture, motion = clip.reference(self.talker.vae.resolution)
         portrait = Portrait(to_frames(picture), torch.from_numpy(motion))
         heard = self.talker.visemes(clip.wave)
@@ -112,6 +117,9 @@ class Run:
             return speak(self.talker, portrait, visemes, self.talker.schedule(steps), seed)[0]
 
         found = {steps: video(heard, steps) for steps in self.schedules}
+        self.talker.reference, self.talker.marked = make_ready(self.talker, portrait), False
+        live = self.talker.stream([clip.wave], self.schedules[0], CHUNK, seed, wait=LIVE_WAIT)
+        found["live"] = np.concatenate(list(live))[: len(clip)]
         if clip.visemes is not None:
             said = self.talker.saying(torch.from_numpy(clip.visemes), log_mel(clip.wave))
             found["aligned"] = video(said, self.schedules[0])

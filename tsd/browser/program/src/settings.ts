@@ -38,7 +38,7 @@ export interface Settings {
     log_std: number;
     silence: number;
   };
-  visemes: { past: number; future: number };
+  visemes: { past: number; future: number; live_wait: number };
   /** What a denoiser can hear, by its name in the card, and how many numbers a frame that is. */
   hears: { visemes: number; visemes_lips: number; visemes_loudness: number; loudness: number };
   loudness: { bands: [number, number][]; memory: number; least: number; range: number; quiet: number };

@@ -75,11 +75,11 @@ export class Talker {
     return parts;
   }
 
-  /** A stream of this speaker; see `Stream`. */
-  stream(speaker: Speaker, wish: Wish): Stream {
+  /** A stream of this speaker; see `Stream`. wait: as in `Hearing`. */
+  stream(speaker: Speaker, wish: Wish, wait: number | null = null): Stream {
     const strengths = this.card.schedules[wish.steps];
     if (!strengths) throw new Error(`the export holds no schedule ${wish.steps}`);
-    const hearing = new Hearing(this.card, this.settings, this.logMel, this.nets.recogniser);
+    const hearing = new Hearing(this.card, this.settings, this.logMel, this.nets.recogniser, wait);
     const track = wish.motion === "still" ? [speaker.motion] : cycle(this.bank, speaker.motion, wish.seed);
     const still = wish.motion === "still";
     const composer = new Composer(speaker.canvas, this.card.resolution, speaker.light, still, this.settings);

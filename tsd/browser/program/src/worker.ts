@@ -207,7 +207,7 @@ class Live {
 
 async function talk(here: Live, wishes: Wishes): Promise<void> {
   try {
-    const stream = talker.stream(await seated(wishes), wishes);
+    const stream = talker.stream(await seated(wishes), wishes, talker.settings.visemes.live_wait);
     const [width, height] = stream.size;
     await here.run(stream, labelOf(wishes, width, height));
     say({ kind: "stopped", dropped: here.dropped, frames: here.frames });
