@@ -14,6 +14,7 @@ from tsd.media.atomic import write_file
 
 STUDY = Path(__file__).resolve().parent
 CONTROLS = {row: title for row, title in TITLES.items() if title.startswith("*")}
+OTHERS = {"live": "as live", "aligned": "visemes of the text"}
 LEFT_OUT = ("opened_ratio", "in_step")
 """Of the report's columns, for a narrow table."""
 
@@ -34,7 +35,7 @@ def rows_of(reports: dict[str, dict]) -> dict[str, dict]:
     for name, report in reports.items():
         rows |= {f"{name}, {k}": report["statistics"][k] for k in report["schedules"]}
         rows |= {
-            f"{name}, visemes of the text": report["statistics"][k] for k in ("aligned",) if k in report["statistics"]
+            f"{name}, {title}": report["statistics"][k] for k, title in OTHERS.items() if k in report["statistics"]
         }
     last = list(reports.values())[-1]["statistics"]
     return rows | {title: last[row] for row, title in CONTROLS.items() if row in last}
@@ -61,7 +62,7 @@ def numbers(reports: dict[str, dict]) -> dict:
     """Plain means of the last report by row, and of all reports by their names."""
 
     def means(report: dict) -> dict:
-        rows = [*report["schedules"], "aligned", *CONTROLS, "silence", "music"]
+        rows = [*report["schedules"], *OTHERS, *CONTROLS, "silence", "music"]
         found = {row: {m: s["mean"] for m, s in report["statistics"].get(row, {}).items()} for row in rows}
         return {"clips": report["clips"], "clips_with_text": report["clips_with_text"]} | found
 

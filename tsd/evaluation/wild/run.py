@@ -24,9 +24,6 @@ from tsd.metrics.face_mesh import FaceMesh
 from tsd.runtime.hearing import LIVE_WAIT
 from tsd.runtime.talker import Talker
 
-CHUNK = 8
-"""Frames of a stream at a time."""
-
 WORDLESS = 50
 """Frames of silence and of music that every reference is given."""
 
@@ -118,7 +115,8 @@ class Run:
 
         found = {steps: video(heard, steps) for steps in self.schedules}
         self.talker.reference, self.talker.marked = make_ready(self.talker, portrait), False
-        live = self.talker.stream([clip.wave], self.schedules[0], CHUNK, seed, wait=LIVE_WAIT)
+        pieces = np.split(clip.wave, range(SAMPLES_PER_FRAME, len(clip.wave), SAMPLES_PER_FRAME))
+        live = self.talker.stream(pieces, self.schedules[0], seed=seed, wait=LIVE_WAIT)
         found["live"] = np.concatenate(list(live))[: len(clip)]
         if clip.visemes is not None:
             said = self.talker.saying(torch.from_numpy(clip.visemes), log_mel(clip.wave))
