@@ -12,6 +12,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -80,13 +81,13 @@ def ours(folder: Path, backends: list[str], threads: int) -> dict[str, Callable]
     for backend in backends:
         talker = Talker.load(folder, backend, threads)
         talker.reference, talker.marked = made_up_speaker(talker), False
-        speech = made_up_speech(FRAMES)
 
-        def frames(steps: int, talker: Talker = talker) -> int:
-            return sum(len(piece) for piece in talker.stream([speech], f"k{steps}", CHUNK))
-
-        jobs |= {f"{backend}.k{steps}": lambda steps=steps, frames=frames: frames(steps) for steps in (1, *STEPS)}
+        jobs |= {f"{backend}.k{steps}": partial(spoken, talker, steps) for steps in (1, *STEPS)}
     return jobs
+
+
+def spoken(talker: Talker, steps: int) -> int:
+    return sum(len(piece) for piece in talker.stream([made_up_speech(FRAMES)], f"k{steps}", CHUNK))
 
 
 def main() -> None:
