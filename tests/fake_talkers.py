@@ -47,8 +47,8 @@ def files(folder, card=None, **arguments) -> dict[str, str]:
     return paths
 
 
-def portrait(seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+def portrait(seed: int = 0, side: int = SIDE) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
 
 
 def wave(samples: int, seed: int = 3) -> np.ndarray:

@@ -12,10 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_lines import run_here
+from jobs_apart import square
 from mini_corpus import write_disc
 from mixed_folder import People, encode
+from tiny_runs import begun
 
-from tsd.prepare.collect import Splits, collect, parse_shard
+from tsd.commands import prepare
+from tsd.commands.compose import composed
+from tsd.prepare.collect import Corpus, Splits, collect, parse_shard
 from tsd.prepare.journal import Journal
 from tsd.prepare.settings import Settings
 from tsd.prepare.sources import folder
@@ -43,7 +47,7 @@ def digest(root: Path) -> dict[str, str]:
 
 
 def arguments(videos: Path, root: Path, *more: str) -> list[str]:
-    given = [f"videos={videos}", f"root={root}", "clips.size=96", "clips.look_every=8", *more]
+    given = [f"videos={videos}", f"root={root}", "clips.size=64", "clips.look_every=25", *more]
     return ["source=folder", "source.identity=file", *given]
 
 
@@ -76,44 +80,50 @@ def killed_and_finished(videos: Path, root: Path, times: int, longest: float) ->
 
 @pytest.mark.slow
 def test_killed_at_ten_moments_the_result_is_byte_for_byte_the_same(videos, tmp_path):
-    begun = time.monotonic()
-    whole = start(videos, tmp_path / "a", "workers=1")
-    _, errors = whole.communicate(timeout=300)
-    assert whole.returncode == 0, errors
-    kills = killed_and_finished(videos, tmp_path / "b", times=10, longest=0.8 * (time.monotonic() - begun))
+    begun_at = time.monotonic()
+    undisturbed = start(videos, tmp_path / "a", "workers=1")
+    _, errors = undisturbed.communicate(timeout=300)
+    assert undisturbed.returncode == 0, errors
+    kills = killed_and_finished(videos, tmp_path / "b", times=10, longest=0.8 * (time.monotonic() - begun_at))
     plain, cut = digest(tmp_path / "a"), digest(tmp_path / "b")
     print(kills, "kills,", len(plain), "files")
     assert kills >= 2 and cut == plain and len([name for name in plain if name.endswith(".mp4")]) == 5
 
 
-def test_killed_once_the_next_run_goes_on_and_nothing_differs(videos, tmp_path):
-    settings = Settings(tmp_path / "a", 96, look_every=8)
-    collect(folder.find(videos, "file"), settings, workers=0, splits=Splits())
-    run, journal = start(videos, tmp_path / "b", "workers=1"), tmp_path / "b" / "manifests" / "journal-0-of-1.jsonl"
-    while run.poll() is None and not (journal.is_file() and journal.read_bytes().count(b"\n") >= 3):
+@pytest.fixture(scope="module")
+def whole(videos, tmp_path_factory) -> tuple[Corpus, dict[str, str]]:
+    """What is made at once by one process, and every file of it."""
+    root = tmp_path_factory.mktemp("whole")
+    corpus = collect(folder.find(videos, "file"), Settings(root, 64, look_every=25), workers=0, splits=Splits())
+    return corpus, digest(root)
+
+
+def test_killed_once_the_next_run_goes_on_and_nothing_differs(videos, whole, tmp_path):
+    journal = tmp_path / "b" / "manifests" / "journal-0-of-1.jsonl"
+    run = begun(prepare.run, composed("prepare", arguments(videos, tmp_path / "b", "workers=1")))
+    while run.is_alive() and not (journal.is_file() and journal.read_bytes().count(b"\n") >= 3):
         time.sleep(0.02)
-    assert run.poll() is None, run.communicate()[1]
-    run.send_signal(signal.SIGKILL)
-    run.communicate()
+    assert run.is_alive()
+    run.kill()
+    run.join()
     done = journal.read_bytes()
     assert 3 <= done.count(b"\n") < 7
     journal.write_bytes(done[:-5])  # the last line cut off
     (tmp_path / "b" / "trainval" / ".half.mp4.x1.part").write_bytes(b"half")
-    second = Settings(tmp_path / "b", 96, look_every=8)
+    second = Settings(tmp_path / "b", 64, look_every=25)
     collect(folder.find(videos, "file"), second, workers=0, splits=Splits())
-    assert digest(tmp_path / "a") == digest(tmp_path / "b")
+    assert digest(tmp_path / "b") == whole[1]
 
 
-def test_shards_on_several_machines_make_the_corpus_of_one(videos, tmp_path):
+def test_shards_on_several_machines_make_the_corpus_of_one(videos, whole, tmp_path):
     recordings = folder.find(videos, "file")
-    whole = collect(recordings, Settings(tmp_path / "a", 64, look_every=25), splits=Splits(), workers=0)
     for index in (2, 0, 1):
         part = collect(
             recordings, Settings(tmp_path / "b", 64, look_every=25), shard=f"{index}/3", splits=Splits(), workers=0
         )
         assert (part.waiting == 0) == (index == 1)
         assert (tmp_path / "b/manifests/lrs3_train.jsonl").exists() == (index == 1)
-    assert part.records == whole.records and digest(tmp_path / "a") == digest(tmp_path / "b")
+    assert part.records == whole[0].records and digest(tmp_path / "b") == whole[1]
 
 
 @pytest.mark.parametrize("text", ["", "1", "1/1", "2/1", "-1/2", "a/b", "1/2/3", "0/0"])
@@ -139,53 +149,44 @@ def test_clips_are_not_taken_for_inputs(tmp_path, monkeypatch, capsys):
     assert code == 2 and "lies inside videos=" in errors and not (tmp_path / "in" / "out").exists()
 
 
-def _job(number: int) -> int:
-    if number == 2:
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if number == 3:
-        time.sleep(60)
-    if number == 9:
-        raise KeyError("a bug")
-    return number * number
-
-
 def test_a_process_that_dies_or_hangs_costs_its_job_only():
-    found = dict(run_all(_job, range(6), workers=2, limit=3.0))
+    found = dict(run_all(square, range(6), workers=2, limit=1.5))
     assert {n: v for n, v in found.items() if not isinstance(v, Lost)} == {0: 0, 1: 1, 4: 16, 5: 25}
-    assert "died twice" in str(found[2]) and "longer than 3 s" in str(found[3])
+    assert "died twice" in str(found[2]) and "longer than 1.5 s" in str(found[3])
     with pytest.raises(KeyError, match="a bug"):
-        list(run_all(_job, [9], workers=1, limit=30.0))
-    assert list(run_all(_job, [4], workers=0, limit=1.0)) == [(4, 16)]
+        list(run_all(square, [9], workers=1, limit=30.0))
+    assert list(run_all(square, [4], workers=0, limit=1.0)) == [(4, 16)]
+
+
+def ended(process: int) -> bool:
+    state = Path(f"/proc/{process}/stat")
+    return not state.exists() or state.read_text().split()[2] == "Z"
 
 
 def test_workers_die_with_the_one_who_started_them(tmp_path):
     """After kill -9 nobody goes on writing into the corpus."""
     code = f"""
-import os, sys, time
+import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
+from jobs_apart import tell
 from tsd.prepare.workers import run_all
-from test_collect import _tell
 if __name__ == "__main__":
-    list(run_all(_tell, [Path({str(tmp_path)!r})], 1, 60.0))
+    list(run_all(tell, [Path({str(tmp_path)!r})], 1, 60.0))
 """
     (tmp_path / "main.py").write_text(code)
     run = subprocess.Popen([sys.executable, str(tmp_path / "main.py")], env={**os.environ, "PYTHONPATH": str(REPO)})
-    begun = time.monotonic()
-    while not (tmp_path / "pid").exists() and time.monotonic() - begun < 60:
-        time.sleep(0.05)
+    begun_at = time.monotonic()
+    while not (tmp_path / "pid").exists() and time.monotonic() - begun_at < 60:
+        time.sleep(0.02)
     worker = int((tmp_path / "pid").read_text())
+    assert not ended(worker)
     run.send_signal(signal.SIGKILL)
     run.wait()
-    time.sleep(0.5)
-    state = Path(f"/proc/{worker}/stat")
-    assert not state.exists() or state.read_text().split()[2] == "Z"
-
-
-def _tell(place: Path) -> None:
-    (place / "pid.new").write_text(str(os.getpid()))
-    (place / "pid.new").rename(place / "pid")
-    time.sleep(60)
+    killed_at = time.monotonic()
+    while not ended(worker) and time.monotonic() - killed_at < 10:
+        time.sleep(0.01)
+    assert ended(worker), "it would have hung for a minute"
 
 
 def test_one_person_is_in_one_split_only(tmp_path):

@@ -1,12 +1,14 @@
 """Two processes train as one would: the same numbers, and one file of each kind at the end."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from safetensors.torch import load_file
 from tiny_runs import arguments, begun, config, ground
 
@@ -93,21 +95,54 @@ def root(tmp_path_factory):
     return ground(tmp_path_factory.mktemp("ground"))
 
 
-@pytest.mark.parametrize("stage", [pytest.param("vae", marks=pytest.mark.slow), "student"])
-def test_two_processes_give_the_losses_of_one(root, tmp_path, stage):
-    # AdamW: Muon makes as much of what sums of gradients are rounded to as of what they are.
-    said = [f"stage={stage}", "optimizer=adamw"]
-    process = begun(train, config(root, tmp_path / "one", *said, "data.batch_size=4"))
-    command = [sys.executable, "-m", "tsd.commands.train", *arguments(root, tmp_path / "two", *said, *TWO)]
+def as_rank(rank: int, port: int, cfg) -> None:
+    """A training as one of two processes that somebody else has started, as on a cluster."""
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": 2, "NODE_RANK": 0, "LOCAL_RANK": rank}
+    os.environ.update({name: str(value) for name, value in place.items()})
+    rank_zero_only.rank = rank  # Lightning reads it when it is imported, which it was before
+    train(cfg)
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+# AdamW: Muon makes as much of what sums of gradients are rounded to as of what they are.
+SHORT = ["optimizer=adamw", "trainer.max_steps=6", "trainer.val_check_interval=3"]
+
+
+def assert_alike(one: Path, two: Path) -> None:
+    """Two trainings with the same losses in every row, and the same weights."""
+    rows, others = (read_rows(out / "logs" / "metrics.csv") for out in (one, two))
+    assert len(rows) == len(others) > 4
+    for row, other in zip(rows, others, strict=True):
+        assert row.keys() == other.keys()
+        for name in row.keys() - RATIOS:
+            assert float(other[name]) == pytest.approx(float(row[name]), rel=1e-5, abs=1e-5), name
+    weights, same = (load_file(out / "weights.safetensors") for out in (one, two))
+    assert all(torch.allclose(weights[name], same[name], atol=1e-4) for name in weights)
+
+
+def test_two_processes_give_the_losses_of_one(root, tmp_path):
+    said, port = ["stage=student", *SHORT], free_port()
+    two = [begun(as_rank, rank, port, config(root, tmp_path / "two", *said, *TWO)) for rank in range(2)]
+    one = begun(train, config(root, tmp_path / "one", *said, "data.batch_size=4"))
+    for process in (*two, one):
+        process.join()
+        assert process.exitcode == 0
+    assert_alike(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["vae", "student"])
+def test_a_command_that_starts_its_second_process_gives_the_losses_of_one(root, tmp_path, stage):
+    process = begun(train, config(root, tmp_path / "one", f"stage={stage}", *SHORT, "data.batch_size=4"))
+    given = arguments(root, tmp_path / "two", f"stage={stage}", *SHORT, *TWO)
+    command = [sys.executable, "-m", "tsd.commands.train", *given]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     two = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180)
     process.join()
     assert two.returncode == 0, two.stdout + two.stderr
-    one, both = (read_rows(tmp_path / name / "logs" / "metrics.csv") for name in ("one", "two"))
-    assert len(one) == len(both) > 4
-    for row, other in zip(one, both, strict=True):
-        assert row.keys() == other.keys()
-        for name in row.keys() - RATIOS:
-            assert float(other[name]) == pytest.approx(float(row[name]), rel=1e-5, abs=1e-5), name
-    weights, others = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
-    assert all(torch.allclose(weights[name], others[name], atol=1e-4) for name in weights)
+    assert_alike(tmp_path / "one", tmp_path / "two")

@@ -297,7 +297,7 @@ def test_tables_and_sheet_lie_beside_the_report_and_nothing_else(finished):
         assert picture.width == 2 * 6 * 128 + 8 and picture.height > 2 * 2 * 128
 
 
-def test_an_interrupted_evaluation_goes_on_and_gives_the_same(corpus, weights, finished, tmp_path, monkeypatch):
+def test_interrupted_then_two_at_a_time_give_the_same(corpus, weights, finished, tmp_path, monkeypatch):
     cfg = config(corpus, weights, tmp_path / "r.json", "teacher_samples=2")
     real, judged = judge.controls, []
 
@@ -314,29 +314,24 @@ def test_an_interrupted_evaluation_goes_on_and_gives_the_same(corpus, weights, f
     monkeypatch.setattr(
         judge, "controls", lambda c, subject, *rest: judged.append(subject.key) or real(c, subject, *rest)
     )
-    report = evaluate.run(cfg)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        report = evaluate.run(config(corpus, weights, tmp_path / "r.json", "teacher_samples=2", "workers=2"))
+        assert torch.get_num_threads() == 2, "they are put back"
+    finally:
+        torch.set_num_threads(before)
     assert len(judged) == len(set(judged)) == TEST_CLIPS
     assert untimed(report) == untimed(finished[1])
     assert not (tmp_path / "r.parts").exists()
 
 
 def test_parts_of_other_settings_are_not_used(corpus, weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "write_report", lambda *_: pytest.fail("cut here"))
+    monkeypatch.setattr(judge.Judge, "clip", lambda *_: pytest.fail("cut here"))
     for override in ("seed=0", "seed=1", "noisy_psnr=39", f"weights.identity={weights / 'identity'}.safetensors"):
         with pytest.raises(pytest.fail.Exception):
             evaluate.run(config(corpus, weights, tmp_path / "r.json", "clips=1", override))
     assert len(list((tmp_path / "r.parts").iterdir())) == 3
-
-
-def test_two_at_a_time_give_the_same_and_threads_are_put_back(corpus, weights, finished, tmp_path):
-    cfg = config(corpus, weights, tmp_path / "r.json", "teacher_samples=2", "workers=2")
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        assert untimed(evaluate.run(cfg)) == untimed(finished[1])
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_what_is_null_is_left_out_and_said(corpus, weights, tmp_path, monkeypatch):
@@ -356,36 +351,44 @@ def test_what_is_null_is_left_out_and_said(corpus, weights, tmp_path, monkeypatc
     assert "lpips" not in report["denoise"]["student"]["k1"], "nothing random is scored"
 
 
-def test_a_few_clips_have_all_controls(corpus, weights, tmp_path):
-    report = evaluate.run(config(corpus, weights, tmp_path / "r.json", "control_clips=2", "schedules=[k1]"))
-    counts = {
-        row: report["statistics"][row]["temporal_l1"]["n"] for row in ("real", "recon", "swapped", "other_speech")
-    }
-    assert counts == {"real": 4, "recon": 4, "swapped": 2, "other_speech": 2}
-    swap = report["statistics"]["viseme_swap.k1"]["ratio"]
-    assert swap["n"] + swap["left_out"] == 2
+@pytest.fixture(scope="module")
+def by_others(corpus, weights, tmp_path_factory):
+    """An evaluation by another embedder and another reader of mouths, with all controls on one clip of two: what was
+    returned, and the text of its report."""
+    folder, named = tmp_path_factory.mktemp("others"), []
+    for stage, name in (("identity", "face.pt"), ("mouth", "mesh.tflite")):
+        (folder / name).write_bytes(b"weights")
+        named += [f"weights.{stage}=null", f"{stage}.weights={folder / name}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "FaceNet", lambda path: lambda frames: frames.mean((2, 3)))
+        patch.setattr(loading, "FaceMesh", lambda path: lambda frames: frames.mean((1, 2, 3)))
+        few = ["clips=2", "control_clips=1", "schedules=[k1]"]
+        report = evaluate.run(config(corpus, weights, folder / "r.json", *few, *named))
+    return report, (folder / "r.md").read_text()
+
+
+def test_a_few_clips_have_all_controls(by_others):
+    statistics = by_others[0]["statistics"]
+    counts = {row: statistics[row]["temporal_l1"]["n"] for row in ("real", "recon", "swapped", "other_speech")}
+    assert counts == {"real": 2, "recon": 2, "swapped": 1, "other_speech": 1}
+    swap = statistics["viseme_swap.k1"]["ratio"]
+    assert swap["n"] + swap["left_out"] == 1
     for row in ("generate.k1", "real"):
-        assert report["statistics"][row]["mouth_r_shuffled"]["n"] == 4
+        assert statistics[row]["mouth_r_shuffled"]["n"] == 2
 
 
-def test_another_embedder_can_be_given_and_is_named(corpus, weights, tmp_path, monkeypatch):
-    (tmp_path / "face.pt").write_bytes(b"weights")
-    monkeypatch.setattr(loading, "FaceNet", lambda path: lambda frames: frames.mean((2, 3)))
-    arguments = ["clips=2", "schedules=[k1]", "weights.identity=null", f"identity.weights={tmp_path / 'face.pt'}"]
-    report = evaluate.run(config(corpus, weights, tmp_path / "r.json", *arguments))
+def test_another_embedder_can_be_given_and_is_named(by_others):
+    report, text = by_others
     assert report["real"]["id_cosine"] > 0 and "id_cosine" not in report["unavailable"]
     named = report["features"]
-    assert "facenet-pytorch's InceptionResnetV1, hash" in named and named in (tmp_path / "r.md").read_text()
+    assert "facenet-pytorch's InceptionResnetV1, hash" in named and named in text
 
 
-def test_another_reader_of_mouths_can_be_given_and_is_named(corpus, weights, tmp_path, monkeypatch):
-    (tmp_path / "mesh.tflite").write_bytes(b"weights")
-    monkeypatch.setattr(loading, "FaceMesh", lambda path: lambda frames: frames.mean((1, 2, 3)))
-    arguments = ["clips=2", "schedules=[k1]", "weights.mouth=null", f"mouth.weights={tmp_path / 'mesh.tflite'}"]
-    report = evaluate.run(config(corpus, weights, tmp_path / "r.json", *arguments))
+def test_another_reader_of_mouths_can_be_given_and_is_named(by_others):
+    report, text = by_others
     assert -1 <= report["real"]["mouth_r"] <= 1 and "mouth_r" not in report["unavailable"]
     named = report["mouth_reader"]
-    assert "MediaPipe's Face Mesh, hash" in named and f"(by {named})" in (tmp_path / "r.md").read_text()
+    assert "MediaPipe's Face Mesh, hash" in named and f"(by {named})" in text
 
 
 def test_a_long_run_is_made_once(corpus, weights, tmp_path, monkeypatch):

@@ -38,10 +38,6 @@ PLACES += ("stage.module.schedule", "model.vae", "model.evil", "weights.vae", "s
 FILES = {
     # A file for the group `experiment`, and the word of it that the message must name.
     **{f"os.system at {place}": (f"{place}._target_", place, TARGET) for place in PLACES},
-    **{
-        f"{walk} as a callback": ("callbacks.evil._target_", "callbacks.evil", f"{{_target_: {walk}}}")
-        for walk in WALKS
-    },
     "a loader of code as optimiser": (
         "optimizer._target_",
         "optimizer",
@@ -127,6 +123,18 @@ OVERRIDES = {
 }
 
 
+TOGETHER = [
+    ["stage.module.log_normal=[0,0]", "seed=-1", "optimizer.lr=fast", "optimizer.betas=[0.9]", "data.p_mismatch=1.5"]
+    + ["data.window=0", "data.batch_size=1000000000000", "data.people=nobody", "data.num_workers=-1"]
+    + ["trainer.max_steps=-1", "trainer.max_epochs=5", "trainer.precision=13-bit", "loss.identity=-0.1"]
+    + ["model.vae.latent_channels=0", "model.resolution=1000000", "overwrite=perhaps", "checkpoint_every=0"],
+    ["seed=1.5", "optimizer.lr=0", "loss.identity=.inf"],
+    ["seed=true", "optimizer.lr=nan"],
+]
+"""Of ``OVERRIDES``: what is wrong whatever the others are. One command line for many, since composing takes longest."""
+ALONE = [override for override in OVERRIDES if override not in sum(TOGETHER, [])]
+
+
 def message_of(argv: list[str], monkeypatch, capsys) -> str:
     """What ``python -m tsd.commands.train argv`` says before it ends with 2."""
     monkeypatch.setattr(sys, "argv", ["train", *argv])
@@ -158,7 +166,28 @@ def test_files_from_strangers(place, monkeypatch, capsys, name):
     assert message.startswith("error: ") and words in message, message
 
 
-@pytest.mark.parametrize("override", OVERRIDES)
+def test_every_callback_from_a_stranger_is_named(place, monkeypatch, capsys):
+    (place / "conf" / "experiment").mkdir(parents=True)
+    evil = [f"  evil{number}: {{_target_: {walk}}}\n" for number, walk in enumerate(WALKS)]
+    (place / "conf" / "experiment" / "strange.yaml").write_text("# @package _global_\ncallbacks:\n" + "".join(evil))
+    folder = ["--config-dir", str(place / "conf")]
+    message = message_of([*folder, "experiment=strange", "stage=teacher"], monkeypatch, capsys)
+    assert message.startswith(f"error: {len(WALKS)} faults"), message
+    for number, walk in enumerate(WALKS):
+        assert f"callbacks.evil{number}._target_={walk[:40]}" in message, message
+
+
+@pytest.mark.parametrize("overrides", TOGETHER, ids=" ".join)
+def test_values_that_are_wrong_are_all_said(place, monkeypatch, capsys, overrides):
+    message = message_of(["stage=teacher", *overrides], monkeypatch, capsys)
+    assert message.startswith("error: ") and len(message) < 3000, message
+    said = [line.strip() for line in message.splitlines()]
+    for override in overrides:
+        key = override.partition("=")[0]
+        assert any(line.startswith(f"{key}=") and OVERRIDES[override] in line for line in said), (override, message)
+
+
+@pytest.mark.parametrize("override", ALONE)
 def test_overrides_that_are_wrong(place, monkeypatch, capsys, override):
     message = message_of(["stage=teacher", override], monkeypatch, capsys)
     assert message.startswith("error: ") and OVERRIDES[override] in message and len(message) < 3000, message
@@ -270,4 +299,4 @@ def test_weights_from_strangers(place, name):
 
 
 def test_there_are_a_hundred():
-    assert len(FILES) + len(OVERRIDES) + len(CHECKPOINTS) + len(WEIGHTS) >= 100
+    assert len(FILES) + len(WALKS) + len(OVERRIDES) + len(CHECKPOINTS) + len(WEIGHTS) >= 100

@@ -23,6 +23,8 @@ TEXTS = [
     "[a,b]={c: d}",
     "李明 100% a@b.c *#~!.png",
 ]
+OF_ANOTHER_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "ARGS")
+"""What `make test ARGS=…` leaves in the environment of these tests, and a make started here would take for its own."""
 RECORD = """
 import json, os, sys
 names = ("REF", "AUDIO", "VIDEOS", "NAME", "WEIGHTS")
@@ -33,7 +35,9 @@ print(json.dumps({"argv": sys.argv[1:], "environment": {name: os.environ[name] f
 def make(*arguments: str, program: str = sys.executable) -> subprocess.CompletedProcess:
     """``make arguments`` in the repository, with ``program`` for Python and nothing to install."""
     argv = ["make", "--silent", "INSTALLED=", "TALKS=", f"PY={program}", *arguments]
-    run = subprocess.run(argv, cwd=REPO, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(REPO)})
+    environment = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER_MAKE}
+    environment["PYTHONPATH"] = str(REPO)
+    run = subprocess.run(argv, cwd=REPO, capture_output=True, text=True, env=environment)
     assert not (REPO / "pwned").exists(), "text was run as code"
     return run
 

@@ -158,7 +158,8 @@ def made_for(page) -> set[str]:
 
 
 @needs_chromium
-def test_two_visitors_in_a_browser(studio, files, tmp_path):
+def test_two_visitors_in_a_browser(studio, files, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_HEARTBEAT_INTERVAL", "0.5")  # seconds until a server knows that a visitor has left
     cache = tmp_path / "cache"
     cache.mkdir()
     with served(app.application(studio, cache)) as address, chromium(files / "long.wav") as browser:
@@ -211,5 +212,5 @@ def test_two_visitors_in_a_browser(studio, files, tmp_path):
             visitor.close()
             until = time.monotonic() + 60
             while len(list(cache.rglob("generated_*.mp4"))) > others and time.monotonic() < until:
-                time.sleep(0.5)
+                time.sleep(0.1)
             assert len(list(cache.rglob("generated_*.mp4"))) == others, "results go with their visitor alone"

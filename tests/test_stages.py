@@ -25,6 +25,23 @@ def root(tmp_path):
     return ground(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A ground with a teacher's training of two steps in ``run``."""
+    root = ground(tmp_path_factory.mktemp("made"))
+    train(config(root, root / "run", *TEACHER))
+    return root
+
+
+@pytest.fixture
+def trained(made, tmp_path):
+    """A copy of it."""
+    return Path(shutil.copytree(made, tmp_path, dirs_exist_ok=True))
+
+
+TEACHER = ["stage=teacher", "trainer.max_steps=2"]
+
+
 def values(root: Path, *extra: str) -> dict:
     return plain(config(root, root / "student", "stage=student", *extra))[0]
 
@@ -77,9 +94,10 @@ def test_a_teacher_of_another_size_is_passed_over_for_one_that_fits(root):
 
 
 def test_what_is_missing_names_the_command_that_makes_it(root):
-    (root / "teacher" / "weights.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match="make train-teacher"):
-        needs.below(values(root))
+    for stage in ("teacher", "vae"):
+        (root / stage / "weights.safetensors").unlink()
+        with pytest.raises(FileNotFoundError, match=f"make train-{stage}"):
+            needs.below(values(root))
 
 
 def test_an_embedder_is_needed_only_where_its_loss_is(root):
@@ -140,17 +158,19 @@ def test_two_experts_that_know_the_same_people_are_not_apart(root, taught, measu
 
 def test_a_teacher_listens_and_its_card_says_to_whom(root):
     made = expert(root, "sync_loss", "odd")
-    weights = train(config(root, root / "run", "stage=teacher", "trainer.max_steps=2", *listening(root)))
+    weights = train(config(root, root / "run", "stage=teacher", "trainer.max_steps=1", *listening(root)))
     card = checkpoint.read_header(weights)["card"]
     assert card["stands_on"]["sync_loss"] == checkpoint.file_hash(made) and card["people"] == "all"
     assert card["metrics"]["train/sync"] > 0 and card["loss"]["sync"] > 0
 
 
-def test_run_directories_say_what_they_hold(root):
-    weights = train(config(root, root / "run", "stage=teacher", "trainer.max_steps=2"))
-    run, card = json.loads((root / "run" / "run.json").read_text()), checkpoint.read_header(weights)["card"]
+def test_run_directories_say_what_they_hold(made):
+    run, card = (
+        json.loads((made / "run" / "run.json").read_text()),
+        checkpoint.read_header(made / "run" / "weights.safetensors")["card"],
+    )
     assert run["stage"] == "teacher" and card["run"] == {key: run[key] for key in ("hash", "config", "data")}
-    hashes = {name: checkpoint.file_hash(root / name / "weights.safetensors") for name in ("vae", "identity")}
+    hashes = {name: checkpoint.file_hash(made / name / "weights.safetensors") for name in ("vae", "identity")}
     assert {name: stage["hash"] for name, stage in run["stands_on"].items()} == hashes == card["stands_on"]
 
 
@@ -162,22 +182,26 @@ def test_run_directories_say_what_they_hold(root):
         ("seed=3", "seed is 3 and was 0"),
     ],
 )
-def test_another_configuration_never_goes_into_the_same_folder(root, override, words):
-    cfg = ["stage=teacher", "trainer.max_steps=2"]
-    made = train(config(root, root / "run", *cfg)).read_bytes()
+def test_another_configuration_never_goes_into_the_same_folder(made, override, words):
+    weights = made / "run" / "weights.safetensors"
+    before = weights.read_bytes()
     with pytest.raises(ValueError, match=rf"holds another run: .*{words}.*overwrite=true"):
-        train(config(root, root / "run", *cfg, override))
-    assert (root / "run" / "weights.safetensors").read_bytes() == made
-    again = train(config(root, root / "run", *cfg, override, "overwrite=true")).read_bytes()
-    assert again != made
+        train(config(made, made / "run", *TEACHER, override))
+    assert weights.read_bytes() == before
 
 
-def test_where_and_how_fast_may_change(root):
-    cfg = ["stage=teacher", "trainer.max_steps=2"]
-    before = train(config(root, root / "run", *cfg)).stat().st_mtime_ns
-    shutil.copytree(root / "corpus", root / "moved")
-    moved = ["data.num_workers=1", "logger=none", f"data.root={root / 'moved'}", "data.cache_mb=10"]
-    assert train(config(root, root / "run", *cfg, *moved)).stat().st_mtime_ns == before
+def test_another_configuration_goes_there_where_that_is_asked(trained):
+    weights = trained / "run" / "weights.safetensors"
+    before = weights.read_bytes()
+    assert train(config(trained, trained / "run", *TEACHER, "seed=3", "overwrite=true")) == weights
+    assert weights.read_bytes() != before
+
+
+def test_where_and_how_fast_may_change(trained):
+    before = (trained / "run" / "weights.safetensors").stat().st_mtime_ns
+    (trained / "corpus").rename(trained / "moved")
+    moved = ["data.num_workers=1", "logger=none", f"data.root={trained / 'moved'}", "data.cache_mb=10"]
+    assert train(config(trained, trained / "run", *TEACHER, *moved)).stat().st_mtime_ns == before
 
 
 def test_a_term_of_weight_0_is_as_good_as_none(root):
@@ -201,9 +225,8 @@ def test_what_another_stage_weighs_is_no_matter(root):
     assert described("stage=student") != described("stage=student", "steps=k1")
 
 
-def test_other_data_or_another_vae_below_is_told(root):
-    cfg = config(root, root / "run", "stage=teacher", "trainer.max_steps=2")
-    train(cfg)
+def test_other_data_or_another_vae_below_is_told(trained):
+    root, cfg = trained, config(trained, trained / "run", *TEACHER)
     manifest = root / "corpus" / "manifests" / "lrs3_train.jsonl"
     lines = manifest.read_text()
     manifest.write_text(lines.replace("LAY", "SET", 1))
@@ -249,7 +272,7 @@ def test_a_student_goes_on_without_a_teacher_and_with_parts_that_it_did_not_have
     start = root / "student" / "weights.safetensors"
     (root / "teacher" / "weights.safetensors").unlink()
     added = ["model.student.eye_shapes=2", "model.student.mean_reaches=[1,2]"]
-    still = ["stage=student", "loss=no_teacher", "trainer.max_steps=2", "optimizer.lr=1e-12", "callbacks.ema=null"]
+    still = ["stage=student", "loss=no_teacher", "trainer.max_steps=1", "optimizer.lr=1e-12", "callbacks.ema=null"]
     weights = train(config(root, root / "run", *still, *added, f"init={start}"))
     before, after = checkpoint.load(start, "student"), checkpoint.load(weights, "student")
     new = {name.split(".")[0] for name in after.state_dict().keys() - before.state_dict().keys()}
@@ -268,7 +291,7 @@ def test_a_decoder_of_another_size_is_trained_on_latents_that_stay(root):
     """So the student of the first VAE, and the teacher's training, take the second."""
     first, known = root / "vae" / "weights.safetensors", standing_on(root)
     sizes = ["+model.vae.decoder_channels=[8,8,16]", "model.resolution=64", "model.vae.resolution=64"]
-    alone = ["stage=vae", "stage.module.decoder_only=true", "trainer.max_steps=2", *sizes, "data.resolution=64"]
+    alone = ["stage=vae", "stage.module.decoder_only=true", "trainer.max_steps=1", *sizes, "data.resolution=64"]
     with pytest.raises(ValueError, match="stage.module.decoder_only=true: needs init="):
         train(config(root, root / "run", *alone))
     with pytest.raises(ValueError, match="stage.module.taught=true: init paints 32 pixels, model.vae 64"):

@@ -40,7 +40,7 @@ def test_a_mismatched_reference_has_no_rollout():
 
 def test_own_steps_start_from_pure_noise_and_judge_one_step(monkeypatch):
     """Steps before the judged one carry no gradient; the judged strengths are those of the schedules."""
-    stage, clip, calls = student(LossWeights(rollout=1.0)), fake_clip(), []
+    stage, clip, calls = student(LossWeights(rollout=1.0)), fake_clip(batch=1, frames=2), []
     forward = stage.net.forward
 
     def seen(z_s, s, condition, *read):
@@ -60,7 +60,7 @@ def test_own_steps_start_from_pure_noise_and_judge_one_step(monkeypatch):
 
 
 def test_a_student_may_learn_some_of_its_schedules_only(monkeypatch):
-    stage, clip, judged = student(LossWeights(rollout=1.0), learns=["k2"]), fake_clip(), set()
+    stage, clip, judged = student(LossWeights(rollout=1.0), learns=["k2"]), fake_clip(batch=1, frames=2), set()
     forward = stage.net.forward
 
     def seen(z_s, s, condition, *read):
@@ -85,7 +85,8 @@ def test_a_student_learns_schedules_that_there_are(learns):
 def test_a_share_of_the_batches_goes_on_matching_the_teacher():
     torch.manual_seed(0)
     loss = LossWeights(rollout=1.0, distill=1.0)
-    kinds = [set(student(loss, done=0.6, match_share=0.25).step_losses(fake_clip(seed=n))) for n in range(40)]
+    stage = student(loss, done=0.6, schedules={"k1": SCHEDULES["k1"]}, match_share=0.25)
+    kinds = [set(stage.step_losses(fake_clip(batch=1, frames=2, seed=n))) for n in range(40)]
     matched = sum(kind == {"noise", "distill"} for kind in kinds)
     assert 5 <= matched <= 15 and kinds.count({"rollout"}) == 40 - matched
 

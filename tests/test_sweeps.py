@@ -9,13 +9,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
-from tiny_runs import arguments, command, ground, ran
+from hydra.utils import instantiate
+from safetensors.torch import load, load_file
+from tiny_runs import arguments, command, config, ground, ran, same
 
+from tsd.commands.compose import composed
 from tsd.commands.sweeps import as_markdown, row
 from tsd.commands.train import report_student
+from tsd.commands.train import run as train
 from tsd.training import run_record
 from tsd.training.job_folder import LONGEST, job_folder
 from tsd.weights import checkpoint
@@ -50,45 +55,48 @@ def ends(folder: Path) -> list[int]:
     return [path.read_text().count("wrote ") for path in sorted((folder / "sweep").glob("*/train.log"))]
 
 
-@pytest.fixture(scope="module")
-def whole(root, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("whole")
-    code, output = ran(folder, *sweep_arguments(root, *TWO))
-    assert code == 0, output
-    return folder
-
-
-def test_a_table_of_all_jobs_by_their_overrides(whole):
-    table = jobs(whole)
-    assert {job["loss"] for job in table} == {"paper", "no_temporal"}
-    assert all(job["state"] == "finished" and float(job["val/psnr"]) > 0 and job["steps"] == "4" for job in table)
-    assert sorted(name.split(",")[0] for name in weights(whole)) == ["loss-no_temporal", "loss-paper"]
-    assert len(set(weights(whole).values())) == 2 and ends(whole) == [1] * 2
-    shown = (whole / "sweep" / "jobs.md").read_text()
-    assert shown.count("\n") == 4 and "no_temporal" in shown and "data.root" not in shown.splitlines()[0]
-
-
-def test_finished_jobs_are_skipped(root, whole):
-    before = {path: path.stat().st_mtime_ns for path in (whole / "sweep").glob("*/weights.safetensors")}
-    code, output = ran(whole, *sweep_arguments(root, *TWO))
-    assert code == 0 and output.count("is already there") == 2
-    assert {path: path.stat().st_mtime_ns for path in before} == before and ends(whole) == [1] * 2
-
-
 def killed_in_job(number: int, folder: Path, overrides: list[str]) -> None:
     """Start a sweep and kill it in the middle of its job ``number``, counted from 0 over all starts."""
     process = command(folder, *overrides)
     while process.is_alive() and len(list((folder / "sweep").glob("*/checkpoints/last.ckpt"))) <= number:
-        time.sleep(0.002)
+        time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
 
 
-def test_killed_and_started_again_the_results_are_the_same(root, whole, tmp_path):
-    killed_in_job(1, tmp_path, sweep_arguments(root, *TWO))
-    code, output = ran(tmp_path, *sweep_arguments(root, *TWO))
+@pytest.fixture(scope="module")
+def swept(root, tmp_path_factory) -> tuple[Path, str]:
+    """Where a sweep lies that was killed in its second job and started again, and what it said then."""
+    folder = tmp_path_factory.mktemp("swept")
+    killed_in_job(1, folder, sweep_arguments(root, *TWO))
+    assert len(weights(folder)) == 1
+    code, output = ran(folder, *sweep_arguments(root, *TWO))
     assert code == 0, output
-    assert weights(tmp_path) == weights(whole) and ends(tmp_path) == [1] * 2 and jobs(tmp_path) == jobs(whole)
+    return folder, output
+
+
+def test_a_table_of_all_jobs_by_their_overrides(swept):
+    folder, _ = swept
+    table = jobs(folder)
+    assert {job["loss"] for job in table} == {"paper", "no_temporal"}
+    assert all(job["state"] == "finished" and float(job["val/psnr"]) > 0 and job["steps"] == "4" for job in table)
+    assert sorted(name.split(",")[0] for name in weights(folder)) == ["loss-no_temporal", "loss-paper"]
+    assert len(set(weights(folder).values())) == 2
+    shown = (folder / "sweep" / "jobs.md").read_text()
+    assert shown.count("\n") == 4 and "no_temporal" in shown and "data.root" not in shown.splitlines()[0]
+
+
+def test_killed_and_started_again_finished_jobs_are_skipped_and_the_other_goes_on(root, swept, tmp_path):
+    folder, output = swept
+    assert output.count("is already there") == 1 and ends(folder) == [1] * 2
+    for name, made in weights(folder).items():
+        loss = name.split(",")[0].removeprefix("loss-")
+        given = ["stage=student", f"loss={loss}", "p_mismatch=p00", "trainer.max_steps=4"]
+        train(config(root, tmp_path / loss, *given))  # a training by itself, which nobody disturbs
+        assert same(load(made), load_file(tmp_path / loss / "weights.safetensors")), loss
+        (job,) = [job for job in jobs(folder) if job["loss"] == loss]
+        metrics = checkpoint.read_header(tmp_path / loss / "weights.safetensors")["card"]["metrics"]
+        assert float(job["val/psnr"]) == metrics["val/psnr"] and float(job["val/total"]) == metrics["val/total"]
 
 
 @pytest.mark.slow
@@ -114,7 +122,9 @@ def test_a_failed_job_leaves_its_traceback_and_the_others_run(root, tmp_path):
     (source / "alone").mkdir(exist_ok=True)
     for path in (tmp_path / "alone").iterdir():
         path.rename(source / "alone" / path.name)
-    code, output = ran(tmp_path, *sweep_arguments(root, "p_mismatch=p00,p50", "data.manifests=alone"))
+    code, output = ran(
+        tmp_path, *sweep_arguments(root, "p_mismatch=p50,p00", "data.manifests=alone", "trainer.max_steps=1")
+    )
     table = {job["p_mismatch"]: job for job in jobs(tmp_path)}
     assert code == 1 and "1 of 2 jobs have not finished" in output
     assert table["p00"]["state"] == "finished" and table["p50"]["state"] == "failed"
@@ -142,8 +152,8 @@ def test_a_student_is_evaluated_whatever_its_folder_is_called(tmp_path, monkeypa
     assert cfg.weights.sync is None and cfg.data.root == str(out / "corpus") and cfg.clips == 3
 
 
-def test_a_job_that_was_trained_and_not_evaluated_has_failed(whole, tmp_path):
-    shutil.copytree(whole / "sweep", tmp_path / "sweep")
+def test_a_job_that_was_trained_and_not_evaluated_has_failed(swept, tmp_path):
+    shutil.copytree(swept[0] / "sweep", tmp_path / "sweep")
     folder = sorted((tmp_path / "sweep").glob("*/run.json"))[0].parent
     run_record.update(folder, error="no clips")
     assert row(folder)["state"] == "failed" and row(folder)["error"] == "no clips" and row(folder)["steps"] == 4
@@ -163,7 +173,7 @@ def test_sigterm_ends_a_sweep_for_requeueing(root, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
-def test_other_launchers_give_the_same_results(root, whole, tmp_path, launcher):
+def test_other_launchers_give_the_same_results(root, swept, tmp_path, launcher):
     more = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else ["hydra.launcher.timeout_min=5"]
     overrides = sweep_arguments(root, "loss=paper,no_temporal", "p_mismatch=p00", f"hydra/launcher={launcher}", *more)
     # A process of its own, not forked: only there loky's workers are sent home before they are waited for.
@@ -171,21 +181,73 @@ def test_other_launchers_give_the_same_results(root, whole, tmp_path, launcher):
     run = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     made = weights(tmp_path)
-    assert len(made) == 2 and all(weights(whole)[name] == content for name, content in made.items())
+    assert len(made) == 2 and all(weights(swept[0])[name] == content for name, content in made.items())
     assert len(jobs(tmp_path)) == 2
 
 
-def test_a_search_goes_on_from_its_storage(root, tmp_path):
-    search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "optimizer.lr=tag(log,interval(1e-4,1e-2))"]
-    overrides = sweep_arguments(root, *search, "loss=paper,no_temporal")
+SEARCH = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=3"]
+SPACE = ["loss=paper,no_temporal", "optimizer.lr=tag(log,interval(1e-4,1e-2))"]
+
+
+def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="sweep", storage=f"sqlite:///{folder / 'sweep' / 'optuna.db'}").trials
+
+
+@pytest.mark.slow
+def test_a_search_of_trainings_goes_on_from_its_storage(root, tmp_path):
+    overrides = sweep_arguments(root, *SEARCH, *SPACE)
     killed_in_job(1, tmp_path, overrides)
     code, output = ran(tmp_path, *overrides)
     assert code == 0 and "best: optimizer.lr=" in output, output
-    study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{tmp_path / 'sweep' / 'optuna.db'}")
-    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 3 and ends(tmp_path) == [1] * 3
+    assert [trial.state.name for trial in trials(tmp_path)] == ["COMPLETE"] * 3 and ends(tmp_path) == [1] * 3
     scores = {checkpoint.read_header(p)["card"]["score"] for p in (tmp_path / "sweep").glob("*/weights.safetensors")}
-    assert {trial.value for trial in study.trials} == scores
-    assert all(1e-4 <= trial.params["optimizer.lr"] <= 1e-2 for trial in study.trials)
+    assert {trial.value for trial in trials(tmp_path)} == scores
+    assert all(1e-4 <= trial.params["optimizer.lr"] <= 1e-2 for trial in trials(tmp_path))
+
+
+class Launcher:
+    """Jobs that come to the learning rate they are given, or to what ``results`` says of the job of a number."""
+
+    def __init__(self, **results):
+        self.results, self.launched = results, []
+
+    def launch(self, overrides: list[list[str]], initial_job_idx: int) -> list[SimpleNamespace]:
+        self.launched.append((initial_job_idx, overrides))
+        result = self.results.get(f"job{initial_job_idx}", "its rate")
+        if result is KeyboardInterrupt:
+            raise result
+        values = [dict(word.split("=") for word in job) for job in overrides]
+        rates = [float(job["optimizer.lr"]) for job in values]
+        return [SimpleNamespace(return_value=rate if result == "its rate" else result) for rate in rates]
+
+
+def test_a_search_goes_on_from_its_storage(tmp_path, monkeypatch, capsys):
+    """By jobs that train nothing; the sweeper is the one that the configuration names."""
+    monkeypatch.chdir(tmp_path)
+    cfg = composed("train", ["stage=student", "sweep=sweep", *SEARCH], own=True)
+
+    def search(**results) -> list[tuple[int, list[list[str]]]]:
+        sweeper = instantiate(cfg.hydra.sweeper)
+        sweeper.launcher, sweeper.config = Launcher(**results), cfg
+        sweeper.hydra_context = SimpleNamespace(config_loader=None)
+        try:
+            sweeper.sweep(["seed=1", *SPACE])
+        except KeyboardInterrupt:
+            assert KeyboardInterrupt in results.values()
+        return sweeper.launcher.launched
+
+    first = search(job1=KeyboardInterrupt)
+    assert [number for number, _ in first] == [0, 1]
+    assert [trial.state.name for trial in trials(tmp_path)] == ["COMPLETE", "RUNNING"]
+    second = search(job2=None)
+    assert [number for number, _ in second] == [1, 2] and second[0] == first[1], "what was cut, with its values"
+    assert search() == [] and "best: optimizer.lr=" in capsys.readouterr().out
+    assert [trial.state.name for trial in trials(tmp_path)] == ["COMPLETE", "COMPLETE", "FAIL"]
+    launched = [jobs for _, jobs in (*first, *second)]
+    for (job,) in launched:
+        assert len(job) == 3 and "seed=1" in job and {"loss=paper", "loss=no_temporal"} & set(job)
+    for trial in trials(tmp_path):
+        assert 1e-4 <= trial.params["optimizer.lr"] <= 1e-2 and trial.value in (trial.params["optimizer.lr"], None)
 
 
 def test_two_processes_never_train_the_same_run(tmp_path):

@@ -173,9 +173,9 @@ def test_a_stage_that_cannot_compare_says_what_to_set(frames, sound, message):
 def trained():
     stage = small_stage()
     optimizer = stage.make_optimizer(stage.net.parameters())
-    for step in range(120):
+    for step in range(40):
         optimizer.zero_grad()
-        stage.training_step(speakers(8, 20, seed=100 + step), 0).backward()
+        stage.training_step(speakers(6, 16, seed=100 + step), 0).backward()
         optimizer.step()
     return stage
 

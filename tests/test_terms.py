@@ -60,23 +60,23 @@ def sync_of(stage, clip, z) -> torch.Tensor:
 @pytest.mark.parametrize("pair", range(1, 7))
 def test_lips_in_step_lose_less_than_lips_out_of_step(pair):
     """Wherever the pair of neighbours lies in the window."""
-    clip, z = speakers()
+    (clip, z), stage = speakers(), listening()
     clip.pair[:] = pair
-    in_step = sync_of(listening(), clip, z)
+    in_step = sync_of(stage, clip, z)
     for shift in (-2, -1, 1, 2):
-        assert sync_of(listening(), clip, z.roll(shift, 1)) > 1.2 * in_step
-    assert sync_of(listening(), clip, z.roll(1, 0)) > 1.2 * in_step, "another clip's lips"
-    assert sync_of(listening(), clip, torch.zeros_like(z)) > 1.2 * in_step, "lips that do not move"
+        assert sync_of(stage, clip, z.roll(shift, 1)) > 1.2 * in_step
+    assert sync_of(stage, clip, z.roll(1, 0)) > 1.2 * in_step, "another clip's lips"
+    assert sync_of(stage, clip, torch.zeros_like(z)) > 1.2 * in_step, "lips that do not move"
 
 
 def test_the_gradient_leads_into_step():
-    clip, z = speakers()
+    (clip, z), stage = speakers(), listening()
     estimate = z.roll(2, 1).requires_grad_()
-    begun = sync_of(listening(), clip, estimate)
+    begun = sync_of(stage, clip, estimate)
     for _ in range(200):
-        (gradient,) = torch.autograd.grad(sync_of(listening(), clip, estimate), estimate)
+        (gradient,) = torch.autograd.grad(sync_of(stage, clip, estimate), estimate)
         estimate = (estimate - 0.3 * gradient).detach().requires_grad_()
-    assert sync_of(listening(), clip, estimate) < 0.6 * begun
+    assert sync_of(stage, clip, estimate) < 0.6 * begun
 
 
 def test_only_the_frames_shown_are_moved_and_neither_sound_nor_expert():
@@ -217,7 +217,7 @@ def test_who_knows_the_truth_is_consistent():
 
 
 def test_on_its_own_steps_a_student_agrees_with_its_next_step():
-    stage, clip = student(LossWeights(consistency=1.0), schedules={"k4": SCHEDULES["k4"]}), fake_clip()
+    stage, clip = student(LossWeights(consistency=1.0), schedules={"k4": SCHEDULES["k4"]}), fake_clip(2, 2)
     calls, bounds, seen = watched(stage), (*SCHEDULES["k4"].strengths, 0.0), set()
     for seed in range(20):
         calls.clear()

@@ -34,7 +34,7 @@ def mixed(people, tmp_path_factory):
     """(input folder, what must become of each file, prepared corpus, its root)."""
     root = tmp_path_factory.mktemp("mixed")
     expected = mixed_folder(root / "in", people)
-    settings = Settings(root / "out", size=128, look_every=5)
+    settings = Settings(root / "out", size=128, look_every=10)
     corpus = collect(folder.find(root / "in"), settings, workers=0, splits=Splits(0.25, 0.25, 0))
     return root / "in", expected, corpus, root / "out"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from compositions import quickly_composed
 from fakes import LATENT_CHANNELS, LATENT_SIDE, SIDE, awake
 from mini_corpus import disc_corpus
 from omegaconf import OmegaConf
 
-from tsd.commands.compose import composed
 from tsd.commands.train import main, run
 from tsd.training import resume
 from tsd.training.loggers import read_rows
@@ -64,7 +64,7 @@ def untouched() -> TemporaryDirectory:
     folder = TemporaryDirectory(prefix="ground-")
     root = Path(folder.name)
     disc_corpus(root / "corpus")
-    cfg = composed("train", SMALL, [])
+    cfg = quickly_composed("train", SMALL)
     for stage in STAGES:
         torch.manual_seed(STAGES.index(stage))
         arguments = {k: v for k, v in OmegaConf.to_container(cfg.model[stage], resolve=True).items() if k != "_target_"}
@@ -80,7 +80,7 @@ def arguments(root: Path, out: Path, *extra: str) -> list[str]:
 
 
 def config(root: Path, out: Path, *extra: str):
-    return composed("train", arguments(root, out, *extra), [])
+    return quickly_composed("train", arguments(root, out, *extra))
 
 
 def begun(act, *args) -> multiprocessing.Process:

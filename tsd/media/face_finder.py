@@ -73,9 +73,10 @@ def run(name: str, pictures: np.ndarray) -> list[np.ndarray]:
 def propose(image: np.ndarray) -> np.ndarray:
     """Squares float32 [N, 5] (x0 y0 x1 y1, probability) of the first net, over all sizes of the picture."""
     height, width = image.shape[:2]
+    sums = summed(image, 0)  # the same for all sizes, and most of the work
     scale, found = CELL / SMALLEST, [(np.zeros((0, 5), np.float32), np.zeros((0, 4), np.float32))]
     while min(height, width) * scale >= CELL:
-        small = averaged(image, int(height * scale + 1), int(width * scale + 1))
+        small = averaged(sums, int(height * scale + 1), int(width * scale + 1))
         probability, moves = (x[0] for x in run("propose", small[None]))
         rows, columns = np.nonzero(probability >= ENOUGH[0])
         corner = STRIDE * np.stack([columns, rows], 1).astype(np.float32)
@@ -99,7 +100,7 @@ def judge(image: np.ndarray, boxes: np.ndarray, name: str, size: int, enough: fl
     if not inside.any():
         return np.zeros((0, 5), np.float32), np.zeros((0, 4), np.float32), np.zeros((0, 10), np.float32)
     places = zip(low[inside], high[inside], strict=True)
-    cut = np.stack([averaged(image[y0:y1, x0:x1], size, size) for (x0, y0), (x1, y1) in places])
+    cut = np.stack([averaged(summed(image[y0:y1, x0:x1], 0), size, size) for (x0, y0), (x1, y1) in places])
     parts = [run(name, cut[begin : begin + AT_ONCE]) for begin in range(0, len(cut), AT_ONCE)]
     probability, moves, *places = (np.concatenate(x) for x in zip(*parts, strict=True))
     sure = probability > enough
@@ -107,17 +108,25 @@ def judge(image: np.ndarray, boxes: np.ndarray, name: str, size: int, enough: fl
     return taken, moves[sure], places[0][sure] if places else np.zeros((int(sure.sum()), 10), np.float32)
 
 
-def averaged(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """float32 [H, W, 3] -> [height, width, 3]: every pixel the mean of all that it covers, wholly or in part."""
-    for axis, size in enumerate((height, width)):
-        before = image.shape[axis]
-        begin = np.arange(size) * before // size
-        end = -(-(np.arange(size) + 1) * before // size)
-        sums = np.cumsum(image, axis, np.float64)
-        sums = np.concatenate([np.zeros_like(sums.take([0], axis)), sums], axis)
-        count = (end - begin).reshape(-1, *(1,) * (2 - axis))
-        image = (sums.take(end, axis) - sums.take(begin, axis)) / count
-    return image.astype(np.float32)
+def summed(image: np.ndarray, axis: int) -> np.ndarray:
+    """float64: the sum of all that comes before each place of an axis, which gets one place more."""
+    sums = np.cumsum(image, axis, np.float64)
+    return np.concatenate([np.zeros_like(sums.take([0], axis)), sums], axis)
+
+
+def averaged(sums: np.ndarray, height: int, width: int) -> np.ndarray:
+    """``summed(image, 0)`` of [H, W, 3] -> float32 [height, width, 3]: every pixel the mean of all that it covers,
+    wholly or in part."""
+    return mean_of(summed(mean_of(sums, 0, height), 1), 1, width).astype(np.float32)
+
+
+def mean_of(sums: np.ndarray, axis: int, size: int) -> np.ndarray:
+    """``summed`` along an axis -> the means of ``size`` places of equal length that cover it."""
+    before = sums.shape[axis] - 1
+    begin = np.arange(size) * before // size
+    end = -(-(np.arange(size) + 1) * before // size)
+    count = (end - begin).reshape(-1, *(1,) * (2 - axis))
+    return (sums.take(end, axis) - sums.take(begin, axis)) / count
 
 
 def moved(boxes: np.ndarray, moves: np.ndarray, inclusive: int) -> np.ndarray:

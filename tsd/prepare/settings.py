@@ -4,7 +4,6 @@ import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tsd.metrics.face_mesh import installed_or_raise
 from tsd.weights import checkpoint
 
 
@@ -41,6 +40,8 @@ class Settings:
                      if getattr(self, key) < low]:  # fmt: skip
             raise ValueError("; ".join(wrong))
         if self.landmarks == "installed":
+            from tsd.metrics.face_mesh import installed_or_raise  # brings torchmetrics: only where it is asked for
+
             object.__setattr__(self, "landmarks", str(installed_or_raise()))
         if self.size % 2:
             raise ValueError(f"size must be even, got {self.size}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import resample_poly
 
-from tsd.clip import SAMPLE_RATE
+from tsd.media.signals import SAMPLE_RATE
 
 _FEMALE = "f1 f2 f3 f4 f5 Alicia Andrea Annie anika aunty belinda linda shelby steph steph2 steph3 grandma"
 _MALE = (

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tsd.clip import FPS, PHONEMES, VISEMES
+from tsd.media.signals import FPS, PHONEMES, VISEMES
 from tsd.prepare.pronunciation import to_arpabet
 
 _SYMBOLS = {

@@ -17,7 +17,6 @@ from tsd.media.heads import Head, face_arrays
 from tsd.media.lids import eyes_open
 from tsd.media.timeline import read_timeline, resampled_frames
 from tsd.media.video import resize_square, video_info, write_video
-from tsd.metrics.face_mesh import FaceMesh
 from tsd.prepare.labels import Labels, label
 from tsd.prepare.pieces import LOOKED_AT, MIN_SEEN, Piece, Unusable, cut_pieces, find_pieces
 from tsd.prepare.recording import Recording
@@ -141,7 +140,9 @@ def _make_utterance(recording: Recording, settings: Settings, result: dict) -> N
 
 
 @cache
-def _face_mesh(path: str) -> FaceMesh:
+def _face_mesh(path: str):
+    from tsd.metrics.face_mesh import FaceMesh  # with it come torchmetrics and torchvision: only where it is used
+
     return FaceMesh(path)
 
 

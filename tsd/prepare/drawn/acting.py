@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tsd.clip import FPS, VISEMES
+from tsd.media.signals import FPS, VISEMES
 from tsd.prepare.visemes import SILENCE, viseme_events
 
 MOUTH = ("open", "width", "round", "teeth", "lower_teeth", "tongue", "tuck")

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from tsd.clip import FPS, SAMPLE_RATE
 from tsd.media.atomic import write_arrays, write_file
 from tsd.media.audio import log_mel
 from tsd.media.loudness import band_levels, relative_loudness
+from tsd.media.signals import FPS, SAMPLE_RATE
 from tsd.media.video import write_video
 from tsd.prepare.drawn.acting import act
 from tsd.prepare.drawn.drawing import Head
