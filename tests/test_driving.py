@@ -442,7 +442,9 @@ def test_the_command_writes_a_video_with_the_new_sound(given, tmp_path, people):
     assert sorted(path.name for path in folder.iterdir()) == ["sample.json", "sample.mp4"]
     info, card = video_info(folder / "sample.mp4"), json.loads((folder / "sample.json").read_text())
     assert (info.num_frames, info.fps, info.height, info.width) == (SPOKEN, 25, 240, 320)
-    assert card["start"] == "driving" and card["frames"] == SPOKEN == card["video_frames"] and card["length"] == "speech"
+    assert (
+        card["start"] == "driving" and card["frames"] == SPOKEN == card["video_frames"] and card["length"] == "speech"
+    )
     assert 0 <= card["reference_frame"] < SPOKEN
     heard = load_audio(folder / "sample.mp4")
     assert np.corrcoef(heard[: 15 * 640], noise(SPOKEN)[: 15 * 640])[0, 1] > 0.9

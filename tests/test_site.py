@@ -57,7 +57,7 @@ def address(tmp_path_factory):
     root = tmp_path_factory.mktemp("host")
     folder = root / "any" / "path"
     folder.mkdir(parents=True)
-    with pytest.MonkeyPatch.context() as patch:  # how small files become is asked elsewhere, and takes half of the time
+    with pytest.MonkeyPatch.context() as patch:  # no test asks how small files become: half of the time
         patch.setattr(site.gzip, "compress", partial(quickly_packed, compress=site.gzip.compress))
         site.write_site(folder, graph_files.find(weights_in(WEIGHTS)), Limits(seconds=30))
     with hosted(root, "any/path/") as host:
