@@ -97,8 +97,8 @@ def test_nothing_at_full_size_is_wider_than_16_channels():
 def test_every_frame_of_every_setting_is_timed():
     t, made = talker(), []
     t.reference = made_up_speaker(t)
-    decode = t.decode
-    t.decode = lambda z, appearance: made.append(len(z)) or decode(z, appearance)
+    changes = t.changes
+    t.changes = lambda z, appearance: made.append(len(z)) or changes(z, appearance)
     t.met = {(8, "e1")}
     spent, counts, first = run_once(t, Setting("torch", "e1", "k2", 8), 20)
     assert counts == made and sum(made) == 20 and max(made) == 8 and len(spent) == len(counts)
@@ -132,7 +132,7 @@ def test_every_part_is_timed():
         "frames, for all steps",
         "step",
         "decode",
-        "uint8",
+        "compose",
     }
     assert len(rows) == 14 and all(row["ms"] > 0 for row in rows)
 

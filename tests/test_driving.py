@@ -110,6 +110,7 @@ class Grey(torch.nn.Module):
     the visemes. What is asked of them is where and when their answer arrives, not what it looks like."""
 
     resolution, latent_channels, latent_size = 32, 1, 8
+    painted = (0, 32, 0, 32)
 
     def encode(self, frames):
         grey = frames.mean(-3, keepdim=True).flatten(0, -4)

@@ -337,8 +337,9 @@ def test_a_changed_file_is_refused(copied):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"format": 0}, "is no card of format 4"),
+        ({"format": 0}, "is no card of format 5"),
         ({"latents": 3}, "holds no usable latents"),
+        ({"painted": [0, 9**9, 0, 8]}, "holds no usable painted"),
         ({"files": {"../step.onnx": "0"}}, r"names ../step.onnx, which is no file of an export"),
         ({"schedules": {"k2": [1, 2]}}, "holds schedules that are none"),
         ({"files": {}}, "holds no encoder.onnx"),

@@ -27,6 +27,14 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def is_part(window: list, side: int) -> bool:
+    """Whether a window is [top, bottom, left, right] in pixels of a square."""
+    if len(window) != 4 or any(type(edge) is not int for edge in window):
+        return False
+    top, bottom, left, right = window
+    return 0 <= top < bottom <= side and 0 <= left < right <= side
+
+
 @dataclass(frozen=True)
 class Card:
     """A card read and checked; ``content`` as tsd.export documents it."""
@@ -50,6 +58,8 @@ class Card:
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"{path} is no card of format {FORMAT}: export it again with this version")
         wrong = [key for key, kind in KINDS.items() if not isinstance(content.get(key), kind)]
+        if not wrong and not is_part(content["painted"], content["resolution"]):
+            wrong = ["painted"]
         if wrong:
             raise ValueError(f"{path} holds no usable {', '.join(wrong)}: export it again")
         if strange := [name for name in content["files"] if not PLAIN.fullmatch(name)]:
