@@ -136,7 +136,7 @@ def speak(talker: Talker, shot: Photograph, wave: np.ndarray) -> Spoken:
     canvas = canvas_of(shot.picture, shot.points, SIZE, "face", talker.vae.resolution)
     said = say(talker, shot, wave, "natural")
     small = talker.decode(said.z, talker.reference.appearance.along(given(said.maps)))
-    native = composed(talker, said, Composer(canvas, talker.vae.resolution, Light()))
+    native = composed(talker, said, Composer(canvas, talker.vae.resolution, Light(), window=talker.vae.painted))
     left, top, right, bottom = canvas.shown
     return Spoken(native, enlarge(small), small, canvas.picture[top:bottom, left:right], canvas.points)
 
@@ -185,7 +185,7 @@ def smile(talker: Talker, reference: Photograph, target: Photograph, nets: dict)
     truth = square(target)
     made = {
         "enlarged": enlarge(talker.decode(z, seen))[0],
-        "": talker.compose(z, seen, Composer(canvas, size, Light()))[0],
+        "": talker.compose(z, seen, Composer(canvas, size, Light(), window=talker.vae.painted))[0],
     }
     figures = {}
     left, top = (canvas.points[3:].mean(0) * SIZE - [115, 90]).astype(int)
@@ -207,9 +207,9 @@ def borders(talker: Talker, shot: Photograph, wave: np.ndarray) -> dict[str, flo
     canvas = canvas_of(shot.picture, shot.points, "native", "picture", talker.vae.resolution)
     found: dict[str, float] = {}
     for name in MOTIONS:
-        composer = Composer(canvas, talker.vae.resolution, Light(), still=name == "still")
+        composer = Composer(canvas, talker.vae.resolution, Light(), name == "still", talker.vae.painted)
         height, width = canvas.size
-        mask = np.maximum(composer.moved, composer.painted)[..., 0]
+        mask = composer.moved[..., 0]  # painting ends where moving does, or before
         grid = composer.to_grid.copy()
         grid[:, 2] -= grid[:, :2] @ composer.corner
         how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -243,11 +243,13 @@ def gradient(picture: np.ndarray) -> np.ndarray:
 def cost(talker: Talker, shot: Photograph, wave: np.ndarray, rounds: int = 3) -> float:
     """Processor time of a frame at 512 over that of one at 128, in turns; the least of some rounds each."""
     crop, motion = crop_face(shot.picture, shot.face, talker.vae.resolution)
-    small = talker.speaker(crop, motion)
-    canvas = canvas_of(shot.picture, shot.points, SIZE, "face", talker.vae.resolution)
+    prepared, side = talker.speaker(crop, motion), talker.vae.resolution
+    small, native = (
+        replace(prepared, canvas=canvas_of(shot.picture, shot.points, size, "face", side)) for size in (side, SIZE)
+    )
     seconds: dict[str, list[float]] = {"small": [], "native": []}
     for _ in range(rounds + 1):
-        for name, speaker in (("small", small), ("native", replace(small, canvas=canvas))):
+        for name, speaker in (("small", small), ("native", native)):
             talker.reference = speaker
             begin = time.process_time()
             talker.video(wave, "k2", chunk=8)

@@ -4,6 +4,7 @@ other words: ``start=driving video=clip.mp4 audio=speech.wav``."""
 import json
 import logging
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from tsd.runtime.canvas import FRAMES
 from tsd.runtime.composing import Composer
 from tsd.runtime.dubbing import LENGTHS, Dubbing
 from tsd.runtime.latents_file import Latents
+from tsd.runtime.photograph import Photograph
 from tsd.runtime.signed_video import write_signed_video
 from tsd.runtime.talker import Talker, check_size
 from tsd.weights import releases
@@ -132,10 +134,10 @@ def load(cfg: DictConfig) -> Talker:
     return talker
 
 
-def speak(cfg: DictConfig, talker: Talker) -> Iterator[np.ndarray]:
+def speak(cfg: DictConfig, talker: Talker, seen: Future[Photograph]) -> Iterator[np.ndarray]:
     """Frames uint8 [n, H, W, 3], or with mode=e2 latents [n, C, h, w], of the reference speaking the audio."""
     wave = load_audio(cfg.audio)
-    talker.set_reference(cfg.reference, cfg.size, cfg.frame, cfg.consent)
+    talker.set_reference(seen.result(), cfg.size, cfg.frame, cfg.consent)
     num_frames = -(-len(wave) // SAMPLES_PER_FRAME)
     with tqdm(total=num_frames, unit="frame", desc=f"speaking, {steps_of(cfg)}", delay=2) as bar:
         for piece in talker.stream([wave], steps_of(cfg), CHUNK, cfg.seed, cfg.mode, cfg.motion, cfg.start):
@@ -165,15 +167,15 @@ def kept(talker: Talker, z: np.ndarray, cfg: DictConfig) -> Latents:
     return Latents(z, crop, maps, speaker.canvas, speaker.light, still, payload, talker.weights, talker.consent)
 
 
-def write_face(work: Path, cfg: DictConfig, talker: Talker) -> dict:
+def write_face(work: Path, cfg: DictConfig, talker: Talker, seen: Future[Photograph] | None) -> dict:
     """latents.npz with mode=e2, else sample.mp4, and frames/ with png=true; what sample.json shall say of them."""
     if cfg.mode == "e2":
-        z = np.concatenate(list(speak(cfg, talker)))
+        z = np.concatenate(list(speak(cfg, talker, seen)))
         kept(talker, z, cfg).save(work / "latents.npz")
         number = len(z)
     else:
         latents = Latents.read(cfg.latents, talker.vae) if cfg.mode == "decode" else None
-        pieces = speak(cfg, talker) if latents is None else decode(talker, latents, cfg)
+        pieces = speak(cfg, talker, seen) if latents is None else decode(talker, latents, cfg)
         write_signed(work, cfg, talker, pieces, Sound.of(cfg.audio) if cfg.audio else None)
         number = video_info(work / "sample.mp4").num_frames
     keys = ("reference", "audio", "latents", "mode", "start", "motion", "size", "frame", "seed")
@@ -245,9 +247,11 @@ def run(cfg: DictConfig) -> Path:
     check(cfg)
     stem = "_".join(Path(cfg[key]).stem for key in FILES if cfg[key])
     folder = Path(cfg.out) / (cfg.name or f"{stem}_{steps_of(cfg)}_{cfg.mode}")
-    with filling(folder, "sample.json") as work:
+    speaks = cfg.start != "driving" and cfg.mode != "decode"
+    with filling(folder, "sample.json") as work, ThreadPoolExecutor(1, "tsd-face") as beside:
+        seen = beside.submit(Photograph.read, cfg.reference) if speaks else None  # while graphs are opened
         talker = load(cfg)
-        said = (write_dubbed if cfg.start == "driving" else write_face)(work, cfg, talker)
+        said = write_dubbed(work, cfg, talker) if cfg.start == "driving" else write_face(work, cfg, talker, seen)
         card = said | {"steps": steps_of(cfg), "fps": FPS, "backends": talker.backends}
         card |= {"consent": talker.consent or NO_CONSENT, "label": cfg.label, "weights": talker.weights}
         card |= {"mark": None if talker.payload is None else f"{talker.payload:08x}"}

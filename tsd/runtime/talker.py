@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -18,11 +17,8 @@ from tsd.media.faces import crop_face
 from tsd.media.light import Light
 from tsd.media.marking.embed import Mark
 from tsd.media.marking.pattern import UNITS
-from tsd.media.pictures import load_picture
 from tsd.media.provenance import Origin, consent_of, file_digest
 from tsd.media.signals import HEARS, MOTION, to_levels, to_planes, windows_of
-from tsd.media.suitability import concerns
-from tsd.media.turned import find_upright_face
 from tsd.nets.interface import Appearance, Condition
 from tsd.runtime import loading
 from tsd.runtime.arrays import array, given, no_gradients
@@ -32,13 +28,12 @@ from tsd.runtime.driving import DrivingVideo
 from tsd.runtime.dubbing import LENGTHS, Dubbing, common_length, speech_of
 from tsd.runtime.hearing import Hearing, hear, heard, look_ahead_ms, saying
 from tsd.runtime.marking import Marking, payload_of
+from tsd.runtime.photograph import Photograph
 from tsd.runtime.speaking import Speaker, Speaking
 from tsd.runtime.wavefront import Wavefront
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-log = logging.getLogger(__name__)
 
 REFERENCE_START = 5.0
 """Noise strength that is added to the reference's latent when a video starts from it. Our choice."""
@@ -104,12 +99,13 @@ class Talker:
 
     def set_reference(
         self,
-        image: str | Path | np.ndarray,
+        image: str | Path | np.ndarray | Photograph,
         size: int | str = "native",
         frame: str = "picture",
         consent: str | None = None,
     ) -> Speaker:
-        """The face that ``stream`` and ``video`` let speak: a picture of one person, a file or uint8 [H, W, 3].
+        """The face that ``stream`` and ``video`` let speak: a picture of one person: a file, uint8 [H, W, 3], or
+        what was read of one before.
 
         size: pixels across the face's square, or ``native``: as many as the picture has (``canvas.LARGEST_FACE`` at
         most). frame: ``picture``, the whole picture with the speaking face in its place; ``face``, the square.
@@ -120,19 +116,16 @@ class Talker:
         self.consent, self.reference = consent_of(consent), self.face(image, size, frame)
         return self.reference
 
-    def face(self, image: str | Path | np.ndarray, size: int | str = "native", frame: str = "picture") -> Speaker:
+    def face(
+        self, image: str | Path | np.ndarray | Photograph, size: int | str = "native", frame: str = "picture"
+    ) -> Speaker:
         """As ``set_reference``, which keeps it."""
         check_size(size, frame)
-        name, picture = ("picture", image) if isinstance(image, np.ndarray) else (image, load_picture(image))
-        picture, found, quarters = find_upright_face(picture, name)
-        if quarters:
-            log.warning("%s: lies on its side or on its head: turned by %d degrees", name, 90 * quarters)
-        for concern in concerns(picture, found):
-            log.warning("%s: %s", name, concern)
-        crop, motion = crop_face(picture, found, self.vae.resolution)
+        seen = image if isinstance(image, Photograph) else Photograph.read(image)
+        crop, motion = crop_face(seen.picture, seen.face, self.vae.resolution)
         light = Light.of(crop)
         speaker = self.speaker(light.usual(crop), motion)
-        canvas = canvas_of(picture, found.points, size, frame, self.vae.resolution)
+        canvas = canvas_of(seen.picture, seen.face.points, size, frame, self.vae.resolution)
         return replace(speaker, canvas=canvas, light=light)
 
     @property
