@@ -100,6 +100,15 @@ def test_killed_and_started_again_finished_jobs_are_skipped_and_the_other_goes_o
 
 
 @pytest.mark.slow
+def test_a_finished_sweep_that_is_started_again_touches_nothing(root, swept):
+    folder, _ = swept
+    before = {path: path.stat().st_mtime_ns for path in (folder / "sweep").glob("*/weights.safetensors")}
+    code, output = ran(folder, *sweep_arguments(root, *TWO))
+    assert code == 0 and output.count("is already there") == 2
+    assert {path: path.stat().st_mtime_ns for path in before} == before and ends(folder) == [1] * 2
+
+
+@pytest.mark.slow
 def test_killed_three_times_the_results_are_the_same(root, tmp_path):
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
