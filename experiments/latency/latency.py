@@ -98,10 +98,10 @@ def whole_process(folder: Path, reference: Path, audio: Path, work: Path) -> dic
 
 
 def measured_elsewhere(folder: Path) -> dict:
-    """What experiments/setup has put into an earlier report: it installs, which is not done here."""
+    """What experiments/setup and peers.py have put into an earlier report."""
     report = folder / "report.json"
     known = json.loads(report.read_text()) if report.is_file() else {}
-    return {key: known[key] for key in ("talk_extra",) if key in known}
+    return {key: known[key] for key in ("talk_extra", "ratio_to_public_code", "peers") if key in known}
 
 
 def best(rows: list[dict]) -> dict[str, dict]:
