@@ -86,11 +86,13 @@ def offsets_along(maps: Tensor, side: int, share: Tensor | None = None, flow: Te
     return way if flow is None else way + flow
 
 
-def looked_up(pictures: Tensor, offsets: Tensor) -> Tensor:
-    """pictures [N, C, H, W] sampled at each pixel's position plus ``offsets`` [N, H, 2 W]; borders are repeated."""
+def looked_up(pictures: Tensor, offsets: Tensor, part: tuple[int, int, int, int] | None = None) -> Tensor:
+    """pictures [N, C, H, W] sampled at each pixel's position plus ``offsets`` [N, H, 2 W]; borders are repeated.
+    ``part``: top, bottom, left and right of the pixels that are wanted; None: all."""
     side = pictures.shape[-1]
-    positions = pixel_grid(side, pictures.device).flatten(1) + offsets
-    positions = (positions * 2 - 1).unflatten(2, (side, 2)).to(pictures.dtype)
+    top, bottom, left, right = part or (0, side, 0, side)
+    positions = (pixel_grid(side, pictures.device).flatten(1) + offsets)[:, top:bottom, 2 * left : 2 * right]
+    positions = (positions * 2 - 1).unflatten(2, (right - left, 2)).to(pictures.dtype)
     return F.grid_sample(pictures, positions, padding_mode="border", align_corners=False)
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tsd.nets.affine import looked_up, offsets_along, pixel_grid, placed_cells
+from tsd.nets.affine import looked_up, offsets_along, placed_cells
 from tsd.nets.blocks import ResBlock, norm, per_frame, zero
 from tsd.nets.interface import Appearance
 
@@ -83,14 +83,6 @@ class Window:
         """x [N, C, times * size, times * size] -> its part in the window."""
         top, bottom, left, right = (times * edge for edge in self.cells)
         return x[..., top:bottom, left:right]
-
-    def looked_up(self, pictures: Tensor, offsets: Tensor) -> Tensor:
-        """``affine.looked_up`` in the window alone."""
-        times = pictures.shape[-1] // self.size
-        top, bottom, left, right = (times * edge for edge in self.cells)
-        positions = pixel_grid(pictures.shape[-1], pictures.device).flatten(1) + offsets
-        positions = (positions[:, top:bottom, 2 * left : 2 * right] * 2 - 1).unflatten(2, (right - left, 2))
-        return F.grid_sample(pictures, positions.to(pictures.dtype), padding_mode="border", align_corners=False)
 
     def placed(self, change: Tensor) -> Tensor:
         """What painting adds in the window -> in the whole picture: nothing elsewhere."""
@@ -229,7 +221,7 @@ class VAE(nn.Module):
 
     def seen_alone(self, picture: Tensor, offsets: Tensor) -> Tensor:
         """The moved picture where it is painted on, and nothing else of it: looking a picture up takes time."""
-        return looked_up(picture, offsets) if self.window is None else self.window.looked_up(picture, offsets)
+        return looked_up(picture, offsets, self.painted)
 
     def decode_raw(self, z: Tensor, appearance: Appearance, count: int) -> Decoded:
         """z [B * count, C, h, w] -> frames in parts, not clamped so that gradients flow."""
